@@ -1,0 +1,103 @@
+"""The Galaxy Zoo 2 decision tree: 11 questions, 37 answers, and which answer leads to which question.
+
+A volunteer walks the tree from question 1; an answer either asks another question or ends the walk. The competition
+publishes one number an answer: the fraction of answers a question received, multiplied by the (already weighted)
+fraction of the one answer that leads to it. Nothing else in the project spells a column number.
+
+Source: Willett et al. 2013 (arXiv 1308.3496), figure 1 and table 2; documentation of 2014, 2.2.2.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Question:
+    """One task of the tree; `leads_to` names the next question of each answer, `scaled_by` (question, answer)."""
+
+    text: str
+    answers: tuple[str, ...]
+    leads_to: tuple[int | None, ...]
+    scaled_by: tuple[int, int] | None = None
+
+
+QUESTIONS: dict[int, Question] = {
+    1: Question(
+        "Is the galaxy simply smooth and rounded, with no sign of a disk?",
+        ("smooth", "features or disk", "star or artifact"),
+        (7, 2, None),
+    ),
+    2: Question("Could this be a disk viewed edge-on?", ("edge-on", "not edge-on"), (9, 3), (1, 2)),
+    3: Question("Is there a bar through the centre?", ("bar", "no bar"), (4, 4), (2, 2)),
+    4: Question("Is there any sign of a spiral arm pattern?", ("spiral", "no spiral"), (10, 5), (2, 2)),
+    5: Question(
+        "How prominent is the central bulge?",
+        ("no bulge", "bulge just noticeable", "bulge obvious", "bulge dominant"),
+        (6, 6, 6, 6),
+        (2, 2),
+    ),
+    # Asked at the end of every walk but a star's; the competition's fractions sum to one for stars all the same.
+    6: Question("Is there anything odd?", ("odd", "not odd"), (8, None)),
+    7: Question("How rounded is it?", ("completely round", "in between", "cigar-shaped"), (6, 6, 6), (1, 1)),
+    8: Question(
+        "What is the odd feature?",
+        ("ring", "lens or arc", "disturbed", "irregular", "other", "merger", "dust lane"),
+        (None,) * 7,
+        (6, 1),
+    ),
+    9: Question(
+        "Does the galaxy have a bulge at its centre?",
+        ("rounded bulge", "boxy bulge", "no edge-on bulge"),
+        (6, 6, 6),
+        (2, 1),
+    ),
+    10: Question("How tightly wound are the spiral arms?", ("tight", "medium", "loose"), (11, 11, 11), (4, 1)),
+    11: Question(
+        "How many spiral arms are there?",
+        ("1 arm", "2 arms", "3 arms", "4 arms", "more than 4 arms", "can't tell"),
+        (5,) * 6,
+        (4, 1),
+    ),
+}
+
+COLUMN_NAMES: tuple[str, ...] = tuple(
+    f"Class{number}.{answer}" for number, q in QUESTIONS.items() for answer in range(1, len(q.answers) + 1)
+)
+ANSWER_NAMES: tuple[str, ...] = tuple(answer for q in QUESTIONS.values() for answer in q.answers)
+NUM_ANSWERS = len(COLUMN_NAMES)
+
+
+def column(question: int, answer: int) -> int:
+    """Return the column (0..36) of an answer, both counted from 1 as in Kaggle's `Class1.1`."""
+    return COLUMN_NAMES.index(f"Class{question}.{answer}")
+
+
+def columns(question: int) -> slice:
+    """Return the columns of a question's answers."""
+    first = column(question, 1)
+    return slice(first, first + len(QUESTIONS[question].answers))
+
+
+SLICES: dict[int, slice] = {number: columns(number) for number in QUESTIONS}
+
+# The column that scales each question, None for those asked of every galaxy. A scaling answer always stands before
+# the questions it scales, so that one pass in the order of the questions weighs the whole tree.
+SCALED_BY: dict[int, int | None] = {n: q.scaled_by and column(*q.scaled_by) for n, q in QUESTIONS.items()}
+
+
+def weigh(fractions: np.ndarray) -> np.ndarray:
+    """Turn the answer fractions of each question (..., 37) into Kaggle's weighted fractions (..., 37)."""
+    weighted = np.array(fractions)
+    for number, scaling in SCALED_BY.items():
+        if scaling is not None:
+            weighted[..., SLICES[number]] *= weighted[..., scaling, None]
+    return weighted
+
+
+def question_totals(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what each question's answers sum to and what they should, both (..., 11), for votes (..., 37)."""
+    totals = np.stack([votes[..., s].sum(axis=-1) for s in SLICES.values()], axis=-1)
+    ones = np.ones(votes.shape[:-1])
+    expected = np.stack([ones if s is None else votes[..., s] for s in SCALED_BY.values()], axis=-1)
+    return totals, expected

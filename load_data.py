@@ -1,0 +1,389 @@
+"""Where the survey lies on disk, and how it becomes arrays: ids, labels, the split, JPEGs, `.npy.gz`, buffers.
+
+The documented attributes `train_ids`, `test_ids`, `num_train` and `num_test` are read on first use from the folders
+that `use_folders` named (the current one by default), so that importing this module reads nothing.
+
+Source: documentation of 2014, 3.1 (paths) and 3.2.1 (this module).
+"""
+
+import argparse
+import atexit
+import contextlib
+import gzip
+import multiprocessing
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import simplejpeg
+
+import decision_tree
+
+IMAGE_SHAPE = (424, 424, 3)
+SUBSETS = ("train", "test")
+
+
+class DataError(Exception):
+    """What a user gave is not what was expected; the message says what came and what to do next."""
+
+
+# ---- folders and scripts
+
+
+@dataclass(frozen=True)
+class Folders:
+    """The working folders: `data` is read, `analysis` and `predictions` are written."""
+
+    root: Path = Path(".")
+    data_override: Path | None = None
+    ram: Path = Path("/dev/shm")
+
+    @property
+    def data(self) -> Path:
+        return self.data_override or self.root / "data"
+
+    @property
+    def solutions_csv(self) -> Path:
+        return self.data / "raw" / "training_solutions_rev1.csv"
+
+    @property
+    def predictions(self) -> Path:
+        return self.root / "predictions" / "final"
+
+    def images(self, subset: str, from_ram: bool = False) -> Path:
+        """Return the folder of a subset's JPEGs."""
+        if subset not in SUBSETS:
+            raise ValueError(f"subset is one of {SUBSETS}, not {subset!r}")
+        return (self.ram if from_ram else self.data / "raw") / f"images_{subset}_rev1"
+
+    def analysis(self, name: str) -> Path:
+        """Return the analysis pickle of an experiment."""
+        return self.root / "analysis" / "final" / f"{name}.pkl"
+
+    def augmented(self, subset: str, name: str) -> Path:
+        """Return an experiment's predictions averaged over transforms; `subset` is 'valid' or 'test'."""
+        return self.predictions / "augmented" / subset / f"{name}.npy.gz"
+
+
+folders = Folders()
+
+
+def use_folders(root: str | Path = ".", data: str | Path | None = None) -> Folders:
+    """Read and write below `root` from now on (`data`: another data folder), and forget what was read."""
+    global folders
+    root = Path(root)
+    if root.exists() and not root.is_dir():
+        raise DataError(f"--root is to be a folder, but {root} is a file")
+    folders = Folders(root, Path(data) if data is not None else None)
+    for name in _LAZY:
+        globals().pop(name, None)
+    return folders
+
+
+def script_parser(description: str | None) -> argparse.ArgumentParser:
+    """Return the argument parser that every script starts from: `--root` and `--data`."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--root", default=".", metavar="DIR", help="holds data, analysis, predictions (default: here)")
+    parser.add_argument("--data", metavar="DIR", help="another data folder (default: ROOT/data)")
+    return parser
+
+
+def positive_int(text: str) -> int:
+    """Read a whole number of at least 1 from a command line."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text}")
+    return number
+
+
+def run_script(main: Callable[[], None]) -> None:
+    """Run a script's `main`; bad input ends it with one clear line and exit status 1, never with a stack trace."""
+    try:
+        main()
+    except (DataError, OSError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+# ---- ids, labels, split
+
+_LAZY = ("train_ids", "test_ids", "num_train", "num_test")
+
+
+def __getattr__(name: str) -> np.ndarray | int:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'load_data' has no attribute {name!r}")
+    subset = name.split("_")[1]
+    ids = load_ids(subset)
+    globals()[f"{subset}_ids"], globals()[f"num_{subset}"] = ids, len(ids)
+    return globals()[name]
+
+
+def load_ids(subset: str) -> np.ndarray:
+    """Load the image ids of 'train' or 'test', (n,) integers, in the order of everything else."""
+    path = folders.data / f"{subset}_ids.npy"
+    ids = load_array(path, f"create_{subset}_ids_file.py")
+    if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
+        raise DataError(f"{path}: expected a list of integers, got {ids.dtype} {ids.shape}")
+    return ids
+
+
+def load_solutions() -> np.ndarray:
+    """Load the weighted vote fractions of the training images, (num_train, 37) float32."""
+    path = folders.data / "solutions_train.npy"
+    solutions = load_array(path, "convert_training_labels_to_npy.py")
+    expected = (len(load_ids("train")), decision_tree.NUM_ANSWERS)
+    if solutions.shape != expected:
+        raise DataError(
+            f"{path}: expected shape {expected}, one row for each id, got {solutions.shape}; "
+            "run convert_training_labels_to_npy.py again"
+        )
+    return solutions.astype(np.float32)
+
+
+def read_solutions_csv(path: Path | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Read Kaggle's table of training labels: ids (n,) int64 and votes (n, 37) float64, in the decision tree's order.
+
+    Raises DataError when the file or a column is missing, or a cell is no number.
+    """
+    import pandas  # half a second that only the preparation scripts pay
+
+    path = path or folders.solutions_csv
+    try:
+        table = pandas.read_csv(path)
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing; download it from Kaggle or run simulate_galaxies.py") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is no CSV table: {error}") from None
+    if missing := [name for name in ("GalaxyID", *decision_tree.COLUMN_NAMES) if name not in table.columns]:
+        raise DataError(f"{path}: expected GalaxyID and 37 answer columns, but {', '.join(missing)} is missing")
+    votes = table[list(decision_tree.COLUMN_NAMES)].apply(pandas.to_numeric, errors="coerce").to_numpy(np.float64)
+    ids = pandas.to_numeric(table["GalaxyID"], errors="coerce").to_numpy()
+    bad = ~np.isfinite(votes).all(axis=1) | ~np.isfinite(ids) | (ids != np.floor(ids))
+    if bad.any():
+        raise DataError(f"{path}: line {np.flatnonzero(bad)[0] + 2} holds a cell that is no number")
+    ids = ids.astype(np.int64)
+    if len(np.unique(ids)) != len(ids):
+        raise DataError(f"{path}: some GalaxyID stands twice")
+    return ids, votes
+
+
+def split(num_train: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split 0..num_train-1 into training indices and validation indices: the last tenth (documentation 2.3.1)."""
+    num_valid = num_train // 10
+    if num_valid < 1:
+        raise DataError(f"expected at least 10 training galaxies, to validate on a tenth of them, got {num_train}")
+    indices = np.arange(num_train)
+    return indices[:-num_valid], indices[-num_valid:]
+
+
+# ---- images
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Decode one JPEG into (424, 424, 3) uint8: rows, columns, RGB. Raises DataError for anything else."""
+    try:
+        image = simplejpeg.decode_jpeg(path.read_bytes(), colorspace="RGB", fastdct=False, fastupsample=False)
+    except FileNotFoundError:
+        raise DataError(f"image {path} is missing") from None
+    except ValueError as error:
+        raise DataError(f"image {path} can not be decoded as a JPEG ({error}); download it again") from None
+    if image.shape != IMAGE_SHAPE:
+        raise DataError(f"image {path}: expected 424x424 pixels, got {image.shape[1]}x{image.shape[0]}")
+    return image
+
+
+def load_image(img_id: int, subset: str = "train", normalise: bool = True, from_ram: bool = False) -> np.ndarray:
+    """Load a galaxy, (424, 424, 3): float32 in [0, 1], or uint8 where `normalise` is False."""
+    image = read_image(folders.images(subset, from_ram) / f"{img_id}.jpg")
+    return image.astype(np.float32) / 255.0 if normalise else image
+
+
+def load_images(
+    img_ids: Iterable[int], subset: str = "train", normalise: bool = True, from_ram: bool = False
+) -> np.ndarray:
+    """Load several galaxies, (n, 424, 424, 3), as `load_image` does."""
+    return np.stack([load_image(img_id, subset, normalise, from_ram) for img_id in img_ids])
+
+
+# ---- arrays on disk
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` that takes its place when the block ends well, and vanishes otherwise."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_array(path: str | Path, array: np.ndarray) -> None:
+    """Write a `.npy` file, whole or not at all."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.save(file, array)
+
+
+def load_array(path: str | Path, made_by: str) -> np.ndarray:
+    """Read a `.npy` or `.npy.gz` file; when it is missing, the error names the script that makes it."""
+    path = Path(path)
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            return np.load(file, allow_pickle=False)
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing; run {made_by} first") from None
+    except (ValueError, EOFError, gzip.BadGzipFile) as error:
+        raise DataError(f"{path} is no NumPy array ({error}); run {made_by} again") from None
+
+
+def _check_gz(path: str | Path) -> None:
+    if not str(path).endswith(".npy.gz"):
+        raise DataError(f"expected a file name that ends with .npy.gz, got {path}")
+
+
+def load_gz(path: str | Path) -> np.ndarray:
+    """Read an array that `save_gz` wrote."""
+    _check_gz(path)
+    return load_array(path, "the script that makes it")
+
+
+def save_gz(path: str | Path, array: np.ndarray) -> None:
+    """Write an array as `.npy.gz`, whole or not at all."""
+    _check_gz(path)
+    with replacing(path) as temporary, gzip.open(temporary, "wb", compresslevel=6) as file:
+        np.save(file, array)
+
+
+# ---- buffered generators
+
+_END = "end"
+_ITEM = "item"
+_ERROR = "error"
+
+
+def exit_with_parent() -> None:
+    """End this process when its parent ends, however that came: no orphan outlives a killed run."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _feed_process(source_gen: Iterator, items: multiprocessing.Queue) -> None:
+    exit_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        for item in source_gen:
+            items.put((_ITEM, item))
+        items.put((_END, None))
+    except Exception as error:
+        items.put((_ERROR, error))
+    except SystemExit:
+        items.cancel_join_thread()
+        raise
+    finally:
+        getattr(source_gen, "close", lambda: None)()
+
+
+def buffered_gen_mp(source_gen: Iterator, buffer_size: int = 2, sleep_time: float = 1) -> Iterator:
+    """Run a slow generator in a forked process that keeps up to `buffer_size` items ready.
+
+    Every `sleep_time` seconds without an item, the process is checked to be alive. An exception of the source is
+    raised here; the process ends with the source, with this generator, or with the program.
+    """
+    context = multiprocessing.get_context("fork")
+    items = context.Queue(maxsize=buffer_size)
+    process = context.Process(target=_feed_process, args=(source_gen, items))
+
+    def stop() -> None:
+        process.terminate()
+        process.join(5)
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+    process.start()
+    atexit.register(stop)
+    try:
+        while True:
+            try:
+                kind, value = items.get(timeout=sleep_time)
+            except queue.Empty:
+                if not process.is_alive() and items.empty():
+                    raise RuntimeError(
+                        f"the process that fills the buffer ended with exit status {process.exitcode}"
+                    ) from None
+                continue
+            if kind == _END:
+                return
+            if kind == _ERROR:
+                raise value
+            yield value
+    finally:
+        atexit.unregister(stop)
+        stop()
+        items.close()
+
+
+def threaded_gen(source_gen: Iterator, buffer_size: int = 2) -> Iterator:
+    """Run a generator in a thread that keeps up to `buffer_size` items ready; its exceptions are raised here."""
+    items: queue.Queue = queue.Queue(maxsize=buffer_size)
+    stopped = threading.Event()
+
+    def put(*message: object) -> None:
+        while not stopped.is_set():
+            with contextlib.suppress(queue.Full):
+                return items.put(message, timeout=0.1)
+
+    def feed() -> None:
+        try:
+            for item in source_gen:
+                put(_ITEM, item)
+                if stopped.is_set():
+                    return
+            put(_END, None)
+        except BaseException as error:
+            put(_ERROR, error)
+        finally:
+            getattr(source_gen, "close", lambda: None)()
+
+    thread = threading.Thread(target=feed, daemon=True)
+    thread.start()
+    try:
+        while True:
+            kind, value = items.get()
+            if kind == _END:
+                return
+            if kind == _ERROR:
+                raise value
+            yield value
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def hms(seconds: float) -> str:
+    """Write a duration as HH:MM:SS."""
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02d}:{minutes:02d}:{seconds:02d}"
