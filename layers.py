@@ -1,0 +1,407 @@
+"""Layers that know their input layer and their output shape, access to their parameters, and update rules.
+
+A network is a graph of `torch.nn.Module`s: each layer is given the layer it reads from. `forward` maps a layer's own
+input tensor to its output; `output` evaluates the graph from the network's inputs, computing each layer once. Shapes
+name a batch size, but the batch axis of a tensor may have any size.
+
+Source: documentation of 2014, 3.2.3; parameter order and shapes as in its analysis pickles.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Nonlinearity = Callable[[Tensor], Tensor]
+
+
+def identity(x: Tensor) -> Tensor:
+    """Return x: a linear layer."""
+    return x
+
+
+rectify: Nonlinearity = torch.relu
+sigmoid: Nonlinearity = torch.sigmoid
+tanh: Nonlinearity = torch.tanh
+
+
+class Layer(nn.Module):
+    """A node of the network; subclasses say their output shape and their `forward`."""
+
+    # The part of a layer's input that training sets to zero at random, the rest rescaled by 1 / (1 - dropout).
+    dropout = 0.0
+
+    def __init__(self, *input_layers: "Layer"):
+        super().__init__()
+        self.input_layers = nn.ModuleList(input_layers)
+        self.params: list[nn.Parameter] = []
+        self.bias_params: list[nn.Parameter] = []
+
+    @property
+    def input_layer(self) -> "Layer":
+        """The layer below, where there is but one."""
+        return self.input_layers[0]
+
+    @property
+    def mb_size(self) -> int:
+        """The declared batch size of the output."""
+        return self.get_output_shape()[0]
+
+    def get_output_shape(self) -> tuple[int, ...]:
+        """Return the shape of the output for the declared batch size."""
+        return self.input_layer.get_output_shape()
+
+    def reset_params(self) -> None:
+        """Draw the parameters anew."""
+
+    def forward_dropout(self, *xs: Tensor) -> Tensor:
+        """Map the input tensors to the output as training does it, with what is random there."""
+        return self(*(functional.dropout(x, self.dropout) if self.dropout else x for x in xs))
+
+    def output(self, inputs: Mapping["Layer", Tensor], dropout_active: bool = True) -> Tensor:
+        """Evaluate the graph up to this layer, given the tensor of each input layer."""
+        return _evaluate(self, inputs, dropout_active, {})
+
+
+def _evaluate(layer: Layer, inputs: Mapping[Layer, Tensor], dropout_active: bool, done: dict[Layer, Tensor]) -> Tensor:
+    if layer not in done:
+        if isinstance(layer, Input2DLayer):
+            if layer not in inputs:
+                raise ValueError(f"expected a tensor for every input layer, got none for {layer.describe()}")
+            done[layer] = layer(inputs[layer])
+        else:
+            xs = [_evaluate(below, inputs, dropout_active, done) for below in layer.input_layers]
+            done[layer] = layer.forward_dropout(*xs) if dropout_active else layer(*xs)
+    return done[layer]
+
+
+class Input2DLayer(Layer):
+    """Input images, (batch, features, width, height)."""
+
+    def __init__(self, mb_size: int, n_features: int, width: int, height: int):
+        super().__init__()
+        self.shape = (mb_size, n_features, width, height)
+
+    def get_output_shape(self) -> tuple[int, ...]:
+        return self.shape
+
+    def batch_axis(self) -> int:
+        """Return which axis is the batch."""
+        return 0
+
+    def describe(self) -> str:
+        """Name the layer and its shape, the batch axis left open."""
+        return f"{type(self).__name__} {self.free_shape(self.shape)}"
+
+    def free_shape(self, shape: Sequence[int]) -> tuple[int | str, ...]:
+        """Return a shape with its batch axis replaced by 'batch'."""
+        return tuple("batch" if axis == self.batch_axis() else size for axis, size in enumerate(shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.free_shape(x.shape) != self.free_shape(self.shape):
+            raise ValueError(f"{self.describe()}: got a tensor of shape {tuple(x.shape)}")
+        return x
+
+
+class WeightedLayer(Layer):
+    """A layer with weights W, biases b and a nonlinearity; both parameters start as 2014's scripts say."""
+
+    def __init__(
+        self,
+        input_layer: Layer,
+        weight_shape: Sequence[int],
+        bias_shape: Sequence[int],
+        weights_std: float,
+        init_bias_value: float,
+        nonlinearity: Nonlinearity,
+        dropout: float,
+    ):
+        super().__init__(input_layer)
+        self.weights_std, self.init_bias_value = weights_std, init_bias_value
+        self.nonlinearity, self.dropout = nonlinearity, dropout
+        self.W = nn.Parameter(torch.empty(*weight_shape))
+        self.b = nn.Parameter(torch.empty(*bias_shape))
+        self.params, self.bias_params = [self.W, self.b], [self.b]
+        self.reset_params()
+
+    @property
+    def fan_in(self) -> int:
+        """The number of inputs of one output; the last axis of W counts the outputs."""
+        return self.W.numel() // self.W.shape[-1]
+
+    @torch.no_grad()
+    def reset_params(self) -> None:
+        self.W.normal_(0, self.weights_std)
+        self.b.fill_(self.init_bias_value)
+
+
+class DenseLayer(WeightedLayer):
+    """A fully connected layer, (batch, n_outputs); flattens its input where necessary; W is (inputs, outputs)."""
+
+    def __init__(
+        self,
+        input_layer: Layer,
+        n_outputs: int,
+        weights_std: float,
+        init_bias_value: float,
+        nonlinearity: Nonlinearity = rectify,
+        dropout: float = 0.0,
+    ):
+        n_inputs = int(np.prod(input_layer.get_output_shape()[1:]))
+        shapes = (n_inputs, n_outputs), (n_outputs,)
+        super().__init__(input_layer, *shapes, weights_std, init_bias_value, nonlinearity, dropout)
+
+    def get_output_shape(self) -> tuple[int, ...]:
+        return self.input_layer.mb_size, self.W.shape[1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.nonlinearity(torch.addmm(self.b, x.flatten(1), self.W))
+
+    def rescaled_weights(self, c: float) -> Tensor:
+        """Return W with every column's L2 norm limited to c (Hinton et al. 2012)."""
+        norms = self.W.norm(dim=0).clamp(min=torch.finfo(self.W.dtype).tiny)
+        return self.W * (c / norms).clamp(max=1)
+
+    def rescaling_updates(self, c: float) -> list[tuple[nn.Parameter, Tensor]]:
+        """Return the pairs (parameter, new value) that limit the norms of the weight columns to c."""
+        return [(self.W, self.rescaled_weights(c))]
+
+
+class FlattenLayer(Layer):
+    """Flattens all axes but the batch, (batch, features)."""
+
+    def get_output_shape(self) -> tuple[int, ...]:
+        batch, *rest = self.input_layer.get_output_shape()
+        return batch, int(np.prod(rest))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1)
+
+
+class ConcatenateLayer(Layer):
+    """Concatenates the features (axis 1) of several layers."""
+
+    def __init__(self, input_layers: Iterable[Layer]):
+        super().__init__(*input_layers)
+
+    def get_output_shape(self) -> tuple[int, ...]:
+        shapes = [layer.get_output_shape() for layer in self.input_layers]
+        return shapes[0][0], sum(shape[1] for shape in shapes), *shapes[0][2:]
+
+    def forward(self, *xs: Tensor) -> Tensor:
+        return torch.cat(xs, dim=1)
+
+
+class MultiRotSliceLayer(Layer):
+    """Cuts views into overlapping parts, aligned so that the galaxy lies to the bottom right (2.2.1).
+
+    Views (batch, channels, size, size) become (parts * batch, channels, part_size, part_size), the batch innermost:
+    view by view, unmirrored before mirrored with `include_flip`, four quarter turns each.
+    """
+
+    def __init__(self, input_layers: Iterable[Layer], part_size: int, include_flip: bool = True):
+        super().__init__(*input_layers)
+        self.part_size, self.include_flip = part_size, include_flip
+        self.num_parts = 4 * len(self.input_layers) * (2 if include_flip else 1)
+
+    def get_output_shape(self) -> tuple[int, ...]:
+        batch, channels, *_ = self.input_layer.get_output_shape()
+        return self.num_parts * batch, channels, self.part_size, self.part_size
+
+    def forward(self, *views: Tensor) -> Tensor:
+        parts = []
+        for view in views:
+            for oriented in (view, view.flip(3)) if self.include_flip else (view,):
+                parts += [oriented.rot90(turns, (2, 3))[:, :, : self.part_size, : self.part_size] for turns in range(4)]
+        return torch.cat(parts)
+
+
+class MultiRotMergeLayer(Layer):
+    """Brings the parts of an image together again, (batch, parts * features), part by part; four parts a view."""
+
+    def __init__(self, input_layer: Layer, num_views: int):
+        super().__init__(input_layer)
+        self.num_parts = 4 * num_views
+
+    def get_output_shape(self) -> tuple[int, ...]:
+        parts, *rest = self.input_layer.get_output_shape()
+        return parts // self.num_parts, self.num_parts * int(np.prod(rest))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(self.num_parts, x.shape[0] // self.num_parts, -1).transpose(0, 1).flatten(1)
+
+
+class FeatureMaxPoolingLayer(Layer):
+    """Takes the maximum of each `pool_size` adjacent features: maxout, above a linear layer (Goodfellow et al. 2013).
+
+    `implementation` is accepted for the sake of 2014's scripts; there is one.
+    """
+
+    def __init__(self, input_layer: Layer, pool_size: int, feature_dim: int = 1, implementation: str = "reshape"):
+        super().__init__(input_layer)
+        self.pool_size, self.feature_dim = pool_size, feature_dim
+        n_features = input_layer.get_output_shape()[feature_dim]
+        if n_features % pool_size:
+            raise ValueError(f"expected a number of features that pool_size {pool_size} divides, got {n_features}")
+
+    def get_output_shape(self) -> tuple[int, ...]:
+        shape = list(self.input_layer.get_output_shape())
+        shape[self.feature_dim] //= self.pool_size
+        return tuple(shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.unflatten(self.feature_dim, (-1, self.pool_size)).amax(self.feature_dim + 1)
+
+
+def all_layers(layer: Layer) -> list[Layer]:
+    """Return a layer and all below it, from the top down, each once."""
+    found: dict[Layer, None] = {layer: None}
+    for below in layer.input_layers:
+        found.update(dict.fromkeys(all_layers(below)))
+    return list(found)
+
+
+def all_parameters(layer: Layer) -> list[nn.Parameter]:
+    """Return all parameters below a layer, from the top down, W before b."""
+    return [param for each in all_layers(layer) for param in each.params]
+
+
+def all_bias_parameters(layer: Layer) -> list[nn.Parameter]:
+    """Return all biases below a layer, from the top down."""
+    return [param for each in all_layers(layer) for param in each.bias_params]
+
+
+def get_param_values(layer: Layer) -> list[np.ndarray]:
+    """Return copies of all parameters below a layer, in the order of `all_parameters`."""
+    return [param.detach().cpu().numpy().copy() for param in all_parameters(layer)]
+
+
+@torch.no_grad()
+def set_param_values(layer: Layer, param_values: Sequence[np.ndarray]) -> None:
+    """Set all parameters below a layer; raises ValueError, having set none, when a number or shape differs."""
+    params = all_parameters(layer)
+    expected, got = [tuple(p.shape) for p in params], [tuple(np.shape(v)) for v in param_values]
+    if expected != got:
+        raise ValueError(f"the parameters are another network's: expected shapes {expected}, got {got}")
+    for param, value in zip(params, param_values, strict=True):
+        param.copy_(torch.as_tensor(np.asarray(value, dtype=np.float32)))
+
+
+def reset_all_params(layer: Layer) -> None:
+    """Draw the parameters of a layer and of all below it anew."""
+    for each in all_layers(layer):
+        each.reset_params()
+
+
+@torch.no_grad()
+def reset_variance_preserving(layer: Layer) -> None:
+    """Draw all parameters so that a signal keeps its variance from layer to layer, its biases 0.
+
+    He et al. 2015 (arXiv 1502.01852) for rectified layers, std fan_in^-1/2 for linear ones. The topmost weights stay as
+    the recipe has them: from there the outputs start near each other.
+    """
+    reset_all_params(layer)
+    _, *below = [each for each in all_layers(layer) if isinstance(each, WeightedLayer)]
+    for each in below:
+        gain = 2 if each.nonlinearity is rectify else 1
+        each.W.normal_(0, (gain / each.fan_in) ** 0.5)
+        each.b.zero_()
+
+
+class _Momentum(torch.optim.SGD):
+    """2014's momentum, v <- mu v - lr g, kept in torch's buffer -v / lr, which a change of lr must rescale."""
+
+    def step(self, closure: Callable | None = None) -> Tensor | None:
+        """Move the parameters once."""
+        for group in self.param_groups:
+            last = group.setdefault("last_lr", group["lr"])
+            if group["lr"] != last:
+                if not group["lr"] > 0:
+                    raise ValueError(f"expected a learning rate above 0, got {group['lr']}")
+                for param in group["params"]:
+                    if (buffer := self.state[param].get("momentum_buffer")) is not None:
+                        buffer.mul_(last / group["lr"])
+                group["last_lr"] = group["lr"]
+        return super().step(closure)
+
+
+class _RMSProp(torch.optim.Optimizer):
+    """2014's RMSprop and Adagrad, which add epsilon below the root (torch's add it outside)."""
+
+    def __init__(self, params: Iterable[nn.Parameter], lr: float, decay: float, new: float, epsilon: float):
+        super().__init__(params, {"lr": lr, "decay": decay, "new": new, "epsilon": epsilon})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+        """Move the parameters once."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for param in group["params"]:
+                if param.grad is None:
+                    continue
+                squares = self.state[param].setdefault("squares", torch.zeros_like(param))
+                squares.mul_(group["decay"]).addcmul_(param.grad, param.grad, value=group["new"])
+                param.addcdiv_(param.grad, (squares + group["epsilon"]).sqrt_(), value=-group["lr"])
+        return loss
+
+
+def gen_updates_sgd(all_parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
+    """Stochastic gradient descent."""
+    return torch.optim.SGD(all_parameters, lr=learning_rate)
+
+
+def gen_updates_regular_momentum(
+    all_parameters: Iterable[nn.Parameter], learning_rate: float, momentum: float, weight_decay: float
+) -> torch.optim.Optimizer:
+    """Momentum: v <- mu v - lr (g + decay w), w <- w + v."""
+    return _Momentum(all_parameters, lr=learning_rate, momentum=momentum, weight_decay=weight_decay, fused=True)
+
+
+def gen_updates_nesterov_momentum(
+    all_parameters: Iterable[nn.Parameter], learning_rate: float, momentum: float, weight_decay: float
+) -> torch.optim.Optimizer:
+    """Nesterov momentum: v as in regular momentum, w <- w + mu v - lr (g + decay w)."""
+    return gen_updates_nesterov_momentum_no_bias_decay(all_parameters, [], learning_rate, momentum, weight_decay)
+
+
+def gen_updates_nesterov_momentum_no_bias_decay(
+    all_parameters: Iterable[nn.Parameter],
+    all_bias_parameters: Iterable[nn.Parameter],
+    learning_rate: float,
+    momentum: float,
+    weight_decay: float,
+) -> torch.optim.Optimizer:
+    """Nesterov momentum with weight decay on all parameters but the biases."""
+    biases = set(all_bias_parameters)
+    groups = [
+        {"params": [p for p in all_parameters if p not in biases], "weight_decay": weight_decay},
+        {"params": [p for p in all_parameters if p in biases], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    return _Momentum(groups, lr=learning_rate, momentum=momentum, nesterov=True, fused=True)
+
+
+def gen_updates_adagrad(
+    all_parameters: Iterable[nn.Parameter], learning_rate: float = 1.0, epsilon: float = 1e-6
+) -> torch.optim.Optimizer:
+    """Adagrad (Duchi et al. 2011)."""
+    return _RMSProp(all_parameters, lr=learning_rate, decay=1.0, new=1.0, epsilon=epsilon)
+
+
+def gen_updates_rmsprop(
+    all_parameters: Iterable[nn.Parameter], learning_rate: float = 1.0, rho: float = 0.9, epsilon: float = 1e-6
+) -> torch.optim.Optimizer:
+    """RMSprop (Tieleman & Hinton 2012)."""
+    return _RMSProp(all_parameters, lr=learning_rate, decay=rho, new=1 - rho, epsilon=epsilon)
+
+
+def gen_updates_adadelta(
+    all_parameters: Iterable[nn.Parameter], learning_rate: float = 1.0, rho: float = 0.95, epsilon: float = 1e-6
+) -> torch.optim.Optimizer:
+    """Adadelta (Zeiler 2012)."""
+    return torch.optim.Adadelta(all_parameters, lr=learning_rate, rho=rho, eps=epsilon)
