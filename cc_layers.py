@@ -37,7 +37,7 @@ class C01BLayer(Layer):
 
 
 class CudaConvnetInput2DLayer(Input2DLayer, C01BLayer):
-    """Input images, (features, width, height, batch)."""
+    """Input images, (features, rows, columns, batch); 2014 called rows `width` and columns `height`."""
 
     def __init__(self, mb_size: int, n_features: int, width: int, height: int):
         super().__init__(mb_size, n_features, width, height)

@@ -1,4 +1,4 @@
-"""Layers that know their input layer and their output shape, access to their parameters, and update rules.
+"""Layers that know their input layer and their output shape, and access to their parameters.
 
 A network is a graph of `torch.nn.Module`s: each layer is given the layer it reads from. `forward` maps a layer's own
 input tensor to its output; `output` evaluates the graph from the network's inputs, computing each layer once. Shapes
@@ -13,6 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from update_rules import (  # noqa: F401 documented as this module's
+    gen_updates_adadelta,
+    gen_updates_adagrad,
+    gen_updates_nesterov_momentum,
+    gen_updates_nesterov_momentum_no_bias_decay,
+    gen_updates_regular_momentum,
+    gen_updates_rmsprop,
+    gen_updates_sgd,
+)
 
 Nonlinearity = Callable[[Tensor], Tensor]
 
@@ -78,7 +88,7 @@ def _evaluate(layer: Layer, inputs: Mapping[Layer, Tensor], dropout_active: bool
 
 
 class Input2DLayer(Layer):
-    """Input images, (batch, features, width, height)."""
+    """Input images, (batch, features, rows, columns); 2014 called rows `width` and columns `height`."""
 
     def __init__(self, mb_size: int, n_features: int, width: int, height: int):
         super().__init__()
@@ -297,10 +307,10 @@ def reset_all_params(layer: Layer) -> None:
 
 @torch.no_grad()
 def reset_variance_preserving(layer: Layer) -> None:
-    """Draw all parameters so that a signal keeps its variance from layer to layer, its biases 0.
+    """Draw all parameters so that a signal keeps its variance from layer to layer.
 
-    He et al. 2015 (arXiv 1502.01852) for rectified layers, std fan_in^-1/2 for linear ones. The topmost weights stay as
-    the recipe has them: from there the outputs start near each other.
+    He et al. 2015 (arXiv 1502.01852) for rectified layers, std fan_in^-1/2 for linear ones, biases 0. The topmost layer
+    stays as the recipe has it.
     """
     reset_all_params(layer)
     _, *below = [each for each in all_layers(layer) if isinstance(each, WeightedLayer)]
@@ -308,100 +318,3 @@ def reset_variance_preserving(layer: Layer) -> None:
         gain = 2 if each.nonlinearity is rectify else 1
         each.W.normal_(0, (gain / each.fan_in) ** 0.5)
         each.b.zero_()
-
-
-class _Momentum(torch.optim.SGD):
-    """2014's momentum, v <- mu v - lr g, kept in torch's buffer -v / lr, which a change of lr must rescale."""
-
-    def step(self, closure: Callable | None = None) -> Tensor | None:
-        """Move the parameters once."""
-        for group in self.param_groups:
-            last = group.setdefault("last_lr", group["lr"])
-            if group["lr"] != last:
-                if not group["lr"] > 0:
-                    raise ValueError(f"expected a learning rate above 0, got {group['lr']}")
-                for param in group["params"]:
-                    if (buffer := self.state[param].get("momentum_buffer")) is not None:
-                        buffer.mul_(last / group["lr"])
-                group["last_lr"] = group["lr"]
-        return super().step(closure)
-
-
-class _RMSProp(torch.optim.Optimizer):
-    """2014's RMSprop and Adagrad, which add epsilon below the root (torch's add it outside)."""
-
-    def __init__(self, params: Iterable[nn.Parameter], lr: float, decay: float, new: float, epsilon: float):
-        super().__init__(params, {"lr": lr, "decay": decay, "new": new, "epsilon": epsilon})
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
-        """Move the parameters once."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for param in group["params"]:
-                if param.grad is None:
-                    continue
-                squares = self.state[param].setdefault("squares", torch.zeros_like(param))
-                squares.mul_(group["decay"]).addcmul_(param.grad, param.grad, value=group["new"])
-                param.addcdiv_(param.grad, (squares + group["epsilon"]).sqrt_(), value=-group["lr"])
-        return loss
-
-
-def gen_updates_sgd(all_parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
-    """Stochastic gradient descent."""
-    return torch.optim.SGD(all_parameters, lr=learning_rate)
-
-
-def gen_updates_regular_momentum(
-    all_parameters: Iterable[nn.Parameter], learning_rate: float, momentum: float, weight_decay: float
-) -> torch.optim.Optimizer:
-    """Momentum: v <- mu v - lr (g + decay w), w <- w + v."""
-    return _Momentum(all_parameters, lr=learning_rate, momentum=momentum, weight_decay=weight_decay, fused=True)
-
-
-def gen_updates_nesterov_momentum(
-    all_parameters: Iterable[nn.Parameter], learning_rate: float, momentum: float, weight_decay: float
-) -> torch.optim.Optimizer:
-    """Nesterov momentum: v as in regular momentum, w <- w + mu v - lr (g + decay w)."""
-    return gen_updates_nesterov_momentum_no_bias_decay(all_parameters, [], learning_rate, momentum, weight_decay)
-
-
-def gen_updates_nesterov_momentum_no_bias_decay(
-    all_parameters: Iterable[nn.Parameter],
-    all_bias_parameters: Iterable[nn.Parameter],
-    learning_rate: float,
-    momentum: float,
-    weight_decay: float,
-) -> torch.optim.Optimizer:
-    """Nesterov momentum with weight decay on all parameters but the biases."""
-    biases = set(all_bias_parameters)
-    groups = [
-        {"params": [p for p in all_parameters if p not in biases], "weight_decay": weight_decay},
-        {"params": [p for p in all_parameters if p in biases], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    return _Momentum(groups, lr=learning_rate, momentum=momentum, nesterov=True, fused=True)
-
-
-def gen_updates_adagrad(
-    all_parameters: Iterable[nn.Parameter], learning_rate: float = 1.0, epsilon: float = 1e-6
-) -> torch.optim.Optimizer:
-    """Adagrad (Duchi et al. 2011)."""
-    return _RMSProp(all_parameters, lr=learning_rate, decay=1.0, new=1.0, epsilon=epsilon)
-
-
-def gen_updates_rmsprop(
-    all_parameters: Iterable[nn.Parameter], learning_rate: float = 1.0, rho: float = 0.9, epsilon: float = 1e-6
-) -> torch.optim.Optimizer:
-    """RMSprop (Tieleman & Hinton 2012)."""
-    return _RMSProp(all_parameters, lr=learning_rate, decay=rho, new=1 - rho, epsilon=epsilon)
-
-
-def gen_updates_adadelta(
-    all_parameters: Iterable[nn.Parameter], learning_rate: float = 1.0, rho: float = 0.95, epsilon: float = 1e-6
-) -> torch.optim.Optimizer:
-    """Adadelta (Zeiler 2012)."""
-    return torch.optim.Adadelta(all_parameters, lr=learning_rate, rho=rho, eps=epsilon)

@@ -7,17 +7,9 @@ Source: documentation of 2014, 3.1 (paths) and 3.2.1 (this module).
 """
 
 import argparse
-import atexit
-import contextlib
-import gzip
-import multiprocessing
-import os
-import queue
-import signal
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,16 +17,36 @@ import numpy as np
 import simplejpeg
 
 import decision_tree
+from buffering import buffered_gen_mp, exit_with_parent, threaded_gen
+from storage import (
+    DataError,
+    first_line,
+    load_array,
+    load_gz,
+    load_pickle,
+    replacing,
+    save_array,
+    save_gz,
+    write_submission,
+)
+
+# What 2014 documents as this module's, and what its users need beside it.
+__all__ = [
+    "DataError",
+    "buffered_gen_mp",
+    "exit_with_parent",
+    "load_array",
+    "load_gz",
+    "load_pickle",
+    "replacing",
+    "save_array",
+    "save_gz",
+    "threaded_gen",
+    "write_submission",
+]
 
 IMAGE_SHAPE = (424, 424, 3)
 SUBSETS = ("train", "test")
-
-
-class DataError(Exception):
-    """What a user gave is not what was expected; the message says what came and what to do next."""
-
-
-# ---- folders and scripts
 
 
 @dataclass(frozen=True)
@@ -76,12 +88,17 @@ folders = Folders()
 
 
 def use_folders(root: str | Path = ".", data: str | Path | None = None) -> Folders:
-    """Read and write below `root` from now on (`data`: another data folder), and forget what was read."""
+    """Read and write below `root` from now on; `data` names another data folder."""
+    for flag, folder in (("--root", root), ("--data", data)):
+        if folder is not None and Path(folder).exists() and not Path(folder).is_dir():
+            raise DataError(f"{flag} is to be a folder, but {folder} is a file")
+    return adopt(Folders(Path(root), Path(data) if data is not None else None))
+
+
+def adopt(new_folders: Folders) -> Folders:
+    """Read and write in these folders from now on, and forget what was read from others."""
     global folders
-    root = Path(root)
-    if root.exists() and not root.is_dir():
-        raise DataError(f"--root is to be a folder, but {root} is a file")
-    folders = Folders(root, Path(data) if data is not None else None)
+    folders = new_folders
     for name in _LAZY:
         globals().pop(name, None)
     return folders
@@ -99,8 +116,21 @@ def script_parser(description: str | None) -> argparse.ArgumentParser:
 
 def positive_int(text: str) -> int:
     """Read a whole number of at least 1 from a command line."""
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text}")
+    return _int_from(1, text)
+
+
+def natural_int(text: str) -> int:
+    """Read a whole number of at least 0 from a command line."""
+    return _int_from(0, text)
+
+
+def _int_from(least: int, text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, got {text}")
     return number
 
 
@@ -108,13 +138,11 @@ def run_script(main: Callable[[], None]) -> None:
     """Run a script's `main`; bad input ends it with one clear line and exit status 1, never with a stack trace."""
     try:
         main()
-    except (DataError, OSError) as error:
+    except (DataError, OSError, BrokenProcessPool) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
 
-
-# ---- ids, labels, split
 
 _LAZY = ("train_ids", "test_ids", "num_train", "num_test")
 
@@ -122,7 +150,7 @@ _LAZY = ("train_ids", "test_ids", "num_train", "num_test")
 def __getattr__(name: str) -> np.ndarray | int:
     if name not in _LAZY:
         raise AttributeError(f"module 'load_data' has no attribute {name!r}")
-    subset = name.split("_")[1]
+    subset = name.replace("num_", "").replace("_ids", "")
     ids = load_ids(subset)
     globals()[f"{subset}_ids"], globals()[f"num_{subset}"] = ids, len(ids)
     return globals()[name]
@@ -159,11 +187,11 @@ def read_solutions_csv(path: Path | None = None) -> tuple[np.ndarray, np.ndarray
 
     path = path or folders.solutions_csv
     try:
-        table = pandas.read_csv(path)
+        table = pandas.read_csv(path, float_precision="round_trip")
     except FileNotFoundError:
         raise DataError(f"{path} is missing; download it from Kaggle or run simulate_galaxies.py") from None
     except (ValueError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no CSV table: {error}") from None
+        raise DataError(f"{path} is no CSV table: {first_line(error)}") from None
     if missing := [name for name in ("GalaxyID", *decision_tree.COLUMN_NAMES) if name not in table.columns]:
         raise DataError(f"{path}: expected GalaxyID and 37 answer columns, but {', '.join(missing)} is missing")
     votes = table[list(decision_tree.COLUMN_NAMES)].apply(pandas.to_numeric, errors="coerce").to_numpy(np.float64)
@@ -186,9 +214,6 @@ def split(num_train: int) -> tuple[np.ndarray, np.ndarray]:
     return indices[:-num_valid], indices[-num_valid:]
 
 
-# ---- images
-
-
 def read_image(path: Path) -> np.ndarray:
     """Decode one JPEG into (424, 424, 3) uint8: rows, columns, RGB. Raises DataError for anything else."""
     try:
@@ -205,7 +230,7 @@ def read_image(path: Path) -> np.ndarray:
 def load_image(img_id: int, subset: str = "train", normalise: bool = True, from_ram: bool = False) -> np.ndarray:
     """Load a galaxy, (424, 424, 3): float32 in [0, 1], or uint8 where `normalise` is False."""
     image = read_image(folders.images(subset, from_ram) / f"{img_id}.jpg")
-    return image.astype(np.float32) / 255.0 if normalise else image
+    return np.divide(image, np.float32(255), dtype=np.float32) if normalise else image
 
 
 def load_images(
@@ -213,173 +238,6 @@ def load_images(
 ) -> np.ndarray:
     """Load several galaxies, (n, 424, 424, 3), as `load_image` does."""
     return np.stack([load_image(img_id, subset, normalise, from_ram) for img_id in img_ids])
-
-
-# ---- arrays on disk
-
-
-@contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` that takes its place when the block ends well, and vanishes otherwise."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def save_array(path: str | Path, array: np.ndarray) -> None:
-    """Write a `.npy` file, whole or not at all."""
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.save(file, array)
-
-
-def load_array(path: str | Path, made_by: str) -> np.ndarray:
-    """Read a `.npy` or `.npy.gz` file; when it is missing, the error names the script that makes it."""
-    path = Path(path)
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            return np.load(file, allow_pickle=False)
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing; run {made_by} first") from None
-    except (ValueError, EOFError, gzip.BadGzipFile) as error:
-        raise DataError(f"{path} is no NumPy array ({error}); run {made_by} again") from None
-
-
-def _check_gz(path: str | Path) -> None:
-    if not str(path).endswith(".npy.gz"):
-        raise DataError(f"expected a file name that ends with .npy.gz, got {path}")
-
-
-def load_gz(path: str | Path) -> np.ndarray:
-    """Read an array that `save_gz` wrote."""
-    _check_gz(path)
-    return load_array(path, "the script that makes it")
-
-
-def save_gz(path: str | Path, array: np.ndarray) -> None:
-    """Write an array as `.npy.gz`, whole or not at all."""
-    _check_gz(path)
-    with replacing(path) as temporary, gzip.open(temporary, "wb", compresslevel=6) as file:
-        np.save(file, array)
-
-
-# ---- buffered generators
-
-_END = "end"
-_ITEM = "item"
-_ERROR = "error"
-
-
-def exit_with_parent() -> None:
-    """End this process when its parent ends, however that came: no orphan outlives a killed run."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _feed_process(source_gen: Iterator, items: multiprocessing.Queue) -> None:
-    exit_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    try:
-        for item in source_gen:
-            items.put((_ITEM, item))
-        items.put((_END, None))
-    except Exception as error:
-        items.put((_ERROR, error))
-    except SystemExit:
-        items.cancel_join_thread()
-        raise
-    finally:
-        getattr(source_gen, "close", lambda: None)()
-
-
-def buffered_gen_mp(source_gen: Iterator, buffer_size: int = 2, sleep_time: float = 1) -> Iterator:
-    """Run a slow generator in a forked process that keeps up to `buffer_size` items ready.
-
-    Every `sleep_time` seconds without an item, the process is checked to be alive. An exception of the source is
-    raised here; the process ends with the source, with this generator, or with the program.
-    """
-    context = multiprocessing.get_context("fork")
-    items = context.Queue(maxsize=buffer_size)
-    process = context.Process(target=_feed_process, args=(source_gen, items))
-
-    def stop() -> None:
-        process.terminate()
-        process.join(5)
-        if process.is_alive():
-            process.kill()
-            process.join()
-
-    process.start()
-    atexit.register(stop)
-    try:
-        while True:
-            try:
-                kind, value = items.get(timeout=sleep_time)
-            except queue.Empty:
-                if not process.is_alive() and items.empty():
-                    raise RuntimeError(
-                        f"the process that fills the buffer ended with exit status {process.exitcode}"
-                    ) from None
-                continue
-            if kind == _END:
-                return
-            if kind == _ERROR:
-                raise value
-            yield value
-    finally:
-        atexit.unregister(stop)
-        stop()
-        items.close()
-
-
-def threaded_gen(source_gen: Iterator, buffer_size: int = 2) -> Iterator:
-    """Run a generator in a thread that keeps up to `buffer_size` items ready; its exceptions are raised here."""
-    items: queue.Queue = queue.Queue(maxsize=buffer_size)
-    stopped = threading.Event()
-
-    def put(*message: object) -> None:
-        while not stopped.is_set():
-            with contextlib.suppress(queue.Full):
-                return items.put(message, timeout=0.1)
-
-    def feed() -> None:
-        try:
-            for item in source_gen:
-                put(_ITEM, item)
-                if stopped.is_set():
-                    return
-            put(_END, None)
-        except BaseException as error:
-            put(_ERROR, error)
-        finally:
-            getattr(source_gen, "close", lambda: None)()
-
-    thread = threading.Thread(target=feed, daemon=True)
-    thread.start()
-    try:
-        while True:
-            kind, value = items.get()
-            if kind == _END:
-                return
-            if kind == _ERROR:
-                raise value
-            yield value
-    finally:
-        stopped.set()
-        thread.join()
 
 
 def hms(seconds: float) -> str:

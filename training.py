@@ -28,12 +28,28 @@ from tqdm import tqdm
 import layers
 import load_data
 import realtime_augmentation as ra
-from load_data import DataError, hms, positive_int
+from load_data import DataError, hms, natural_int, positive_int
 
 INITIALISATIONS: dict[str, Callable[[layers.Layer], None]] = {
     "2014": layers.reset_all_params,
     "variance-preserving": layers.reset_variance_preserving,
 }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NormConstraint:
+    """Limits to the L2 norms of weight columns: one for each dense layer from the bottom up, none for the rest."""
+
+    every: int
+    limits: tuple[float, ...]
+
+    def apply(self, output_layer: layers.Layer) -> None:
+        """Rescale the columns that are too long (documentation 2.3.4; Hinton et al. 2012)."""
+        dense = [each for each in reversed(layers.all_layers(output_layer)) if isinstance(each, layers.DenseLayer)]
+        with torch.no_grad():
+            for layer, limit in zip(dense, self.limits, strict=False):
+                for parameter, value in layer.rescaling_updates(limit):
+                    parameter.copy_(value)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,11 +74,15 @@ class Experiment:
     learning_rate_schedule: Mapping[int, float]
     momentum: float
     weight_decay: float
+    norm_constraint: NormConstraint | None
     validate_every: int
     seed: int
 
     def shortened(self, num_chunks: int, keep_schedule: bool = False) -> "Experiment":
-        """Return the experiment with another number of chunks; its schedule and validations keep their fractions."""
+        """Return the experiment with another number of chunks; its rates and validations keep their fractions.
+
+        The chunks without normalisation do not: they are as many as it takes to leave the start.
+        """
         if keep_schedule:
             return dataclasses.replace(self, num_chunks=num_chunks)
         scale = num_chunks / self.num_chunks
@@ -84,6 +104,8 @@ class Experiment:
 def _plain(value: object) -> object:
     if isinstance(value, AffineTransform):
         return value.params.tolist()
+    if isinstance(value, NormConstraint):
+        return dataclasses.asdict(value)
     if isinstance(value, Mapping):
         return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
@@ -95,8 +117,19 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the run-time choices that training and prediction share."""
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: cuda where there is one)")
     parser.add_argument("--num-workers", type=positive_int, metavar="N", help="augmentation processes (default: cores)")
-    parser.add_argument("--chunk-size", type=positive_int, metavar="N", help="examples held in memory at a time")
-    parser.add_argument("--from-ram", action="store_true", help="read images that copy_data_to_shm.py copied")
+    parser.add_argument(
+        "--chunk-size", type=positive_int, metavar="N", help="examples a chunk, two of which memory holds at a time"
+    )
+    parser.add_argument(
+        "--from-ram", nargs="?", const="/dev/shm", metavar="DIR", help="read what copy_data_to_shm.py copied there"
+    )
+
+
+def use_folders(options: argparse.Namespace) -> None:
+    """Read and write where the flags say."""
+    folders = load_data.use_folders(options.root, options.data)
+    if options.from_ram:
+        load_data.adopt(dataclasses.replace(folders, ram=Path(options.from_ram)))
 
 
 def find_device(name: str | None) -> torch.device:
@@ -174,7 +207,7 @@ def fixed_chunks(
         experiment.target_sizes,
         experiment.processor_class_fixed,
         num_workers=options.num_workers,
-        from_ram=options.from_ram,
+        from_ram=bool(options.from_ram),
         reuse_buffers=True,
     )
     for views, length in gen:
@@ -204,21 +237,26 @@ def train_chunk(
     views: Sequence[np.ndarray],
     targets: np.ndarray,
     normalisation: bool,
-    progress: Callable[[Iterator], Iterator] = iter,
+    norm_constraint: NormConstraint | None = None,
+    progress: Callable[[Sequence], Iterator] = iter,
 ) -> float:
     """Take one step a minibatch and return the chunk's mean squared error."""
     arrays = [network.to_device(array) for array in (*views, targets)]
     errors = []
-    for *batch, batch_targets in progress(list(zip(*(a.split(network.batch_size) for a in arrays), strict=True))):
+    minibatches = list(zip(*(array.split(network.batch_size) for array in arrays), strict=True))
+    for step, (*batch, batch_targets) in enumerate(progress(minibatches), 1):
         optimizer.zero_grad()
         error = network.output_layer.error(network.inputs(batch), batch_targets, normalisation)
         error.backward()
         optimizer.step()
+        if norm_constraint is not None and step % norm_constraint.every == 0:
+            norm_constraint.apply(network.output_layer)
         errors.append(error.detach() * len(batch_targets))
     return float(torch.stack(errors).sum()) / len(targets)
 
 
-def _optimizer(experiment: Experiment, network: Network) -> torch.optim.Optimizer:
+def make_optimizer(experiment: Experiment, network: Network) -> torch.optim.Optimizer:
+    """Return the recipe's update rule for a network, its momentum at rest."""
     return layers.gen_updates_nesterov_momentum_no_bias_decay(
         layers.all_parameters(network.output_layer),
         layers.all_bias_parameters(network.output_layer),
@@ -234,7 +272,7 @@ def train(experiment: Experiment, options: argparse.Namespace) -> None:
     labels = load_data.load_solutions()
     _, valid_indices = load_data.split(load_data.num_train)
     for subset in load_data.SUBSETS:
-        check_images(subset, options.from_ram)
+        check_images(subset, bool(options.from_ram))
 
     torch.manual_seed(experiment.seed)
     network = Network(experiment, device)
@@ -258,13 +296,13 @@ def train(experiment: Experiment, options: argparse.Namespace) -> None:
             experiment.processor_class,
             seed=experiment.seed,
             num_workers=options.num_workers,
-            from_ram=options.from_ram,
+            from_ram=bool(options.from_ram),
             reuse_buffers=True,
         ),
         std=experiment.colour_std,
         seed=experiment.seed,
     )
-    optimizer = _optimizer(experiment, network)
+    optimizer = make_optimizer(experiment, network)
     losses_train: list[float] = []
     losses_valid: list[float] = []
     chunks_valid: list[int] = []
@@ -273,11 +311,11 @@ def train(experiment: Experiment, options: argparse.Namespace) -> None:
     for chunk, ((*views, targets), _) in enumerate(chunks):
         if chunk == experiment.num_chunks_nonorm:
             # In 2014 the steps with and without normalisation were two functions, each with a momentum of its own.
-            optimizer = _optimizer(experiment, network)
+            optimizer = make_optimizer(experiment, network)
         for group in optimizer.param_groups:
             group["lr"] = experiment.learning_rate(chunk)
         normalisation = chunk >= experiment.num_chunks_nonorm
-        loss = train_chunk(network, optimizer, views, targets, normalisation, _progress_bar)
+        loss = train_chunk(network, optimizer, views, targets, normalisation, experiment.norm_constraint, _progress_bar)
         if not np.isfinite(loss):
             raise DataError(f"the training error became {loss} in chunk {chunk + 1}; lower the learning rate")
         losses_train.append(loss**0.5)
@@ -347,7 +385,7 @@ def main(experiment: Experiment) -> None:
     parser.add_argument("--num-chunks", type=positive_int, metavar="N", help=f"default: {experiment.num_chunks}")
     parser.add_argument("--keep-schedule", action="store_true", help="do not scale the schedule with --num-chunks")
     parser.add_argument("--validate-every", type=positive_int, metavar="N", help="chunks from validation to validation")
-    parser.add_argument("--seed", type=int, help=f"default: {experiment.seed}")
+    parser.add_argument("--seed", type=natural_int, metavar="N", help=f"default: {experiment.seed}")
     parser.add_argument(
         "--initialisation",
         choices=INITIALISATIONS,
@@ -357,7 +395,7 @@ def main(experiment: Experiment) -> None:
     options = parser.parse_args()
 
     def run() -> None:
-        load_data.use_folders(options.root, options.data)
+        use_folders(options)
         chosen = experiment.shortened(options.num_chunks, options.keep_schedule) if options.num_chunks else experiment
         changes = {name: getattr(options, name) for name in ("chunk_size", "validate_every", "seed")}
         train(dataclasses.replace(chosen, **{k: v for k, v in changes.items() if v is not None}), options)

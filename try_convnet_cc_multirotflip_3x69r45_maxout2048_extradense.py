@@ -68,6 +68,7 @@ EXPERIMENT = training.Experiment(
     learning_rate_schedule={0: 0.04, 1800: 0.004, 2300: 0.0004},
     momentum=0.9,
     weight_decay=0.0,
+    norm_constraint=None,
     validate_every=20,
     seed=0,
 )

@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import custom
+import decision_tree
+import layers
+
+with np.load(Path(__file__).parent / "reference" / "output_layers.npz") as arrays:
+    REFERENCE = dict(arrays)
+
+
+def build(layer_class: type[layers.Layer]) -> tuple[layers.Layer, layers.Layer]:
+    below = layers.FlattenLayer(layers.Input2DLayer(32, 37, 1, 1))
+    return below.input_layer, layer_class(below)
+
+
+NORMALISED = [key.removesuffix(".predictions") for key in REFERENCE if key.endswith(".predictions")]
+NOT_NORMALISED = [
+    key.removesuffix(".predictions_no_normalisation")
+    for key in REFERENCE
+    if key.endswith(".predictions_no_normalisation")
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [*((name, "") for name in NORMALISED), *((name, "_no_normalisation") for name in NOT_NORMALISED)],
+)
+def test_predictions_error_and_gradient_are_the_reference(name, suffix):
+    below, output = build(getattr(custom, name))
+    activations = torch.from_numpy(REFERENCE["activations"]).reshape(32, 37, 1, 1).requires_grad_()
+    targets = torch.from_numpy(REFERENCE["targets"])
+    predict = output.predictions_no_normalisation if suffix else output.predictions
+    predictions = predict({below: activations})
+    error = output.error({below: activations}, targets, normalisation=not suffix)
+    (gradient,) = torch.autograd.grad(error, activations)
+    np.testing.assert_allclose(predictions.detach(), REFERENCE[f"{name}.predictions{suffix}"], rtol=0, atol=1e-5)
+    assert error.item() == pytest.approx(REFERENCE[f"{name}.error{suffix}"], abs=1e-5)
+    expected = REFERENCE[f"{name}.gradient{suffix}"]
+    np.testing.assert_allclose(gradient.reshape(32, 37), expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+def test_normreg_is_the_distance_of_each_question_s_sum_from_one():
+    below, output = build(custom.ClippedGalaxyOutputLayer)
+    activations = torch.from_numpy(REFERENCE["activations"]).reshape(32, 37, 1, 1)
+    clipped = np.clip(REFERENCE["activations"], 0, 1)
+    sums = np.stack([clipped[:, s].sum(axis=1) for s in decision_tree.SLICES.values()])
+    normreg = ((sums - 1) ** 2).mean()
+    assert output.normreg({below: activations}).item() == pytest.approx(normreg, rel=1e-5)
+    error = output.error_with_normreg({below: activations}, torch.from_numpy(REFERENCE["targets"]), scale=0.3)
+    assert error.item() == pytest.approx(REFERENCE["ClippedGalaxyOutputLayer.error"] + 0.3 * normreg, rel=1e-5)
+
+
+def test_forward_maps_activations_alone():
+    _, output = build(custom.OptimisedDivGalaxyOutputLayer)
+    activations = torch.from_numpy(REFERENCE["activations"])
+    predictions = output(activations).numpy()
+    # A question whose activations are all negative is answered by zeros; every other one obeys the tree.
+    totals, expected = decision_tree.question_totals(predictions)
+    asked = np.stack([(activations[:, s] > 0).any(dim=1).numpy() for s in decision_tree.SLICES.values()], axis=1)
+    np.testing.assert_allclose(totals[asked], expected[asked], atol=1e-6)
+    assert not totals[~asked].any()
+    raw = output.forward_no_normalisation(activations)
+    np.testing.assert_array_equal(raw, activations.clamp(0, 1))
+
+
+def test_weigh_is_the_decision_tree_s():
+    fractions = np.random.default_rng(0).random((5, 37))
+    np.testing.assert_allclose(custom.weigh(torch.from_numpy(fractions)), decision_tree.weigh(fractions), rtol=1e-12)
+
+
+def test_a_layer_of_another_width_is_refused():
+    with pytest.raises(ValueError, match="with 37 outputs"):
+        custom.OptimisedDivGalaxyOutputLayer(layers.FlattenLayer(layers.Input2DLayer(2, 36, 1, 1)))

@@ -1,0 +1,102 @@
+import argparse
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from test_training import TINY
+
+import layers
+import load_data
+import prediction
+import realtime_augmentation as ra
+import show_results
+import training
+
+OPTIONS = argparse.Namespace(device="cpu", num_workers=1, chunk_size=130, from_ram=None)
+
+
+@pytest.fixture
+def trained(prepared_survey):
+    """Write an analysis pickle of the tiny experiment with some parameters."""
+    torch.manual_seed(3)
+    network = training.Network(TINY, torch.device("cpu"))
+    layers.reset_variance_preserving(network.output_layer)
+    values = layers.get_param_values(network.output_layer)
+    training.save_analysis(load_data.folders.analysis("tiny"), {"param_values": values}, {})
+    return network
+
+
+def test_predictions_are_the_mean_over_sixty_transforms(trained):
+    prediction.predict_augmented(TINY, OPTIONS)
+    for name, subset, indices in (("valid", "train", range(27, 30)), ("test", "test", range(8))):
+        ids = load_data.train_ids if subset == "train" else load_data.test_ids
+        predictions = load_data.load_gz(load_data.folders.augmented(name, "tiny"))
+        assert predictions.shape == (len(indices), 37)
+        assert predictions.dtype == np.float32
+        for row, index in enumerate(indices):
+            image = load_data.load_image(ids[index], subset)
+            total = np.zeros(37)
+            for tform in ra.sixty_transforms():
+                views = [ra.fast_warp(image, view + tform, (15, 15))[None] for view in TINY.ds_transforms]
+                total += trained.predict(views)[0]
+            np.testing.assert_allclose(predictions[row], total / 60, rtol=0, atol=1e-5)
+
+
+def test_the_chunk_size_changes_nothing(trained):
+    one, other = (
+        prediction.predict(
+            trained, TINY, np.arange(8), "test", argparse.Namespace(**{**vars(OPTIONS), "chunk_size": n})
+        )
+        for n in (1, 500)
+    )
+    np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+
+
+def test_without_a_trained_model_the_script_to_run_is_named(prepared_survey):
+    with pytest.raises(load_data.DataError, match=r"tiny.pkl is missing; run tiny.py first"):
+        prediction.predict_augmented(TINY, OPTIONS)
+
+
+def test_another_network_s_parameters_are_refused(trained):
+    other = dataclasses.replace(TINY, build_network=lambda n: narrower(n))
+    with pytest.raises(load_data.DataError, match="another network's"):
+        prediction.predict_augmented(other, OPTIONS)
+
+
+def narrower(batch_size: int) -> tuple[list[layers.Layer], layers.Layer]:
+    inputs, output = TINY.build_network(batch_size)
+    top = layers.DenseLayer(layers.FlattenLayer(inputs[0]), 37, 0.1, 0.1)
+    return inputs, type(output)(top)
+
+
+def test_a_pickle_that_is_no_analysis_is_refused(trained):
+    training.save_analysis(load_data.folders.analysis("tiny"), {"predictions": np.zeros(3)}, {})
+    with pytest.raises(load_data.DataError, match="expected a dictionary with param_values"):
+        prediction.predict_augmented(TINY, OPTIONS)
+
+
+def test_results_are_shown_with_a_picture(trained, run_main, capsys):
+    prediction.predict_augmented(TINY, OPTIONS)
+    run_main(show_results, "--root", load_data.folders.root)
+    out = capsys.readouterr().out
+    labels = load_data.load_solutions()
+    baseline = np.sqrt(np.mean((labels[:27].mean(axis=0) - labels[27:]) ** 2))
+    assert f"{baseline:.6f}" in out
+    picture = load_data.folders.predictions / "predictions.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert str(picture) in out
+
+
+def test_galaxies_shown_are_different_ones():
+    targets = np.random.default_rng(0).random((9, 37))
+    targets[4] = 2  # the most voted for everything
+    rows = show_results.pick_galaxies(targets)
+    assert len(set(rows)) == len(show_results.SHOWN_ANSWERS)
+    assert rows[0] == 4
+    assert len(show_results.pick_galaxies(targets[:3])) == 3
+
+
+def test_without_predictions_nothing_is_shown(prepared_survey, run_main):
+    with pytest.raises(SystemExit, match="error: expected validation predictions"):
+        run_main(show_results, "--root", prepared_survey.root)
