@@ -1,0 +1,64 @@
+"""Check that the training labels obey the decision tree; the exit status is 1 when some do not.
+
+The answers to a question sum to the weight of the answer that leads to it (to 1 for questions asked of every galaxy),
+and every label lies within [0, 1]. The competition's first table broke this rule, which is why there is a second.
+
+Source: documentation of 2014, 2.2.2 and 3.4.
+"""
+
+import argparse
+
+import numpy as np
+
+import decision_tree
+import load_data
+
+# The table has six decimals: seven answers and the answer they are compared with are off by at most 8 * 0.5e-6.
+TOLERANCE = 1e-5
+
+
+def tolerance(text: str) -> float:
+    """Read a tolerance of at least 0 from a command line."""
+    if not 0 <= (number := float(text)) < np.inf:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 0, got {text}")
+    return number
+
+
+def deviations(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far votes (n, 37) are from the tree's sums, (n, 11), and from the interval [0, 1], (n,)."""
+    totals, expected = decision_tree.question_totals(votes)
+    return np.abs(totals - expected), np.maximum(-votes, votes - 1).max(axis=1).clip(min=0)
+
+
+def main() -> None:
+    parser = load_data.script_parser(__doc__)
+    parser.add_argument(
+        "--tolerance",
+        type=tolerance,
+        default=TOLERANCE,
+        metavar="X",
+        help="deviation that passes as rounding (default: %(default)g)",
+    )
+    args = parser.parse_args()
+    path = load_data.use_folders(args.root, args.data).solutions_csv
+    ids, votes = load_data.read_solutions_csv()
+    if len(ids) == 0:
+        raise load_data.DataError(f"{path}: expected one line for each galaxy, got none; download it again")
+    sums, outside = deviations(votes)
+
+    print(f"{'':24} {'largest deviation':>17}  galaxies beyond {args.tolerance:g}")
+    for number, deviation in zip(decision_tree.QUESTIONS, sums.T, strict=True):
+        print(f"{f'sum of question {number}':24} {deviation.max():17.2e}  {(deviation > args.tolerance).sum()}")
+    print(f"{'value outside [0, 1]':24} {outside.max():17.2e}  {(outside > args.tolerance).sum()}")
+
+    violating = (sums > args.tolerance).any(axis=1) | (outside > args.tolerance)
+    if violating.any():
+        raise load_data.DataError(
+            f"{path}: expected labels within {args.tolerance:g} of the decision tree, but {violating.sum()} of "
+            f"{len(ids)} galaxies are not, GalaxyID {ids[violating][0]} first; download training_solutions_rev1 again"
+        )
+    print(f"checked {len(ids)} galaxies of {path}: all obey the decision tree")
+
+
+if __name__ == "__main__":
+    load_data.run_script(main)

@@ -1,0 +1,96 @@
+"""Copy the train and test images to the RAM drive /dev/shm, whence training can read them without waiting for a disk.
+
+What already is there with the same size is left alone, so that an interrupted copy can be resumed. `--remove` frees
+the memory again.
+
+Source: documentation of 2014, 3.1 and 3.4.
+"""
+
+import dataclasses
+import os
+import shutil
+from pathlib import Path
+
+from tqdm import tqdm
+
+import load_data
+
+# A RAM drive hands out whole pages of memory.
+PAGE_BYTES = 4096
+
+
+def list_images(folder: Path) -> dict[str, int]:
+    """Return the bytes of each JPEG of a folder by its name; nothing where there is no such folder."""
+    if not folder.is_dir():
+        return {}
+    with os.scandir(folder) as entries:
+        return {entry.name: entry.stat().st_size for entry in entries if entry.name.endswith(".jpg")}
+
+
+def copy_images(folders: load_data.Folders) -> None:
+    """Copy what is not yet in `folders.ram`; raises DataError when there is nothing to copy or no room for it."""
+    if not folders.ram.is_dir():
+        raise load_data.DataError(f"expected a folder to copy to, but {folders.ram} is none; name one with --ram")
+    missing: dict[str, list[str]] = {}
+    num_bytes = 0
+    for subset in load_data.SUBSETS:
+        images = list_images(folders.images(subset))
+        if not images:
+            raise load_data.DataError(
+                f"expected the {subset} images in {folders.images(subset)}, but there is no .jpg file; "
+                "download them from Kaggle or run simulate_galaxies.py"
+            )
+        there = list_images(folders.images(subset, from_ram=True))
+        missing[subset] = sorted(name for name in images if there.get(name) != images[name])
+        num_bytes += sum(-(-images[name] // PAGE_BYTES) * PAGE_BYTES for name in missing[subset])
+        print(f"{len(images)} {subset} images, {len(images) - len(missing[subset])} of them already copied")
+    free = shutil.disk_usage(folders.ram).free
+    if num_bytes > free:
+        raise load_data.DataError(
+            f"expected {num_bytes / 1e6:.1f} MB free in {folders.ram}, got {free / 1e6:.1f} MB; "
+            "enlarge it (mount -o remount,size=4G) or name another place with --ram"
+        )
+    for subset, names in missing.items():
+        source, target = folders.images(subset), folders.images(subset, from_ram=True)
+        for name in tqdm(names, desc=subset, unit="image", disable=None):
+            with load_data.replacing(target / name) as temporary:
+                shutil.copyfile(source / name, temporary)
+        print(f"wrote {len(names)} images to {target}")
+
+
+def remove_images(folders: load_data.Folders) -> None:
+    """Remove the copies of images; a file whose original is gone stays, since it may be the only one."""
+    for subset in load_data.SUBSETS:
+        source, target = folders.images(subset), folders.images(subset, from_ram=True)
+        originals, copies = list_images(source), list_images(target)
+        removable = [name for name in copies if name in originals]
+        for name in removable:
+            (target / name).unlink()
+        print(f"removed {len(removable)} images from {target}")
+        if strangers := len(copies) - len(removable):
+            print(f"left {strangers} images in {target} that are not in {source}; delete them yourself if unneeded")
+        if target.is_dir() and not any(target.iterdir()):
+            target.rmdir()
+
+
+def main() -> None:
+    parser = load_data.script_parser(__doc__)
+    ram = load_data.folders.ram
+    parser.add_argument("--ram", type=Path, default=ram, metavar="DIR", help="where to copy to (default: %(default)s)")
+    parser.add_argument("--remove", action="store_true", help="remove the copies instead")
+    args = parser.parse_args()
+    folders = dataclasses.replace(load_data.use_folders(args.root, args.data), ram=args.ram)
+    for subset in load_data.SUBSETS:
+        if folders.images(subset).resolve() == folders.images(subset, from_ram=True).resolve():
+            raise load_data.DataError(
+                f"expected another folder than that of the originals, got {folders.images(subset)} for both; "
+                "name another place with --ram"
+            )
+    if args.remove:
+        remove_images(folders)
+    else:
+        copy_images(folders)
+
+
+if __name__ == "__main__":
+    load_data.run_script(main)

@@ -1,0 +1,268 @@
+"""The blends against an independent solver, and the script against wrong, missing and spoilt files."""
+
+import itertools
+
+import numpy as np
+import pytest
+from conftest import Survey, draw_votes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import nnls
+
+import ensemble_predictions_npy as ensemble
+import load_data
+
+STEMS = ("blended_predictions_uniform", "blended_predictions", "blended_predictions_separate")
+
+
+def rmse(weights: np.ndarray, gram: np.ndarray) -> float:
+    return float(np.sqrt(max(0.0, weights @ gram @ weights)))
+
+
+def gram_of(residuals: np.ndarray) -> np.ndarray:
+    return residuals @ residuals.T / residuals.shape[1]
+
+
+def best_rmse(residuals: np.ndarray) -> float:
+    """Return the RMSE of the best blend of residuals (models, n), by non-negative least squares.
+
+    Scaling a blend w on the simplex by s costs s^2 f(w) + k^2 (s - 1)^2, whose least value over s, k^2 f / (k^2 + f),
+    rises with f: the solution without the constraint on the sum, divided by its sum, is the one with it.
+    """
+    num_models, num_rows = residuals.shape
+    k = np.sqrt((residuals**2).sum() / num_models) or 1.0
+    design = np.vstack([residuals.T, np.full(num_models, k)])
+    weights, _ = nnls(design, np.append(np.zeros(num_rows), k), maxiter=1000)
+    return float(np.sqrt(((weights / weights.sum() @ residuals) ** 2).mean()))
+
+
+def best_rmse_by_enumeration(gram: np.ndarray) -> float:
+    """Return the RMSE of the best blend by trying every set of models that might share the weight."""
+    best = np.inf
+    for size in range(1, len(gram) + 1):
+        for chosen in map(list, itertools.combinations(range(len(gram)), size)):
+            weights = np.linalg.lstsq(gram[np.ix_(chosen, chosen)], np.ones(size))[0]
+            weights /= weights.sum()
+            if (weights > -1e-12).all():
+                best = min(best, rmse(weights, gram[np.ix_(chosen, chosen)]))
+    return best
+
+
+def check(residuals: np.ndarray) -> np.ndarray:
+    """Fit weights and assert all that is promised of them; return them."""
+    num_models = len(residuals)
+    gram = gram_of(residuals)
+    weights = ensemble.fit_weights(gram)
+    assert weights.shape == (num_models,)
+    assert (weights >= 0).all()
+    assert weights.sum() == pytest.approx(1, abs=1e-12)
+    assert rmse(weights, gram) <= rmse(np.full(num_models, 1 / num_models), gram)
+    assert rmse(weights, gram) == pytest.approx(best_rmse(residuals), abs=1e-6, rel=0)
+    return weights
+
+
+def noise(seed: int, *shape: int) -> np.ndarray:
+    return 0.08 * np.random.default_rng(seed).normal(size=shape)
+
+
+def test_the_two_independent_solvers_agree():
+    for seed in range(20):
+        residuals = noise(seed, 1, 40) + noise(seed + 100, 5, 40) * np.random.default_rng(seed).random((5, 1))
+        assert best_rmse_by_enumeration(gram_of(residuals)) == pytest.approx(best_rmse(residuals), abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_optimum_inside(seed: int):
+    weights = check(noise(seed, 17, 500))
+    assert weights.min() > 1e-3
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_optimum_at_a_corner(seed: int):
+    shared = noise(seed, 1, 300)
+    residuals = shared * np.linspace(1, 1.5, 6)[:, None] + 0.01 * noise(seed + 50, 6, 300)
+    weights = check(residuals)
+    assert weights[0] == pytest.approx(1, abs=1e-6)
+
+
+def test_optimum_on_a_face_where_a_descent_alone_gets_stuck():
+    stuck = 0
+    for seed in (3, 9, 21, 44, 93, 131, 490):
+        generator = np.random.default_rng(seed)
+        residuals = 0.08 * generator.normal(size=20) + 0.02 * generator.normal(size=(8, 20))
+        residuals[1:] += 0.1 * generator.normal(size=(7, 1))
+        check(residuals)
+        gram = gram_of(residuals)
+        alone = ensemble.descend(gram - gram.min(), np.full(8, 1 / 8))
+        stuck += rmse(alone, gram) - best_rmse(residuals) > 1e-5
+    assert stuck, "the cases are too easy to need the steps between descents"
+
+
+@pytest.mark.parametrize("size", [1e-2, 1e-4, 1e-6, 1e-9])
+def test_nearly_collinear_models(size: float):
+    residuals = noise(0, 1, 400) + size * noise(1, 8, 400)
+    check(residuals)
+    check(residuals * np.linspace(1, 1 + size, 8)[:, None])
+
+
+@pytest.mark.parametrize("num_models", [2, 17])
+def test_identical_models_share_the_weight(num_models: int):
+    weights = check(np.repeat(noise(3, 1, 100), num_models, axis=0))
+    np.testing.assert_allclose(weights, 1 / num_models)
+
+
+def test_a_single_model():
+    np.testing.assert_array_equal(check(noise(4, 1, 100)), [1])
+
+
+def test_a_perfect_model_and_perfect_models():
+    residuals = noise(5, 4, 100)
+    residuals[2] = 0
+    assert check(residuals)[2] == pytest.approx(1, abs=1e-4)
+    check(np.zeros((3, 100)))
+
+
+def test_models_that_cancel_each_other():
+    residuals = noise(6, 5, 100)
+    residuals[3] = -residuals[0]
+    weights = check(residuals)
+    assert rmse(weights, gram_of(residuals)) < 1e-6
+
+
+def test_models_of_very_different_quality():
+    check(noise(7, 9, 100) * np.logspace(-3, 3, 9)[:, None])
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    num_models=st.integers(1, 17),
+    num_rows=st.integers(1, 60),
+    shared=st.sampled_from([0.0, 1.0, 10.0]),
+    unequal=st.sampled_from([0.0, 1.0, 2.0]),
+    biased=st.sampled_from([0.0, 1.0]),
+)
+def test_never_worse_than_uniform(seed, num_models, num_rows, shared, unequal, biased):
+    generator = np.random.default_rng(seed)
+    sizes = 0.03 * np.exp(unequal * generator.normal(size=(num_models, 1)))
+    residuals = sizes * generator.normal(size=(num_models, num_rows))
+    residuals += 0.03 * shared * generator.normal(size=num_rows) + 0.03 * biased * generator.normal(
+        size=(num_models, 1)
+    )
+    check(residuals)
+
+
+def test_gram_matrices_give_the_rmse_of_a_blend():
+    generator = np.random.default_rng(8)
+    residuals = noise(9, 3, 50, 37).astype(np.float32)
+    grams = ensemble.residual_grams(residuals)
+    assert grams.shape == (37, 3, 3)
+    weights = generator.dirichlet(np.ones(3), size=37)
+    blended = np.zeros((50, 37))
+    for answer, galaxy, model in itertools.product(range(37), range(50), range(3)):
+        blended[galaxy, answer] += weights[answer, model] * residuals[model, galaxy, answer]
+    assert ensemble.blend_rmse(weights, grams) == pytest.approx(np.sqrt((blended**2).mean()), rel=1e-12)
+
+
+def write_models(survey: Survey, num_models: int) -> list[str]:
+    """Write predictions of models, the first the best, and return the models' names."""
+    generator = np.random.default_rng(10)
+    solutions = load_data.load_solutions()
+    _, valid = load_data.split(len(solutions))
+    names = [f"try_model_{letter}" for letter in "abcdefgh"[:num_models]]
+    truth = {"valid": solutions[valid], "test": draw_votes(len(survey.test_ids), generator)}
+    for index, name in enumerate(names):
+        for subset, votes in truth.items():
+            predictions = votes + 0.05 * (1 + index) * generator.normal(size=votes.shape)
+            load_data.save_gz(load_data.folders.augmented(subset, name), predictions.clip(0, 1).astype(np.float32))
+    return names
+
+
+def test_blends_of_files(prepared_survey: Survey, run_main, capsys):
+    names = write_models(prepared_survey, 3)
+    run_main(ensemble, "--root", prepared_survey.root)
+    load_data.use_folders(prepared_survey.root)
+    folders = load_data.folders
+    lines = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()}
+
+    solutions = load_data.load_solutions()
+    _, valid = load_data.split(len(solutions))
+    residuals = np.stack([load_data.load_gz(folders.augmented("valid", n)) - solutions[valid] for n in names])
+    residuals = residuals.astype(np.float64)
+    errors = [np.sqrt((residual**2).mean()) for residual in residuals]
+    assert [float(lines[name][0]) for name in names] == pytest.approx(errors, abs=1e-6)
+    weights = np.array([float(lines[name][1]) for name in names])
+    assert weights.sum() == pytest.approx(1, abs=2e-4)
+
+    expected = {
+        STEMS[0]: np.sqrt((residuals.mean(axis=0) ** 2).mean()),
+        STEMS[1]: best_rmse(residuals.reshape(3, -1)),
+        STEMS[2]: np.sqrt(np.mean([best_rmse(residuals[:, :, answer]) ** 2 for answer in range(37)])),
+    }
+    assert expected[STEMS[0]] > expected[STEMS[1]] > expected[STEMS[2]]
+    for stem, error in expected.items():
+        assert float(lines[stem][0]) == pytest.approx(error, abs=1e-6 + 5e-7)
+
+    test = np.stack([load_data.load_gz(folders.augmented("test", name)) for name in names])
+    blended = {stem: load_data.load_gz(folders.predictions / "blended" / f"{stem}.npy.gz") for stem in STEMS}
+    for array in blended.values():
+        assert array.dtype == np.float32
+        assert array.shape == (8, 37)
+    np.testing.assert_allclose(blended[STEMS[0]], test.mean(axis=0), atol=1e-7)
+    np.testing.assert_allclose(blended[STEMS[1]], np.tensordot(weights, test, 1), atol=2e-4)
+    for answer in range(37):
+        separate = ensemble.fit_weights(gram_of(residuals[:, :, answer]))
+        np.testing.assert_allclose(blended[STEMS[2]][:, answer], separate @ test[:, :, answer], atol=1e-5)
+
+
+def test_one_model_blends_to_itself(prepared_survey: Survey, run_main):
+    (name,) = write_models(prepared_survey, 1)
+    run_main(ensemble, "--root", prepared_survey.root)
+    folders = load_data.use_folders(prepared_survey.root)
+    for stem in STEMS:
+        blended = load_data.load_gz(folders.predictions / "blended" / f"{stem}.npy.gz")
+        np.testing.assert_array_equal(blended, load_data.load_gz(folders.augmented("test", name)))
+
+
+def test_only_models_with_test_predictions_count(prepared_survey: Survey, run_main, capsys):
+    names = write_models(prepared_survey, 3)
+    load_data.folders.augmented("test", names[1]).unlink()
+    run_main(ensemble, "--root", prepared_survey.root)
+    out = capsys.readouterr().out
+    assert names[0] in out and names[1] not in out and names[2] in out
+
+
+def test_no_models(prepared_survey: Survey, run_main):
+    with pytest.raises(load_data.DataError, match=r"got none; run predict_augmented_npy_\*\.py"):
+        run_main(ensemble, "--root", prepared_survey.root)
+
+
+def spoil(subset: str, name: str, change) -> None:
+    path = load_data.folders.augmented(subset, name)
+    load_data.save_gz(path, change(load_data.load_gz(path)))
+
+
+@pytest.mark.parametrize(
+    ("subset", "change", "complaint"),
+    [
+        ("valid", lambda p: p[:-1], r"expected floats of shape \(3, 37\).*got float32 \(2, 37\)"),
+        ("test", lambda p: p[:, :36], r"expected floats of shape \(8, 37\).*got float32 \(8, 36\)"),
+        ("test", lambda p: p.astype(int), r"got int64 \(8, 37\)"),
+        ("valid", lambda p: np.where(np.arange(3)[:, None] == 2, np.nan, p), "NaN or infinity in row 2"),
+        ("test", lambda p: np.where(np.arange(8)[:, None] == 5, np.inf, p), "NaN or infinity in row 5"),
+    ],
+)
+def test_spoilt_files(prepared_survey: Survey, run_main, subset: str, change, complaint: str):
+    names = write_models(prepared_survey, 2)
+    spoil(subset, names[1], change)
+    with pytest.raises(load_data.DataError, match=complaint) as raised:
+        run_main(ensemble, "--root", prepared_survey.root)
+    assert f"{subset}/{names[1]}.npy.gz" in str(raised.value)
+    assert not (prepared_survey.root / "predictions" / "final" / "blended").exists()
+
+
+def test_a_missing_validation_file(prepared_survey: Survey, run_main):
+    names = write_models(prepared_survey, 2)
+    load_data.folders.augmented("valid", names[0]).unlink()
+    with pytest.raises(load_data.DataError, match=rf"valid/{names[0]}\.npy\.gz is missing"):
+        run_main(ensemble, "--root", prepared_survey.root)

@@ -1,0 +1,265 @@
+"""The preparation scripts: what they write, and what they say about input that is not as expected."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Survey, write_csv
+
+import check_label_constraints
+import convert_training_labels_to_npy
+import copy_data_to_shm
+import create_test_ids_file
+import create_train_ids_file
+import decision_tree
+import load_data
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = (
+    "check_label_constraints",
+    "convert_training_labels_to_npy",
+    "copy_data_to_shm",
+    "create_submission_from_npy",
+    "create_test_ids_file",
+    "create_train_ids_file",
+    "ensemble_predictions_npy",
+)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_help(name: str):
+    done = subprocess.run([sys.executable, ROOT / f"{name}.py", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--root" in done.stdout
+    assert done.stderr == ""
+
+
+def test_bad_input_ends_a_script_with_one_line(tmp_path: Path):
+    command = [sys.executable, ROOT / "create_train_ids_file.py", "--root", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+def test_train_ids_follow_the_table(survey: Survey, run_main, capsys):
+    shuffled = np.random.default_rng(0).permutation(len(survey.train_ids))
+    write_csv(survey.csv, survey.train_ids[shuffled], survey.votes[shuffled])
+    run_main(create_train_ids_file, "--root", survey.root)
+    ids = np.load(survey.root / "data" / "train_ids.npy")
+    assert ids.dtype == np.int64
+    np.testing.assert_array_equal(ids, survey.train_ids[shuffled])
+    assert "wrote 30 ids" in capsys.readouterr().out
+
+
+def test_train_ids_of_another_data_folder(survey: Survey, run_main, tmp_path: Path):
+    elsewhere = tmp_path / "elsewhere"
+    shutil.move(survey.root / "data", elsewhere)
+    run_main(create_train_ids_file, "--root", tmp_path, "--data", elsewhere)
+    np.testing.assert_array_equal(np.load(elsewhere / "train_ids.npy"), survey.train_ids)
+
+
+def test_train_ids_of_an_empty_table(survey: Survey, run_main):
+    write_csv(survey.csv, [], [])
+    with pytest.raises(load_data.DataError, match="got none"):
+        run_main(create_train_ids_file, "--root", survey.root)
+    assert not (survey.root / "data" / "train_ids.npy").exists()
+
+
+def test_test_ids_sorted_by_number(survey: Survey, run_main, capsys):
+    (survey.raw / "images_test_rev1" / "README.txt").write_text("no image")
+    run_main(create_test_ids_file, "--root", survey.root)
+    ids = np.load(survey.root / "data" / "test_ids.npy")
+    assert ids.dtype == np.int64
+    np.testing.assert_array_equal(ids, survey.test_ids)
+    assert "wrote 8 ids" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["galaxy.jpg", "12a.jpg", "-3.jpg", "007.jpg", "1.5.jpg", "٣.jpg", "9" * 19 + ".jpg"])
+def test_test_ids_of_a_name_that_is_no_number(survey: Survey, run_main, name: str):
+    (survey.raw / "images_test_rev1" / name).write_bytes(b"")
+    with pytest.raises(load_data.DataError, match="named by their id") as raised:
+        run_main(create_test_ids_file, "--root", survey.root)
+    assert name in str(raised.value)
+    assert not (survey.root / "data" / "test_ids.npy").exists()
+
+
+def test_test_ids_of_an_empty_and_of_a_missing_folder(survey: Survey, run_main):
+    folder = survey.raw / "images_test_rev1"
+    shutil.rmtree(folder)
+    with pytest.raises(load_data.DataError, match="no such folder"):
+        run_main(create_test_ids_file, "--root", survey.root)
+    folder.mkdir()
+    with pytest.raises(load_data.DataError, match=r"holds no \.jpg"):
+        run_main(create_test_ids_file, "--root", survey.root)
+
+
+def test_labels_in_the_order_of_the_ids(prepared_survey: Survey, run_main):
+    path = prepared_survey.root / "data" / "solutions_train.npy"
+    path.unlink()
+    shuffled = np.random.default_rng(1).permutation(len(prepared_survey.train_ids))
+    write_csv(prepared_survey.csv, prepared_survey.train_ids[shuffled], prepared_survey.votes[shuffled])
+    run_main(convert_training_labels_to_npy, "--root", prepared_survey.root)
+    solutions = np.load(path)
+    assert solutions.dtype == np.float32
+    np.testing.assert_array_equal(solutions, prepared_survey.votes.astype(np.float32))
+    np.testing.assert_array_equal(load_data.load_solutions(), solutions)
+
+
+def test_labels_of_a_part_of_the_table(prepared_survey: Survey, run_main):
+    chosen = [28, 3, 11]
+    load_data.save_array(prepared_survey.root / "data" / "train_ids.npy", prepared_survey.train_ids[chosen])
+    run_main(convert_training_labels_to_npy, "--root", prepared_survey.root)
+    np.testing.assert_array_equal(load_data.load_solutions(), prepared_survey.votes[chosen].astype(np.float32))
+
+
+@pytest.mark.parametrize("stranger", [1, 10**9])
+def test_labels_of_an_id_without_a_row(prepared_survey: Survey, run_main, stranger: int):
+    ids = np.append(prepared_survey.train_ids, stranger)
+    load_data.save_array(prepared_survey.root / "data" / "train_ids.npy", ids)
+    with pytest.raises(load_data.DataError, match=rf"GalaxyID {stranger} has none.*create_train_ids_file\.py"):
+        run_main(convert_training_labels_to_npy, "--root", prepared_survey.root)
+
+
+def test_labels_without_ids(survey: Survey, run_main):
+    with pytest.raises(load_data.DataError, match=r"run create_train_ids_file\.py first"):
+        run_main(convert_training_labels_to_npy, "--root", survey.root)
+
+
+def test_valid_labels_obey_the_tree(survey: Survey, run_main, capsys):
+    run_main(check_label_constraints, "--root", survey.root)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + 11 + 1 + 1
+    assert all(line.endswith(" 0") for line in lines[1:13])
+    assert "checked 30 galaxies" in lines[-1]
+
+
+def test_rounding_fails_a_tolerance_of_zero(survey: Survey, run_main):
+    with pytest.raises(load_data.DataError, match="within 0 of the decision tree"):
+        run_main(check_label_constraints, "--root", survey.root, "--tolerance", 0)
+
+
+def test_violations_are_counted_by_question(survey: Survey, run_main, capsys):
+    votes = survey.votes.copy()
+    votes[[4, 9], decision_tree.column(9, 3)] += 0.125
+    write_csv(survey.csv, survey.train_ids, votes)
+    with pytest.raises(load_data.DataError, match=rf"2 of 30 galaxies are not, GalaxyID {survey.train_ids[4]} first"):
+        run_main(check_label_constraints, "--root", survey.root)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[9].split()[:3] == ["sum", "of", "question"] and lines[9].split()[3:] == ["9", "1.25e-01", "2"]
+    assert [line.split()[-1] for line in lines[1:12] if line != lines[9]] == ["0"] * 10
+    run_main(check_label_constraints, "--root", survey.root, "--tolerance", 0.5)
+
+
+def test_values_outside_the_unit_interval(survey: Survey, run_main, capsys):
+    votes = survey.votes.copy()
+    votes[7, decision_tree.columns(6)] = -0.5, 1.5
+    votes[7, decision_tree.columns(8)] = -0.5 / 7
+    write_csv(survey.csv, survey.train_ids, votes)
+    with pytest.raises(load_data.DataError, match="1 of 30 galaxies"):
+        run_main(check_label_constraints, "--root", survey.root)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[12].split()[-2:] == ["5.00e-01", "1"]
+    assert all(line.split()[-1] == "0" for line in lines[1:12])
+
+
+@pytest.mark.parametrize("text", ["-1", "nan", "inf", "small"])
+def test_a_tolerance_that_is_none(run_main, capsys, text: str):
+    with pytest.raises(SystemExit) as ended:
+        run_main(check_label_constraints, f"--tolerance={text}")
+    assert ended.value.code == 2
+    assert "--tolerance" in capsys.readouterr().err
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def images_of(survey: Survey) -> dict[str, bytes]:
+    return {name: content for name, content in files_of(survey.raw).items() if name.endswith(".jpg")}
+
+
+@pytest.fixture
+def ram(tmp_path: Path) -> Path:
+    folder = tmp_path / "ram"
+    folder.mkdir()
+    return folder
+
+
+def test_copy_then_skip_then_remove(survey: Survey, ram: Path, run_main, capsys):
+    arguments = (copy_data_to_shm, "--root", survey.root, "--ram", ram)
+    run_main(*arguments)
+    assert files_of(ram) == images_of(survey)
+    assert "wrote 30 images" in (out := capsys.readouterr().out) and "wrote 8 images" in out
+
+    untouched = ram / "images_train_rev1" / f"{survey.train_ids[0]}.jpg"
+    before = untouched.stat().st_mtime_ns
+    truncated = ram / "images_test_rev1" / "7.jpg"
+    truncated.write_bytes(truncated.read_bytes()[:100])
+    run_main(*arguments)
+    assert files_of(ram) == images_of(survey)
+    assert untouched.stat().st_mtime_ns == before
+    assert "wrote 0 images" in (out := capsys.readouterr().out) and "wrote 1 images" in out
+
+    run_main(*arguments, "--remove")
+    assert list(ram.iterdir()) == []
+    assert len(images_of(survey)) == 38
+    run_main(*arguments, "--remove")
+    assert "removed 0 images" in capsys.readouterr().out
+
+
+def test_images_load_from_the_copy(survey: Survey, ram: Path, run_main):
+    run_main(copy_data_to_shm, "--root", survey.root, "--ram", ram)
+    shutil.rmtree(survey.raw / "images_test_rev1")
+    load_data.adopt(load_data.Folders(root=survey.root, ram=ram))
+    assert load_data.load_image(31, "test", from_ram=True).shape == (424, 424, 3)
+
+
+def test_remove_leaves_what_it_did_not_copy(survey: Survey, ram: Path, run_main, capsys):
+    run_main(copy_data_to_shm, "--root", survey.root, "--ram", ram)
+    kept = {
+        "note.txt": b"mine",
+        "other/1.jpg": b"mine",
+        "images_train_rev1/note.txt": b"mine",
+        "images_train_rev1/1.jpg": b"no original",
+    }
+    for name, content in kept.items():
+        (ram / name).parent.mkdir(exist_ok=True)
+        (ram / name).write_bytes(content)
+    run_main(copy_data_to_shm, "--root", survey.root, "--ram", ram, "--remove")
+    assert files_of(ram) == kept
+    assert "left 1 images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("action", [[], ["--remove"]])
+def test_the_originals_are_no_copy(survey: Survey, run_main, tmp_path: Path, action: list[str]):
+    link = tmp_path / "link"
+    link.symlink_to(survey.raw)
+    for ram in (survey.raw, link):
+        with pytest.raises(load_data.DataError, match="another folder than that of the originals"):
+            run_main(copy_data_to_shm, "--root", survey.root, "--ram", ram, *action)
+    assert len(images_of(survey)) == 38
+
+
+def test_copy_refuses_when_space_is_short(survey: Survey, ram: Path, run_main, monkeypatch: pytest.MonkeyPatch):
+    needed = sum(-(-len(content) // 4096) * 4096 for content in images_of(survey).values())
+    usage = type(shutil.disk_usage(ram))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(needed, 1, needed - 1))
+    with pytest.raises(load_data.DataError, match=r"expected .* MB free in .*, got .* MB; enlarge it"):
+        run_main(copy_data_to_shm, "--root", survey.root, "--ram", ram)
+    assert list(ram.iterdir()) == []
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(needed, 0, needed))
+    run_main(copy_data_to_shm, "--root", survey.root, "--ram", ram)
+    assert len(files_of(ram)) == 38
+
+
+def test_copy_without_images_or_without_a_place(survey: Survey, ram: Path, run_main):
+    with pytest.raises(load_data.DataError, match="name one with --ram"):
+        run_main(copy_data_to_shm, "--root", survey.root, "--ram", ram / "nowhere")
+    shutil.rmtree(survey.raw / "images_test_rev1")
+    with pytest.raises(load_data.DataError, match="expected the test images in"):
+        run_main(copy_data_to_shm, "--root", survey.root, "--ram", ram)
+    assert list(ram.iterdir()) == []
