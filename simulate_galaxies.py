@@ -1,0 +1,271 @@
+"""Make up a survey of galaxies in the layout of Kaggle's Galaxy Challenge, for whoever has not downloaded the real one.
+
+Each galaxy is drawn as a set of traits, painted (`galaxy_images`), and shown to 30 to 60 simulated volunteers, who
+walk the decision tree and answer by what of the traits can be seen: an arm that the atmosphere blurs away gets no
+votes. Galaxy i of a subset depends on the seed, the subset and i, on nothing else.
+
+Source: Willett et al. 2013 (arXiv 1308.3496), figure 1 and table 2, for the tree and how often each answer is given.
+"""
+
+import functools
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import cv2
+import numpy as np
+import simplejpeg
+from tqdm import tqdm
+
+import load_data
+from decision_tree import COLUMN_NAMES, NUM_ANSWERS, QUESTIONS, SLICES, weigh
+from galaxy_images import SEEING, Traits, render
+from load_data import SUBSETS, DataError
+
+# Every question stands after those whose answers lead to it.
+WALK = (1, 7, 2, 9, 3, 4, 10, 11, 5, 6, 8)
+JPEG_QUALITY = 75  # and halved colour planes: the real images' quantisation tables
+FIRST_ID, NUM_IDS = 100_000, 900_000
+MANIFEST = "simulated_survey.json"
+
+
+def draw_traits(rng: np.random.Generator) -> Traits:
+    """Draw a galaxy; about as many smooth ones as Galaxy Zoo 2 found."""
+
+    def sometimes(probability: float) -> float:
+        return float(rng.uniform(0.35, 1)) if rng.random() < probability else 0.0
+
+    kind = rng.choice(["spheroid", "disk", "irregular", "star"], p=[0.37, 0.56, 0.05, 0.02])
+    common = {
+        "resolution": float(np.clip(20 * rng.lognormal(0, 0.35), 12, 46)),
+        "brightness": float(0.04 * rng.lognormal(0, 0.4)),
+        "angle": float(rng.uniform(0, 180)),
+        "merger": sometimes(0.035),
+        "trail": sometimes(0.006),
+    }
+    if kind in ("spheroid", "star"):
+        return Traits(
+            age=float(rng.normal(0.75, 0.25)),
+            bulge_axis_ratio=float(rng.uniform(*[(0.85, 1), (0.4, 0.9), (0.2, 0.4)][rng.choice(3, p=[0.4, 0.5, 0.1])])),
+            bulge_index=float(rng.uniform(1.0, 2.2)),
+            bulge_size=float(rng.uniform(0.36, 0.5)),
+            arc=sometimes(0.03),
+            ring=sometimes(0.02),
+            dust=sometimes(0.01),
+            star=float(rng.uniform(0.5, 1)) if kind == "star" else 0.0,
+            **common,
+        )
+    if kind == "irregular":
+        return Traits(
+            age=float(rng.normal(0.0, 0.2)),
+            inclination=float(rng.uniform(20, 75)),
+            disk=float(rng.uniform(0.9, 1)),
+            bulge_size=0.12,
+            irregular=float(rng.uniform(0.4, 1)),
+            clumpiness=float(rng.uniform(0.4, 1)),
+            disturbed=sometimes(0.3),
+            **common,
+        )
+    bulge = float(rng.beta(1.2, 3.2))
+    inclination = float(np.degrees(np.arccos(rng.random())))
+    return Traits(
+        age=float(np.clip(rng.normal(0.2 + 0.7 * bulge, 0.2), -0.2, 1.0)) + 0.25 * (inclination > 78),
+        inclination=inclination,
+        disk=1 - bulge,
+        bulge_axis_ratio=float(rng.uniform(0.7, 0.95)),
+        bulge_index=float(rng.uniform(1, 2.5)),
+        bulge_size=float(rng.uniform(0.09, 0.15) + 0.12 * bulge),
+        boxiness=sometimes(0.2),
+        bar=sometimes(0.3),
+        num_arms=int(rng.choice([1, 2, 3, 4, 5, 6], p=[0.07, 0.6, 0.14, 0.08, 0.06, 0.05])),
+        arm_contrast=float(rng.beta(2, 1)),
+        pitch=float(rng.uniform(8, 32)),
+        clumpiness=float(rng.beta(1.2, 2)),
+        ring=sometimes(0.08),
+        disturbed=sometimes(0.06),
+        dust=sometimes(0.45) if inclination > 76 else 0.0,
+        **common,
+    )
+
+
+def _sigmoid(x: float) -> float:
+    return float(1 / (1 + np.exp(-x)))
+
+
+def _nearest(value: float, centres: tuple[float, ...], width: float) -> np.ndarray:
+    """Return the probabilities of answers that stand for `centres` on a scale seen with an error of `width`."""
+    scores = -0.5 * ((value - np.array(centres)) / width) ** 2
+    weights = np.exp(scores - scores.max())
+    return weights / weights.sum()
+
+
+def visible_arms(t: Traits) -> float:
+    """Return the contrast of the arms that is left after blur, inclination and the bulge's light, 0..1."""
+    spacing = 2 * np.pi * 0.55 * np.sin(np.radians(t.pitch)) / t.num_arms * np.sqrt(t.disk_axis_ratio)
+    blur = np.exp(-0.5 * (2 * np.pi * SEEING / t.resolution / spacing) ** 2)
+    return float(t.arm_contrast * blur * t.disk * np.clip((t.disk_axis_ratio - 0.2) / 0.25, 0, 1))
+
+
+def visible_axis_ratio(t: Traits) -> float:
+    """Return the axis ratio of the whole galaxy as blurred by the atmosphere."""
+    inner = (1 - t.disk) ** 1.5  # the bulge hardly reaches where a galaxy's outline is seen
+    ratio = (1 - inner) * t.disk_axis_ratio + inner * t.bulge_axis_ratio
+    blur = SEEING / t.resolution / 0.4
+    return float(np.sqrt((ratio**2 + blur**2) / (1 + blur**2)))
+
+
+def answer_probabilities(t: Traits) -> dict[int, np.ndarray]:
+    """Return how probable each answer is for one volunteer who is asked, by question."""
+    arms, ratio, bulge = visible_arms(t), visible_axis_ratio(t), 1 - t.disk
+    face_on = np.clip((t.disk_axis_ratio - 0.2) / 0.3, 0, 1)
+    bar = t.bar * t.disk * face_on
+    edge_on = t.disk * _sigmoid((0.4 - ratio) / 0.04)
+    odd = np.array([t.ring, t.arc, t.disturbed, t.irregular, 0, t.merger, t.dust])
+    features = _sigmoid(-2.1 + 1.6 * t.disk + 9 * arms + 2 * bar + 4 * edge_on + 2 * odd.max() + t.clumpiness * t.disk)
+    artifact = 0.015 + 0.85 * max(t.star, 0.7 * t.trail)
+    is_edge_on, has_bar, is_spiral = (
+        _sigmoid((0.36 - ratio) / 0.03),
+        _sigmoid(-2.6 + 6 * bar),
+        _sigmoid(-1.2 + 12 * arms - 2 * t.irregular),
+    )
+    is_odd = _sigmoid(-2.6 + 5.3 * odd.max())
+    cant_tell = 0.1 + 0.5 * np.exp(-5 * arms)
+    edge_bulge = _sigmoid((bulge - 0.12) / 0.05)
+    which_odd = np.array([0.15, 0.06, 0.09, 0.08, 0.4, 0.18, 0.04]) + 8 * odd**2
+    return {
+        1: np.array([1 - features, features, 0]) * (1 - artifact) + np.array([0, 0, artifact]),
+        2: np.array([is_edge_on, 1 - is_edge_on]),
+        3: np.array([has_bar, 1 - has_bar]),
+        4: np.array([is_spiral, 1 - is_spiral]),
+        5: _nearest(np.sqrt(bulge), (0.05, 0.38, 0.66, 0.9), 0.13),
+        6: np.array([is_odd, 1 - is_odd]),
+        7: _nearest(ratio, (0.98, 0.65, 0.27), 0.12),
+        8: which_odd / which_odd.sum(),
+        9: np.array([edge_bulge * (0.95 - 0.75 * t.boxiness), edge_bulge * (0.05 + 0.75 * t.boxiness), 1 - edge_bulge]),
+        10: _nearest(t.pitch, (9, 18, 29), 4.5),
+        11: np.append((1 - cant_tell) * _nearest(min(t.num_arms, 5), (1, 2, 3, 4, 5), 0.5), cant_tell),
+    }
+
+
+def vote(traits: Traits, rng: np.random.Generator) -> np.ndarray:
+    """Let volunteers walk the decision tree; return the weighted vote fractions, (37,) float64."""
+    probabilities = answer_probabilities(traits)
+    asked = dict.fromkeys(QUESTIONS, 0)
+    asked[1] = int(rng.integers(30, 61))
+    fractions = np.zeros(NUM_ANSWERS)
+    for number in WALK:
+        # The volunteers answer independently, so a count a question stands for their single walks.
+        counts = rng.multinomial(asked[number], probabilities[number])
+        fractions[SLICES[number]] = counts / max(asked[number], 1)
+        for count, following in zip(counts, QUESTIONS[number].leads_to, strict=True):
+            if following is not None:
+                asked[following] += int(count)
+    if asked[6] == 0:
+        fractions[SLICES[6]] = 0, 1
+    return weigh(fractions)
+
+
+def simulate(seed: int, subset: str, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Make galaxy `index` of a subset: image (424, 424, 3) uint8 RGB and weighted votes (37,) float64."""
+    rng = np.random.default_rng([seed, SUBSETS.index(subset), index])
+    traits = draw_traits(rng)
+    votes = vote(traits, rng)
+    return render(traits, rng), votes
+
+
+def draw_ids(seed: int, numbers: dict[str, int]) -> dict[str, np.ndarray]:
+    """Draw distinct ids of six digits, ascending in each subset; raises DataError when there are not so many."""
+    if sum(numbers.values()) > NUM_IDS:
+        raise DataError(f"expected at most {NUM_IDS} galaxies, as many as there are ids of six digits")
+    rng = np.random.default_rng([seed, len(SUBSETS)])
+    drawn = FIRST_ID + rng.choice(NUM_IDS, sum(numbers.values()), replace=False)
+    train, test = np.split(drawn, [numbers["train"]])
+    return {"train": np.sort(train), "test": np.sort(test)}
+
+
+def claim_folders(folders: load_data.Folders, survey: dict[str, int], ids: dict[str, np.ndarray]) -> None:
+    """Mark the data folder as this survey's; raises DataError, and touches nothing, where it holds anything else."""
+    manifest = folders.data / "raw" / MANIFEST
+    try:
+        claimed = json.loads(manifest.read_text()) == survey
+    except FileNotFoundError:
+        claimed = False
+    except ValueError:
+        raise DataError(f"{manifest} is no survey's manifest; choose an empty folder with --data") from None
+    for subset in SUBSETS:
+        own = {f"{img_id}.jpg" for img_id in ids[subset]} if claimed else set()
+        folder = folders.images(subset)
+        present = (path.name for path in folder.iterdir()) if folder.exists() else ()
+        if (
+            foreign := next((name for name in present if not name.startswith(".") and name not in own), None)
+        ) is not None:
+            raise DataError(f"{folder} already holds {foreign}, not of this survey; choose an empty folder with --data")
+    table = folders.solutions_csv
+    if table.exists() and not (claimed and np.array_equal(load_data.read_solutions_csv(table)[0], ids["train"])):
+        raise DataError(f"{table} is there already and not of this survey; choose an empty folder with --data")
+    with load_data.replacing(manifest) as temporary:
+        temporary.write_text(json.dumps(survey) + "\n")
+
+
+def write_galaxy(seed: int, subset: str, folder: Path, galaxy: tuple[int, int]) -> np.ndarray:
+    """Write one image; `galaxy` is (index, id). Returns its votes (37,)."""
+    index, img_id = galaxy
+    image, votes = simulate(seed, subset, index)
+    jpeg = simplejpeg.encode_jpeg(image, quality=JPEG_QUALITY, colorspace="RGB", colorsubsampling="420")
+    with load_data.replacing(folder / f"{img_id}.jpg") as temporary:
+        temporary.write_bytes(jpeg)
+    return votes
+
+
+def _start_worker() -> None:
+    # Ctrl-C ends the parent, which ends its workers; each worker keeps to one core.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    load_data.exit_with_parent()
+    cv2.setNumThreads(1)
+
+
+def write_survey(folders: load_data.Folders, seed: int, numbers: dict[str, int], workers: int) -> None:
+    """Write a survey of `numbers` galaxies a subset below `folders.data`: images of both, votes of 'train'."""
+    ids = draw_ids(seed, numbers)
+    claim_folders(folders, {"seed": seed, **{f"num_{subset}": numbers[subset] for subset in SUBSETS}}, ids)
+    votes = {}
+    with ExitStack() as stack:
+        each = map
+        if workers > 1:
+            context = multiprocessing.get_context("spawn")
+            pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+            stack.callback(pool.shutdown, cancel_futures=True)  # what is queued is not painted after Ctrl-C
+            each = functools.partial(pool.map, chunksize=8)
+        bar = stack.enter_context(tqdm(total=sum(numbers.values()), unit="galaxy", disable=None))
+        for subset in SUBSETS:
+            write = functools.partial(write_galaxy, seed, subset, folders.images(subset))
+            votes[subset] = []
+            for row in each(write, enumerate(ids[subset].tolist())):
+                votes[subset].append(row)
+                bar.update()
+    with load_data.replacing(folders.solutions_csv) as temporary:
+        lines = (",".join(map(repr, row.tolist())) for row in votes["train"])
+        rows = [f"{img_id},{line}\n" for img_id, line in zip(ids["train"], lines, strict=True)]
+        temporary.write_text(",".join(("GalaxyID", *COLUMN_NAMES)) + "\n" + "".join(rows))
+    if not sys.stderr.isatty():
+        print(f"{numbers['train']} training and {numbers['test']} test galaxies are in {folders.data / 'raw'}")
+
+
+def main() -> None:
+    parser = load_data.script_parser(__doc__)
+    parser.add_argument("--num-train", type=load_data.positive_int, default=2000, metavar="N", help="default: 2000")
+    parser.add_argument("--num-test", type=load_data.positive_int, default=500, metavar="N", help="default: 500")
+    parser.add_argument("--seed", type=load_data.positive_int, default=1, metavar="S", help="default: 1")
+    parser.add_argument("--workers", type=load_data.positive_int, default=os.cpu_count(), metavar="W", help="processes")
+    args = parser.parse_args()
+    folders = load_data.use_folders(args.root, args.data)
+    write_survey(folders, args.seed, {"train": args.num_train, "test": args.num_test}, args.workers)
+
+
+if __name__ == "__main__":
+    load_data.run_script(main)

@@ -1,0 +1,287 @@
+"""The simulated survey: its files are Kaggle's, its votes obey the tree, and its images and votes show its traits."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import simplejpeg
+
+import load_data
+import simulate_galaxies
+from decision_tree import COLUMN_NAMES, column, question_totals
+from galaxy_images import Traits, render
+
+SCRIPT = Path(simulate_galaxies.__file__)
+DISK = Traits(resolution=26, brightness=0.04, age=0.4, angle=30, inclination=20, disk=0.85, bulge_size=0.13)
+SPHEROID = Traits(resolution=26, brightness=0.04, age=0.75, angle=30, bulge_index=1.6, bulge_size=0.42)
+SMALL = {"train": 12, "test": 5}
+
+
+def run(*arguments):
+    return subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)], capture_output=True, text=True)
+
+
+def write(root, seed=3, numbers=SMALL, workers=1):
+    simulate_galaxies.write_survey(load_data.Folders(root), seed, numbers, workers)
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def mean_votes(traits):
+    return np.mean([simulate_galaxies.vote(traits, np.random.default_rng(i)) for i in range(60)], axis=0)
+
+
+def share(traits, question, answer):
+    """Return an answer's mean weighted fraction over many galaxies of the same traits."""
+    return mean_votes(traits)[column(question, answer)]
+
+
+def seen(traits, seed=0):
+    """Return what a network sees, (69, 69, 3) float: the centre 207x207, three times smaller."""
+    image = render(traits, np.random.default_rng(seed))[108:315, 108:315].astype(np.float32)
+    return cv2.resize(image, (69, 69), interpolation=cv2.INTER_AREA)
+
+
+def axis_ratio(traits):
+    """Measure a galaxy's axis ratio by its second moments within 100 pixels of the centre."""
+    light = np.mean([seen(traits, seed).mean(axis=-1) for seed in range(4)], axis=0)
+    light = np.maximum(light - 20, 0)
+    rows, columns = np.mgrid[-34:35, -34:35]
+    light[np.hypot(rows, columns) > 33] = 0
+    widths = np.linalg.eigvalsh(np.cov(np.stack([rows.ravel(), columns.ravel()]), aweights=light.ravel()))
+    return np.sqrt(widths[0] / widths[1])
+
+
+@pytest.fixture(scope="module")
+def survey(tmp_path_factory):
+    root = tmp_path_factory.mktemp("survey")
+    done = run("--root", root, "--num-train", 12, "--num-test", 5, "--seed", 3, "--workers", 2)
+    assert done.returncode == 0, done.stderr
+    assert "12 training and 5 test galaxies" in done.stdout
+    assert done.stderr == ""
+    return root
+
+
+def test_files_are_laid_out_and_encoded_as_kaggles(survey):
+    folders = load_data.Folders(survey)
+    ids, votes = load_data.read_solutions_csv(folders.solutions_csv)
+    names = {s: sorted(int(path.stem) for path in folders.images(s).iterdir()) for s in load_data.SUBSETS}
+    assert names["train"] == ids.tolist()
+    assert len(names["test"]) == 5
+    assert not set(names["train"]) & set(names["test"])
+    assert min(names["train"] + names["test"]) >= 100_000
+    assert max(names["train"] + names["test"]) <= 999_999
+    assert ids.dtype == np.int64
+    assert (votes.dtype, votes.shape) == (np.float64, (12, 37))
+    assert folders.solutions_csv.read_text().splitlines()[0] == ",".join(("GalaxyID", *COLUMN_NAMES))
+    for subset in load_data.SUBSETS:
+        for img_id in names[subset]:
+            path = folders.images(subset) / f"{img_id}.jpg"
+            assert load_data.read_image(path).std() > 1
+            assert simplejpeg.decode_jpeg_header(path.read_bytes()) == (424, 424, "YCbCr", "420")
+
+
+def test_table_and_images_are_those_of_simulate(survey):
+    folders = load_data.Folders(survey)
+    ids, votes = load_data.read_solutions_csv(folders.solutions_csv)
+    for index in (0, 11):
+        image, expected = simulate_galaxies.simulate(3, "train", index)
+        np.testing.assert_allclose(votes[index], expected, rtol=0, atol=1e-15)
+        assert (image.dtype, image.shape) == (np.uint8, load_data.IMAGE_SHAPE)
+        written = load_data.read_image(folders.images("train") / f"{ids[index]}.jpg")
+        assert np.abs(written.astype(float) - image).mean() < 3
+
+
+def test_survey_does_not_depend_on_the_number_of_workers(survey, tmp_path):
+    write(tmp_path)
+    assert contents(tmp_path) == contents(survey)
+
+
+def test_another_run_with_the_same_arguments_completes_the_same_survey(tmp_path):
+    numbers = {"train": 3, "test": 1}
+    write(tmp_path, numbers=numbers)
+    before = contents(tmp_path)
+    next(load_data.Folders(tmp_path).images("train").iterdir()).unlink()
+    load_data.Folders(tmp_path).solutions_csv.unlink()
+    write(tmp_path, numbers=numbers)
+    assert contents(tmp_path) == before
+
+
+def test_seed_subset_and_index_each_make_another_galaxy():
+    first = simulate_galaxies.simulate(1, "train", 0)
+    for other in ((2, "train", 0), (1, "test", 0), (1, "train", 1)):
+        image, votes = simulate_galaxies.simulate(*other)
+        assert not np.array_equal(image, first[0])
+        assert not np.array_equal(votes, first[1])
+
+
+def test_votes_obey_the_tree_and_are_graded():
+    votes = []
+    for index in range(600):
+        rng = np.random.default_rng(index)
+        votes.append(simulate_galaxies.vote(simulate_galaxies.draw_traits(rng), rng))
+    votes = np.array(votes)
+    totals, expected = question_totals(votes)
+    np.testing.assert_allclose(totals, expected, rtol=0, atol=1e-12)
+    assert votes.min() >= 0
+    assert votes.max() <= 1
+    smooth, features, artifact = votes[:, :3].mean(axis=0)
+    assert 0.35 < smooth < 0.52
+    assert 0.44 < features < 0.62
+    assert 0.005 < artifact < 0.06
+    assert np.mean((votes[:, 0] > 0.2) & (votes[:, 0] < 0.8)) > 0.15
+    assert (votes.max(axis=0) > 0.1).all()  # every answer is the right one somewhere
+
+
+def test_votes_of_a_star_nobody_takes_for_a_galaxy(monkeypatch):
+    certain = simulate_galaxies.answer_probabilities(SPHEROID) | {1: np.array([0.0, 0.0, 1.0])}
+    monkeypatch.setattr(simulate_galaxies, "answer_probabilities", lambda traits: certain)
+    expected = np.zeros(37)
+    expected[[column(1, 3), column(6, 2)]] = 1
+    np.testing.assert_array_equal(simulate_galaxies.vote(SPHEROID, np.random.default_rng(0)), expected)
+
+
+@pytest.mark.parametrize(
+    ("less", "more", "question", "answer"),
+    [
+        (SPHEROID, DISK, 1, 2),
+        (SPHEROID, replace(SPHEROID, star=1), 1, 3),
+        (SPHEROID, replace(SPHEROID, trail=1), 1, 3),
+        (DISK, replace(DISK, inclination=88), 2, 1),
+        (DISK, replace(DISK, bar=1), 3, 1),
+        (DISK, replace(DISK, arm_contrast=0.9), 4, 1),
+        (replace(DISK, disk=0.95), replace(DISK, disk=0.5), 5, 3),
+        (replace(SPHEROID, bulge_axis_ratio=0.6), SPHEROID, 7, 1),
+        (SPHEROID, replace(SPHEROID, bulge_axis_ratio=0.25), 7, 3),
+        (DISK, replace(DISK, ring=1), 8, 1),
+        (SPHEROID, replace(SPHEROID, arc=1), 8, 2),
+        (DISK, replace(DISK, disturbed=1), 8, 3),
+        (DISK, replace(DISK, irregular=1), 8, 4),
+        (DISK, replace(DISK, merger=1), 8, 6),
+        (replace(DISK, inclination=88), replace(DISK, inclination=88, dust=1), 8, 7),
+        (replace(DISK, inclination=88, disk=1), replace(DISK, inclination=88, disk=0.7), 9, 1),
+        (replace(DISK, inclination=88, disk=0.7), replace(DISK, inclination=88, disk=0.7, boxiness=1), 9, 2),
+        (replace(DISK, arm_contrast=0.9, pitch=28), replace(DISK, arm_contrast=0.9, pitch=10), 10, 1),
+        (replace(DISK, arm_contrast=0.9, pitch=10), replace(DISK, arm_contrast=0.9, pitch=28), 10, 3),
+    ],
+)
+def test_a_trait_raises_its_answer(less, more, question, answer):
+    assert share(more, question, answer) > share(less, question, answer) + 0.15
+
+
+@pytest.mark.parametrize("num_arms", [1, 2, 3, 4, 5])
+def test_number_of_arms_is_the_answer_most_give(num_arms):
+    votes = mean_votes(replace(DISK, arm_contrast=0.9, pitch=25, num_arms=num_arms))
+    assert np.argmax(votes[column(11, 1) : column(11, 5) + 1]) == num_arms - 1
+
+
+def test_what_the_atmosphere_blurs_away_gets_fewer_votes():
+    spiral = replace(DISK, arm_contrast=0.6, num_arms=3)
+    assert share(replace(spiral, resolution=12), 4, 1) < share(replace(spiral, resolution=40), 4, 1) - 0.3
+    assert share(spiral, 4, 1) > share(replace(spiral, inclination=78), 4, 1) + 0.3
+
+
+def test_shape_of_the_image_is_that_of_the_traits():
+    ratios = [axis_ratio(replace(DISK, inclination=inclination)) for inclination in (0, 60, 88)]
+    assert ratios[0] > 0.85
+    assert 0.45 < ratios[1] < 0.7
+    assert ratios[2] < 0.35
+    assert axis_ratio(SPHEROID) > 0.85
+    assert axis_ratio(replace(SPHEROID, bulge_axis_ratio=0.5)) < 0.65
+
+
+def test_arms_show_as_waves_around_the_centre():
+    def wave(traits):
+        # The strongest harmonic of the brightness along circles through the disk.
+        polar = cv2.warpPolar(
+            seen(traits).mean(axis=-1), (34, 64), (34, 34), 34, cv2.WARP_POLAR_LINEAR
+        )  # angle, radius
+        spectrum = np.abs(np.fft.rfft(polar[:, 9:20], axis=0)) / polar[:, 9:20].sum(axis=0)
+        return np.argmax(spectrum[1:7].mean(axis=1)) + 1, spectrum[1:7].mean(axis=1).max()
+
+    plain = wave(replace(DISK, inclination=0))[1]
+    for num_arms in (2, 3, 4):
+        strongest, height = wave(replace(DISK, inclination=0, arm_contrast=0.9, num_arms=num_arms, pitch=22))
+        assert strongest == num_arms
+        assert height > 2.5 * plain
+
+
+def test_old_galaxies_are_redder_and_the_sky_is_dark():
+    young, old = (render(replace(SPHEROID, age=age), np.random.default_rng(1)).astype(float) for age in (0.0, 1.0))
+    core = slice(182, 242)
+    redness = [image[core, core, 0].mean() / image[core, core, 2].mean() for image in (young, old)]
+    assert redness[0] < 1.1
+    assert redness[1] > 1.35
+    assert np.median(old[:60]) < 12
+    assert old[207:217, 207:217].mean() > 100
+
+
+@pytest.mark.parametrize(
+    "name", ["images_train_rev1/100001.jpg", "images_test_rev1/a.png", "training_solutions_rev1.csv"]
+)
+def test_refuses_to_mix_with_other_data(tmp_path, name):
+    path = tmp_path / "data" / "raw" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"precious")
+    with pytest.raises(load_data.DataError, match="--data"):
+        write(tmp_path)
+    assert contents(tmp_path / "data" / "raw") == {name: b"precious"}
+
+
+def test_refuses_another_survey_and_a_foreign_image_in_its_own(tmp_path):
+    numbers = {"train": 2, "test": 1}
+    write(tmp_path, seed=3, numbers=numbers)
+    before = contents(tmp_path)
+    with pytest.raises(load_data.DataError, match="not of this survey"):
+        write(tmp_path, seed=4, numbers=numbers)
+    assert contents(tmp_path) == before
+    foreign = load_data.Folders(tmp_path).images("test") / "1.jpg"
+    foreign.write_bytes(b"precious")
+    with pytest.raises(load_data.DataError, match=r"1\.jpg"):
+        write(tmp_path, seed=3, numbers=numbers)
+    assert contents(tmp_path) == before | {str(foreign.relative_to(tmp_path)): b"precious"}
+
+
+def test_refuses_a_replaced_table_and_a_broken_manifest(tmp_path):
+    numbers = {"train": 2, "test": 1}
+    write(tmp_path, numbers=numbers)
+    folders = load_data.Folders(tmp_path)
+    lines = folders.solutions_csv.read_text().splitlines(keepends=True)
+    folders.solutions_csv.write_text("".join([*lines[:-1], "1" + lines[-1]]))
+    with pytest.raises(load_data.DataError, match="not of this survey"):
+        write(tmp_path, numbers=numbers)
+    folders.solutions_csv.unlink()
+    manifest = tmp_path / "data" / "raw" / simulate_galaxies.MANIFEST
+    assert json.loads(manifest.read_text()) == {"seed": 3, "num_train": 2, "num_test": 1}
+    manifest.write_text("not json")
+    with pytest.raises(load_data.DataError, match="manifest"):
+        write(tmp_path, numbers=numbers)
+
+
+def test_more_galaxies_than_ids_are_refused(tmp_path):
+    with pytest.raises(load_data.DataError, match="900000"):
+        write(tmp_path, numbers={"train": 900_000, "test": 1})
+
+
+@pytest.mark.parametrize("arguments", [("--num-train", "0"), ("--seed", "x"), ("--no-such-flag",)])
+def test_a_wrong_argument_ends_with_an_error(monkeypatch, capsys, arguments):
+    monkeypatch.setattr(sys, "argv", ["simulate_galaxies.py", *arguments])
+    with pytest.raises(SystemExit) as exit_info:
+        simulate_galaxies.main()
+    assert exit_info.value.code == 2
+    assert "error: " in capsys.readouterr().err
+
+
+def test_a_refusal_is_one_line_and_a_status(tmp_path):
+    (tmp_path / "data").write_text("a file")
+    done = run("--root", tmp_path, "--num-train", 1, "--num-test", 1, "--workers", 1)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 1
