@@ -1,0 +1,91 @@
+"""The figure of the decision tree, its boxes and arrows read from `decision_tree.QUESTIONS`."""
+
+import numpy as np
+from figure_basics import BLUE, GREEN, GREY, INK, PALE, PURPLE, RED
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+from matplotlib.path import Path as Curve
+
+import decision_tree
+
+# Where a question stands, from left to right: what is asked of smooth galaxies, of disks seen edge-on, of others.
+LANES = {1: -0.6, 7: -6.1, 2: 2.4, 9: -1.6, 3: 5.75, 4: 5.75, 10: 3.6, 11: 3.6, 5: 5.2, 6: -1.0, 8: -1.0}
+SCALING_COLOURS = {None: INK, 1: GREEN, 2: BLUE, 4: PURPLE, 6: RED}  # by the question whose answer scales
+ROW_PITCH, BOX_HEIGHT = 1.64, 1.0
+
+
+def depths() -> dict[int, int]:
+    """Return how many questions at most are asked before each."""
+    found = dict.fromkeys(decision_tree.QUESTIONS, 0)
+    for _ in found:
+        for number, question in decision_tree.QUESTIONS.items():
+            for following in question.leads_to:
+                if following is not None:
+                    found[following] = max(found[following], found[number] + 1)
+    return found
+
+
+def answer_edges(number: int) -> np.ndarray:
+    """Return where the cells of a question's answers begin and end, from left to right."""
+    question = decision_tree.QUESTIONS[number]
+    widths = np.array([0.104 * len(answer) + 0.24 for answer in question.answers])
+    widths += max(0, 0.112 * len(question.text) + 0.9 - widths.sum()) / len(widths)
+    return LANES[number] + np.concatenate([[0], widths.cumsum()]) - widths.sum() / 2
+
+
+def draw_tree() -> Figure:
+    """Draw the decision tree: questions, answers, and which leads where."""
+    tops = {number: -ROW_PITCH * depth for number, depth in depths().items()}
+    limits = {"xlim": (-8.75, 8.8), "ylim": (min(tops.values()) - BOX_HEIGHT - 0.12, 0.15)}
+    figure = Figure((9.8, 9.8 * np.ptp(limits["ylim"]) / np.ptp(limits["xlim"])))
+    ax = figure.add_axes((0, 0, 1, 1), **limits, aspect="equal")
+    ax.axis("off")
+    for number, question in decision_tree.QUESTIONS.items():
+        scaled_by = question.scaled_by and question.scaled_by[0]
+        _draw_question(ax, number, tops[number], SCALING_COLOURS[scaled_by])
+        edges = answer_edges(number)
+        middles = (edges[1:] + edges[:-1]) / 2
+        bottom = tops[number] - BOX_HEIGHT
+        if len(set(question.leads_to)) == 1:
+            middles = np.array([LANES[number]])
+        for x, following in zip(middles, question.leads_to, strict=False):
+            if following is not None:
+                _draw_arrow(ax, (x, bottom), tops[following], answer_edges(following), SCALING_COLOURS[scaled_by])
+            elif len(middles) > 1:
+                ax.text(x, bottom - 0.12, "the end", ha="center", va="top", fontsize=7.5, color=GREY)
+    for row, (number, colour) in enumerate(SCALING_COLOURS.items()):
+        y = min(tops.values()) - 0.35 * row + 0.5
+        text = f"scaled by an answer to question {number}" if number else "asked of every galaxy"
+        ax.add_patch(Rectangle((4.2, y - 0.08), 0.4, 0.16, color=colour))
+        ax.text(4.8, y, text, va="center", fontsize=8)
+    return figure
+
+
+def _draw_question(ax: Axes, number: int, top: float, colour: str) -> None:
+    question, edges = decision_tree.QUESTIONS[number], answer_edges(number)
+    size = edges[-1] - edges[0], BOX_HEIGHT
+    box = FancyBboxPatch((edges[0], top - BOX_HEIGHT), *size, boxstyle="round,pad=0,rounding_size=0.12")
+    box.set(facecolor="white", edgecolor=colour, linewidth=1.6)
+    ax.add_patch(box)
+    centred = {"ha": "center", "va": "center"}
+    ax.text(edges[0] + 0.16, top - 0.26, str(number), color=colour, fontweight="bold", fontsize=11, va="center")
+    ax.text(LANES[number] + 0.15, top - 0.26, question.text, fontsize=8.5, **centred)
+    for answer, (text, left, right) in enumerate(zip(question.answers, edges, edges[1:], strict=False), 1):
+        name = decision_tree.COLUMN_NAMES[decision_tree.column(number, answer)]
+        ax.text((left + right) / 2, top - 0.6, text, fontsize=7.6, **centred)
+        ax.text((left + right) / 2, top - 0.83, name.removeprefix("Class"), fontsize=6.5, color=GREY, **centred)
+        if answer > 1:
+            ax.plot([left, left], [top - 0.92, top - 0.5], color=PALE, linewidth=1)
+
+
+def _draw_arrow(
+    ax: Axes, start: tuple[float, float], top: float, edges: np.ndarray, colour: str, bend: float = 0.62
+) -> None:
+    """Draw an arrow straight down, that turns aside only just above the next question where it must."""
+    x, end = start[0], (np.clip(start[0], edges[0] + 0.35, edges[-1] - 0.35), top)
+    path = Curve(
+        [start, (x, top + bend), (x, top + 0.25 * bend), (end[0], top + 0.9 * bend), end],
+        [Curve.MOVETO, Curve.LINETO, Curve.CURVE4, Curve.CURVE4, Curve.CURVE4],
+    )
+    ax.add_patch(FancyArrowPatch(path=path, arrowstyle="-|>", mutation_scale=10, color=colour, linewidth=1.3))
