@@ -94,9 +94,8 @@ def show(args: argparse.Namespace) -> None:
 def main() -> None:
     parser = load_data.script_parser(__doc__)
     parser.add_argument("--output", metavar="PNG", help="where the picture goes (default: predictions/final/)")
-    args = parser.parse_args()
-    load_data.run_script(lambda: show(args))
+    show(parser.parse_args())
 
 
 if __name__ == "__main__":
-    main()
+    load_data.run_script(main)

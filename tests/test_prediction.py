@@ -98,5 +98,5 @@ def test_galaxies_shown_are_different_ones():
 
 
 def test_without_predictions_nothing_is_shown(prepared_survey, run_main):
-    with pytest.raises(SystemExit, match="error: expected validation predictions"):
+    with pytest.raises(load_data.DataError, match="expected validation predictions"):
         run_main(show_results, "--root", prepared_survey.root)

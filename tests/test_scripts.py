@@ -1,0 +1,73 @@
+"""What holds for every script: help, wrong arguments, and that importing reads nothing."""
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import load_data
+
+ROOT = Path(__file__).parent.parent
+SCRIPTS = sorted(path.name for path in ROOT.glob("*.py") if '__name__ == "__main__"' in path.read_text())
+
+
+def run(script: str, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    """Run a script as a program, in this process."""
+    monkeypatch.setattr(sys, "argv", [script, *arguments])
+    runpy.run_path(str(ROOT / script), run_name="__main__")
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    """Stand in a folder without any data, so that a script which read some would fail."""
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    load_data.use_folders(".")
+
+
+def test_all_scripts_are_found():
+    assert len(SCRIPTS) >= 34 + 12
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_is_answered(script, monkeypatch, capsys, empty_folder):
+    with pytest.raises(SystemExit) as stop:
+        run(script, monkeypatch, "--help")
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    assert "--root DIR" in out
+    assert "--data DIR" in out
+    assert not list(empty_folder.iterdir())
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_wrong_argument_is_one_clear_line(script, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(script, monkeypatch, "--no-such-flag", "x")
+    assert stop.value.code == 2
+    assert "error: " in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("script", [s for s in SCRIPTS if s != "simulate_galaxies.py"])
+def test_without_data_a_script_says_what_is_missing(script, monkeypatch, empty_folder):
+    arguments = ["nothing.npy.gz"] if script == "create_submission_from_npy.py" else []
+    with pytest.raises(SystemExit) as stop:
+        run(script, monkeypatch, *arguments)
+    message = str(stop.value.code)
+    assert message.startswith("error: ")
+    assert "\n" not in message
+    assert not [path for path in empty_folder.rglob("*") if path.is_file()]
+
+
+def test_a_root_that_is_a_file_is_refused(monkeypatch, empty_folder):
+    (empty_folder / "file").write_text("")
+    with pytest.raises(SystemExit, match="error: --root is to be a folder, but file is a file"):
+        run("create_test_ids_file.py", monkeypatch, "--root", "file")
+
+
+def test_importing_the_pipeline_does_not_import_torch():
+    # Worker processes and preparation scripts start in a fraction of a second.
+    code = "import sys, realtime_augmentation; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
