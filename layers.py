@@ -7,6 +7,7 @@ name a batch size, but the batch axis of a tensor may have any size.
 Source: documentation of 2014, 3.2.3; parameter order and shapes as in its analysis pickles.
 """
 
+import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -77,7 +78,7 @@ class Layer(nn.Module):
 
 def _evaluate(layer: Layer, inputs: Mapping[Layer, Tensor], dropout_active: bool, done: dict[Layer, Tensor]) -> Tensor:
     if layer not in done:
-        if isinstance(layer, Input2DLayer):
+        if isinstance(layer, InputBase):
             if layer not in inputs:
                 raise ValueError(f"expected a tensor for every input layer, got none for {layer.describe()}")
             done[layer] = layer(inputs[layer])
@@ -87,12 +88,12 @@ def _evaluate(layer: Layer, inputs: Mapping[Layer, Tensor], dropout_active: bool
     return done[layer]
 
 
-class Input2DLayer(Layer):
-    """Input images, (batch, features, rows, columns); 2014 called rows `width` and columns `height`."""
+class InputBase(Layer):
+    """What all input layers share: they check the shape of what they are given, but for the batch axis."""
 
-    def __init__(self, mb_size: int, n_features: int, width: int, height: int):
+    def __init__(self, *shape: int):
         super().__init__()
-        self.shape = (mb_size, n_features, width, height)
+        self.shape = shape
 
     def get_output_shape(self) -> tuple[int, ...]:
         return self.shape
@@ -113,6 +114,13 @@ class Input2DLayer(Layer):
         if self.free_shape(x.shape) != self.free_shape(self.shape):
             raise ValueError(f"{self.describe()}: got a tensor of shape {tuple(x.shape)}")
         return x
+
+
+class Input2DLayer(InputBase):
+    """Input images, (batch, features, rows, columns); 2014 called rows `width` and columns `height`."""
+
+    def __init__(self, mb_size: int, n_features: int, width: int, height: int):
+        super().__init__(mb_size, n_features, width, height)
 
 
 class WeightedLayer(Layer):
@@ -318,3 +326,10 @@ def reset_variance_preserving(layer: Layer) -> None:
         gain = 2 if each.nonlinearity is rectify else 1
         each.W.normal_(0, (gain / each.fan_in) ** 0.5)
         each.b.zero_()
+
+
+def __getattr__(name: str) -> object:
+    # What the 17 models do not use imports this module, and is read when first asked for.
+    if name.startswith("__") or not hasattr(more := importlib.import_module("more_layers"), name):
+        raise AttributeError(f"module 'layers' has no attribute {name!r}")
+    return getattr(more, name)

@@ -7,6 +7,7 @@ Source: documentation of 2014, 3.1 (paths) and 3.2.1 (this module).
 """
 
 import argparse
+import importlib
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures.process import BrokenProcessPool
@@ -35,6 +36,7 @@ __all__ = [
     "DataError",
     "buffered_gen_mp",
     "exit_with_parent",
+    "first_line",
     "load_array",
     "load_gz",
     "load_pickle",
@@ -78,6 +80,10 @@ class Folders:
     def analysis(self, name: str) -> Path:
         """Return the analysis pickle of an experiment."""
         return self.root / "analysis" / "final" / f"{name}.pkl"
+
+    def checkpoints(self, name: str) -> Path:
+        """Return the folder of an experiment's checkpoints."""
+        return self.root / "analysis" / "checkpoints" / name
 
     def augmented(self, subset: str, name: str) -> Path:
         """Return an experiment's predictions averaged over transforms; `subset` is 'valid' or 'test'."""
@@ -147,9 +153,12 @@ def run_script(main: Callable[[], None]) -> None:
 _LAZY = ("train_ids", "test_ids", "num_train", "num_test")
 
 
-def __getattr__(name: str) -> np.ndarray | int:
+def __getattr__(name: str) -> object:
     if name not in _LAZY:
-        raise AttributeError(f"module 'load_data' has no attribute {name!r}")
+        # 2014's image operations were this module's; they are read when first asked for.
+        if name.startswith("__") or not hasattr(helpers := importlib.import_module("image_helpers"), name):
+            raise AttributeError(f"module 'load_data' has no attribute {name!r}")
+        return getattr(helpers, name)
     subset = name.replace("num_", "").replace("_ids", "")
     ids = load_ids(subset)
     globals()[f"{subset}_ids"], globals()[f"num_{subset}"] = ids, len(ids)

@@ -8,14 +8,9 @@ position), so a chunk does not depend on how many workers made it.
 Source: documentation of 2014, 2.1 and 3.2.2.
 """
 
-import concurrent.futures
-import ctypes
+import importlib
 import itertools
-import multiprocessing
-import os
-import sys
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 
 import cv2
@@ -23,6 +18,14 @@ import numpy as np
 from skimage.transform import AffineTransform
 
 import load_data
+from centering import (  # noqa: F401 (the transforms are documented as this module's)
+    PysexCentering,
+    PysexCenteringRescaling,
+    PysexGen1CenteringRescaling,
+    build_pysex_center_rescale_transform,
+    build_pysex_center_transform,
+)
+from chunk_workers import make_chunks
 
 if int(cv2.__version__.split(".")[0]) < 5:
     raise ImportError(
@@ -33,7 +36,8 @@ if int(cv2.__version__.split(".")[0]) < 5:
 CHUNK_SIZE = 10000
 IMAGE_WIDTH, IMAGE_HEIGHT = 424, 424
 
-# The first principal component of the colours of the training images, times the root of its eigenvalue (2.1.3).
+# The first principal component of the colours of the training images, times its eigenvalue (2.1.3;
+# Krizhevsky et al. 2012).
 colour_channel_weights = np.array([-0.0148366, -0.01253134, -0.01040762], dtype=np.float32)
 
 tform_identity = AffineTransform()
@@ -240,6 +244,30 @@ class LoadAndProcessFixed(_Loading):
         return augment_fixed_and_dscrop(img, self.ds_transforms, self.augmentation, self.target_sizes, place)
 
 
+class LoadAndProcessPysexCentering(PysexCentering, LoadAndProcess):
+    """`LoadAndProcess` of the centred galaxy."""
+
+
+class LoadAndProcessPysexCenteringRescaling(PysexCenteringRescaling, LoadAndProcess):
+    """`LoadAndProcess` of the centred and rescaled galaxy."""
+
+
+class LoadAndProcessPysexGen1CenteringRescaling(PysexGen1CenteringRescaling, LoadAndProcess):
+    """`LoadAndProcess` of the galaxy centred and rescaled by what is seen at 10 sigma."""
+
+
+class LoadAndProcessFixedPysexCentering(PysexCentering, LoadAndProcessFixed):
+    """`LoadAndProcessFixed` of the centred galaxy."""
+
+
+class LoadAndProcessFixedPysexCenteringRescaling(PysexCenteringRescaling, LoadAndProcessFixed):
+    """`LoadAndProcessFixed` of the centred and rescaled galaxy."""
+
+
+class LoadAndProcessFixedPysexGen1CenteringRescaling(PysexGen1CenteringRescaling, LoadAndProcessFixed):
+    """`LoadAndProcessFixed` of the galaxy centred and rescaled by what is seen at 10 sigma."""
+
+
 # What a draw is for; the first number of its key, so that no two streams are the same.
 _INDICES, _PERTURBATION, _COLOUR = 1, 2, 3
 
@@ -247,41 +275,6 @@ _INDICES, _PERTURBATION, _COLOUR = 1, 2, 3
 def generator(purpose: int, seed: int, chunk: int, position: int = 0) -> np.random.Generator:
     """Return the random generator of one draw, the same in whichever process it is made."""
     return np.random.default_rng([purpose, seed, chunk, position])
-
-
-# The chunk buffers of this worker process: [buffer][view], each (chunk_size, rows, columns, 3) float32.
-_buffers: list[list[np.ndarray]] = []
-
-# Images a task: large enough that handing out tasks costs nothing, small enough that the workers end together.
-_TASK_SIZE = 32
-
-
-def default_num_workers() -> int:
-    """Return the number of processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _map_buffers(raw: Sequence[ctypes.Array], chunk_size: int, sizes: Sequence[tuple[int, int]]) -> list:
-    shapes = [(chunk_size, *size, 3) for size in sizes]
-    ends = np.cumsum([np.prod(shape) for shape in shapes])[:-1]
-    flat = [np.split(np.frombuffer(memory, dtype=np.float32), ends) for memory in raw]
-    return [[part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)] for parts in flat]
-
-
-def _start_worker(raw: Sequence[ctypes.Array], chunk_size: int, sizes: Sequence, folders: load_data.Folders) -> None:
-    load_data.exit_with_parent()
-    cv2.setNumThreads(0)
-    load_data.adopt(folders)
-    _buffers[:] = _map_buffers(raw, chunk_size, sizes)
-
-
-def _fill(buffers: list[np.ndarray], first_row: int, examples: Iterable[list[list[np.ndarray]]]) -> None:
-    row = first_row
-    for views_of_transforms in examples:
-        for views in views_of_transforms:
-            for buffer, view in zip(buffers, views, strict=True):
-                buffer[row] = view
-            row += 1
 
 
 def _perturbed(processor: LoadAndProcess, seed: int, chunk: int, first: int, indices: np.ndarray) -> Iterator:
@@ -292,64 +285,6 @@ def _perturbed(processor: LoadAndProcess, seed: int, chunk: int, first: int, ind
 def _fixed(processor: LoadAndProcessFixed, subset: str, first: int, indices: np.ndarray) -> Iterator:
     for index in indices:
         yield processor(index, subset)
-
-
-def _run_task(which: int, rows: int, make: partial, first: int, indices: np.ndarray) -> None:
-    _fill(_buffers[which], first * rows, make(first, indices))
-
-
-def _chunks(
-    plan: Iterator[tuple[np.ndarray, partial]],
-    chunk_size: int,
-    sizes: Sequence[tuple[int, int]],
-    rows: int,
-    num_workers: int | None,
-    start_method: str | None,
-    reuse_buffers: bool,
-) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
-    """Yield the arrays of each planned chunk and the indices of its images, while the next chunk is being made.
-
-    A plan is a pair for each chunk: the indices of its images, and the function that makes their examples, `rows`
-    for each image. Rows that no image fills are zero.
-    """
-    num_workers = default_num_workers() if num_workers is None else num_workers
-    start_method = start_method or ("fork" if sys.platform == "linux" else "spawn")
-    context = multiprocessing.get_context(start_method)
-    length = sum(chunk_size * height * width * 3 for height, width in sizes)
-    raw = [context.RawArray(ctypes.c_float, length) for _ in range(2)]
-    buffers = _map_buffers(raw, chunk_size, sizes)
-    executor = concurrent.futures.ProcessPoolExecutor(
-        num_workers, context, _start_worker, (raw, chunk_size, sizes, load_data.folders)
-    )
-
-    def submit(number: int, chunk: tuple[np.ndarray, partial] | None) -> list[concurrent.futures.Future]:
-        if chunk is None:
-            return []
-        indices, make = chunk
-        starts = range(0, len(indices), _TASK_SIZE)
-        return [executor.submit(_run_task, number % 2, rows, make, i, indices[i : i + _TASK_SIZE]) for i in starts]
-
-    try:
-        current = next(plan, None)
-        pending = submit(0, current)
-        for number in itertools.count():
-            if current is None:
-                return
-            for task in pending:
-                task.result()
-            arrays, indices = buffers[number % 2], current[0]
-            current = next(plan, None)
-            pending = submit(number + 1, current)
-            for array in arrays:
-                array[len(indices) * rows :] = 0
-            yield (list(arrays) if reuse_buffers else [array.copy() for array in arrays]), indices
-    except BrokenProcessPool:
-        raise BrokenProcessPool(
-            "a worker process died while it made a chunk, perhaps for want of memory; "
-            "run again with a smaller --chunk-size or fewer --num-workers"
-        ) from None
-    finally:
-        executor.shutdown(cancel_futures=True)
 
 
 def realtime_augmented_data_gen(
@@ -382,7 +317,7 @@ def realtime_augmented_data_gen(
             drawn = select_indices(len(train_indices), chunk_size, generator(_INDICES, seed, chunk))
             yield train_indices[drawn], partial(_perturbed, processor, seed, chunk)
 
-    chunks = _chunks(plan(), chunk_size, processor.target_sizes, 1, num_workers, start_method, reuse_buffers)
+    chunks = make_chunks(plan(), chunk_size, processor.target_sizes, 1, num_workers, start_method, reuse_buffers)
     for views, indices in chunks:
         yield [*views, labels[indices]], chunk_size
 
@@ -415,7 +350,7 @@ def realtime_fixed_augmented_data_gen(
     starts = range(0, len(selected_indices), images_a_chunk)
     make = partial(_fixed, processor, subset)
     plan = ((selected_indices[start : start + images_a_chunk], make) for start in starts)
-    chunks = _chunks(plan, chunk_size, processor.target_sizes, rows, num_workers, start_method, reuse_buffers)
+    chunks = make_chunks(plan, chunk_size, processor.target_sizes, rows, num_workers, start_method, reuse_buffers)
     for views, indices in chunks:
         yield views, len(indices) * rows
 
@@ -432,3 +367,10 @@ def post_augment_brightness_gen(
             view += noise
             np.clip(view, 0, 1, out=view)
         yield [*views, labels], chunk_size
+
+
+def __getattr__(name: str) -> object:
+    # What the 17 models do not use imports this module, and is read when first asked for.
+    if name.startswith("__") or not hasattr(more := importlib.import_module("more_augmentation"), name):
+        raise AttributeError(f"module 'realtime_augmentation' has no attribute {name!r}")
+    return getattr(more, name)

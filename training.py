@@ -1,22 +1,23 @@
-"""What an experiment is, and the one loop that trains it.
+"""The one loop that trains an experiment.
 
-An `Experiment` declares everything that bears on the result; run-time choices are flags, the same for all scripts.
 Training follows the recipe of 2014: chunks of freshly augmented examples, minibatches of 16, Nesterov momentum, a
-rate that drops twice, the first chunk without normalisation, and an analysis pickle at the end.
+rate that drops twice, the first chunk without normalisation, and an analysis pickle at the end. What bears on the
+result stands in the experiment; run-time choices are flags, the same for all scripts. A run that is stopped goes on
+where it was, to the same result.
 
 Source: documentation of 2014, 2.3 and 3.3.1.
 """
 
 import argparse
-import contextlib
-import ctypes
 import dataclasses
+import hashlib
 import json
 import pickle
 import platform
+import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -25,92 +26,17 @@ import torch
 from skimage.transform import AffineTransform
 from tqdm import tqdm
 
+import checkpoints
 import layers
 import load_data
 import realtime_augmentation as ra
+from experiment import Experiment, Network, NormConstraint, find_device, rmse
 from load_data import DataError, hms, natural_int, positive_int
 
 INITIALISATIONS: dict[str, Callable[[layers.Layer], None]] = {
     "2014": layers.reset_all_params,
     "variance-preserving": layers.reset_variance_preserving,
 }
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class NormConstraint:
-    """Limits to the L2 norms of weight columns: one for each dense layer from the bottom up, none for the rest."""
-
-    every: int
-    limits: tuple[float, ...]
-
-    def apply(self, output_layer: layers.Layer) -> None:
-        """Rescale the columns that are too long (documentation 2.3.4; Hinton et al. 2012)."""
-        dense = [each for each in reversed(layers.all_layers(output_layer)) if isinstance(each, layers.DenseLayer)]
-        with torch.no_grad():
-            for layer, limit in zip(dense, self.limits, strict=False):
-                for parameter, value in layer.rescaling_updates(limit):
-                    parameter.copy_(value)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Experiment:
-    """One model and its training; every scientific number stands here, none has a default."""
-
-    name: str
-    # batch size -> input layers, one a view, and the output layer
-    build_network: Callable[[int], tuple[list[layers.Layer], layers.Layer]]
-
-    ds_transforms: Sequence[AffineTransform]
-    target_sizes: Sequence[tuple[int, int]]
-    augmentation_params: Mapping[str, object]
-    colour_std: float
-    processor_class: type[ra.LoadAndProcess]
-    processor_class_fixed: type[ra.LoadAndProcessFixed]
-
-    batch_size: int
-    chunk_size: int
-    num_chunks: int
-    num_chunks_nonorm: int
-    learning_rate_schedule: Mapping[int, float]
-    momentum: float
-    weight_decay: float
-    norm_constraint: NormConstraint | None
-    validate_every: int
-    seed: int
-
-    def shortened(self, num_chunks: int, keep_schedule: bool = False) -> "Experiment":
-        """Return the experiment with another number of chunks; its rates and validations keep their fractions.
-
-        The chunks without normalisation do not: they are as many as it takes to leave the start.
-        """
-        if keep_schedule:
-            return dataclasses.replace(self, num_chunks=num_chunks)
-        scale = num_chunks / self.num_chunks
-        schedule = {round(chunk * scale): rate for chunk, rate in self.learning_rate_schedule.items()}
-        validate_every = max(1, round(self.validate_every * scale))
-        return dataclasses.replace(
-            self, num_chunks=num_chunks, learning_rate_schedule=schedule, validate_every=validate_every
-        )
-
-    def learning_rate(self, chunk: int) -> float:
-        """Return the rate of a chunk, counted from 0."""
-        return self.learning_rate_schedule[max(start for start in self.learning_rate_schedule if start <= chunk)]
-
-    def numbers(self) -> dict[str, object]:
-        """Return every field as plain values, for the run record."""
-        return {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, AffineTransform):
-        return value.params.tolist()
-    if isinstance(value, NormConstraint):
-        return dataclasses.asdict(value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
-    return value.__qualname__ if callable(value) else value
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -132,63 +58,6 @@ def use_folders(options: argparse.Namespace) -> None:
         load_data.adopt(dataclasses.replace(folders, ram=Path(options.from_ram)))
 
 
-def find_device(name: str | None) -> torch.device:
-    """Return the device of that name; without a name, the accelerator where there is one."""
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise DataError(f"--device {name} can not be used here: {str(error).splitlines()[0]}") from None
-    return device
-
-
-def keep_freed_memory() -> None:
-    """Have glibc keep what a training step frees for the next one, where it is the C library.
-
-    By default it returns every large tensor to the kernel, which clears the pages anew each step: a third of the time
-    of a step on the CPU (`benchmarks/`).
-    """
-    m_trim_threshold, m_mmap_max = -1, -4
-    with contextlib.suppress(AttributeError, OSError, TypeError):
-        c_library = ctypes.CDLL(None)
-        c_library.mallopt(m_mmap_max, 0)
-        c_library.mallopt(m_trim_threshold, 2**31 - 1)
-
-
-class Network:
-    """An experiment's network on a device: arrays of views in, predictions out."""
-
-    def __init__(self, experiment: Experiment, device: torch.device):
-        self.input_layers, self.output_layer = experiment.build_network(experiment.batch_size)
-        self.device, self.batch_size = device, experiment.batch_size
-        self.output_layer.to(device)
-        if device.type == "cpu":
-            keep_freed_memory()
-
-    def to_device(self, array: np.ndarray) -> torch.Tensor:
-        """Move an array to the device; on the CPU, share its memory."""
-        return torch.from_numpy(array).to(self.device)
-
-    def inputs(self, views: Sequence[torch.Tensor]) -> dict[layers.Layer, torch.Tensor]:
-        """Name the input layer of each view (n, rows, columns, 3); bc01 is a view of it in channels-last memory."""
-        return {layer: view.permute(0, 3, 1, 2) for layer, view in zip(self.input_layers, views, strict=True)}
-
-    @torch.inference_mode()
-    def predict(self, views: Sequence[np.ndarray], batch_size: int = 64) -> np.ndarray:
-        """Return the predictions (n, 37) for views (n, rows, columns, 3), without dropout."""
-        on_device = [self.to_device(view) for view in views]
-        batches = zip(*(view.split(batch_size) for view in on_device), strict=True)
-        predictions = [self.output_layer.predictions(self.inputs(batch), dropout_active=False) for batch in batches]
-        return torch.cat(predictions).cpu().numpy()
-
-
-def rmse(predictions: np.ndarray, targets: np.ndarray) -> float:
-    """Return the root mean squared error over all galaxies and answers, predictions clipped to [0, 1]."""
-    return float(np.sqrt(np.mean((np.clip(predictions, 0, 1) - targets) ** 2, dtype=np.float64)))
-
-
 def fixed_chunks(
     experiment: Experiment,
     indices: np.ndarray,
@@ -203,7 +72,7 @@ def fixed_chunks(
         subset,
         experiment.ds_transforms,
         transforms,
-        chunk_size or experiment.chunk_size,
+        min(chunk_size or experiment.chunk_size, len(indices) * len(transforms)),
         experiment.target_sizes,
         experiment.processor_class_fixed,
         num_workers=options.num_workers,
@@ -231,6 +100,30 @@ def check_images(subset: str, from_ram: bool) -> None:
         )
 
 
+class StopRequest:
+    """Notes SIGINT and SIGTERM, so that a run stops between two steps; a second one stops it at once."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def __enter__(self) -> "StopRequest":
+        self.before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: object) -> None:
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = number
+
+
+class Stopped(Exception):
+    """Training was asked to stop, and did between two steps."""
+
+
 def train_chunk(
     network: Network,
     optimizer: torch.optim.Optimizer,
@@ -238,21 +131,35 @@ def train_chunk(
     targets: np.ndarray,
     normalisation: bool,
     norm_constraint: NormConstraint | None = None,
-    progress: Callable[[Sequence], Iterator] = iter,
+    errors: list[float] | None = None,
+    stop: StopRequest | None = None,
 ) -> float:
-    """Take one step a minibatch and return the chunk's mean squared error."""
+    """Take one step a minibatch and return the chunk's mean squared error.
+
+    `errors` holds the squared error of each step taken before, which are not taken again, and gets those of this call;
+    raises Stopped between two steps.
+    """
     arrays = [network.to_device(array) for array in (*views, targets)]
-    errors = []
     minibatches = list(zip(*(array.split(network.batch_size) for array in arrays), strict=True))
-    for step, (*batch, batch_targets) in enumerate(progress(minibatches), 1):
-        optimizer.zero_grad()
-        error = network.output_layer.error(network.inputs(batch), batch_targets, normalisation)
-        error.backward()
-        optimizer.step()
-        if norm_constraint is not None and step % norm_constraint.every == 0:
-            norm_constraint.apply(network.output_layer)
-        errors.append(error.detach() * len(batch_targets))
-    return float(torch.stack(errors).sum()) / len(targets)
+    errors = [] if errors is None else errors
+    taken: list[torch.Tensor] = []
+    first = len(errors)
+    bar = tqdm(minibatches[first:], unit="step", leave=False, disable=not sys.stderr.isatty())
+    try:
+        for step, (*batch, batch_targets) in enumerate(bar, first + 1):
+            if stop is not None and stop.signal is not None:
+                raise Stopped
+            optimizer.zero_grad()
+            error = network.output_layer.error(network.inputs(batch), batch_targets, normalisation)
+            error.backward()
+            optimizer.step()
+            if norm_constraint is not None and step % norm_constraint.every == 0:
+                norm_constraint.apply(network.output_layer)
+            taken.append(error.detach() * len(batch_targets))
+    finally:
+        # Read once a chunk: reading each step would make an accelerator wait.
+        errors += torch.stack(taken).tolist() if taken else []
+    return sum(errors) / len(targets)
 
 
 def make_optimizer(experiment: Experiment, network: Network) -> torch.optim.Optimizer:
@@ -264,6 +171,32 @@ def make_optimizer(experiment: Experiment, network: Network) -> torch.optim.Opti
         momentum=experiment.momentum,
         weight_decay=experiment.weight_decay,
     )
+
+
+def training_chunks(
+    experiment: Experiment, options: argparse.Namespace, first_chunk: int
+) -> Iterator[tuple[list[np.ndarray], int]]:
+    """Yield the chunks of a run from `first_chunk` on, the same ones wherever it starts."""
+    gen = ra.realtime_augmented_data_gen(
+        experiment.num_chunks - first_chunk,
+        experiment.chunk_size,
+        dict(experiment.augmentation_params),
+        experiment.ds_transforms,
+        experiment.target_sizes,
+        experiment.processor_class,
+        seed=experiment.seed,
+        first_chunk=first_chunk,
+        num_workers=options.num_workers,
+        from_ram=bool(options.from_ram),
+        reuse_buffers=True,
+    )
+    return ra.post_augment_brightness_gen(gen, experiment.colour_std, seed=experiment.seed, first_chunk=first_chunk)
+
+
+def identity(experiment: Experiment, options: argparse.Namespace, labels: np.ndarray) -> dict[str, object]:
+    """Return what two runs must have in common for one to continue the other, as plain values."""
+    data = hashlib.sha256(load_data.train_ids.tobytes() + labels.tobytes()).hexdigest()
+    return {**experiment.numbers(), "initialisation": options.initialisation, "training data": data}
 
 
 def train(experiment: Experiment, options: argparse.Namespace) -> None:
@@ -281,65 +214,65 @@ def train(experiment: Experiment, options: argparse.Namespace) -> None:
         f"{experiment.name}: {sum(p.numel() for p in layers.all_parameters(network.output_layer)):,} parameters, "
         f"{experiment.num_chunks} chunks of {experiment.chunk_size}, {options.initialisation} initialisation, {device}"
     )
+    optimizer = make_optimizer(experiment, network)
+    store = checkpoints.Store(load_data.folders.checkpoints(experiment.name), identity(experiment, options, labels))
+    if not options.resume:
+        store.clear()
+    done = store.restore(network.output_layer, optimizer)
     # The validation views never change: they are made once.
     valid_chunks = [
         [view.copy() for view in views] for views in fixed_chunks(experiment, valid_indices, "train", options)
     ]
 
-    chunks = ra.post_augment_brightness_gen(
-        ra.realtime_augmented_data_gen(
-            experiment.num_chunks,
-            experiment.chunk_size,
-            dict(experiment.augmentation_params),
-            experiment.ds_transforms,
-            experiment.target_sizes,
-            experiment.processor_class,
-            seed=experiment.seed,
-            num_workers=options.num_workers,
-            from_ram=bool(options.from_ram),
-            reuse_buffers=True,
-        ),
-        std=experiment.colour_std,
-        seed=experiment.seed,
-    )
-    optimizer = make_optimizer(experiment, network)
-    losses_train: list[float] = []
-    losses_valid: list[float] = []
-    chunks_valid: list[int] = []
     predictions = np.empty(0)
-    start = time.monotonic()
-    for chunk, ((*views, targets), _) in enumerate(chunks):
-        if chunk == experiment.num_chunks_nonorm:
-            # In 2014 the steps with and without normalisation were two functions, each with a momentum of its own.
-            optimizer = make_optimizer(experiment, network)
-        for group in optimizer.param_groups:
-            group["lr"] = experiment.learning_rate(chunk)
-        normalisation = chunk >= experiment.num_chunks_nonorm
-        loss = train_chunk(network, optimizer, views, targets, normalisation, experiment.norm_constraint, _progress_bar)
-        if not np.isfinite(loss):
-            raise DataError(f"the training error became {loss} in chunk {chunk + 1}; lower the learning rate")
-        losses_train.append(loss**0.5)
-        line = f"chunk {chunk + 1}/{experiment.num_chunks}  rate {experiment.learning_rate(chunk):g}  "
-        line += f"RMSE {losses_train[-1]:.6f}"
-        if (chunk + 1) % experiment.validate_every == 0 or chunk + 1 == experiment.num_chunks:
-            predictions = np.concatenate([network.predict(each) for each in valid_chunks])
-            losses_valid.append(rmse(predictions, labels[valid_indices]))
-            chunks_valid.append(chunk + 1)
-            line += f"  validation {losses_valid[-1]:.6f}"
-        elapsed = time.monotonic() - start
-        left = elapsed / (chunk + 1) * (experiment.num_chunks - chunk - 1)
-        print(f"{line}  {hms(elapsed)} passed, {hms(left)} left", flush=True)
+    start = time.monotonic() - done.seconds
+    first_chunk = done.chunk
+    with StopRequest() as stop:
+        for (*views, targets), _ in training_chunks(experiment, options, first_chunk):
+            chunk = done.chunk
+            if chunk == experiment.num_chunks_nonorm and not done.errors:
+                # In 2014 the steps with and without normalisation were two functions, each with a momentum of its own.
+                optimizer = make_optimizer(experiment, network)
+            for group in optimizer.param_groups:
+                group["lr"] = experiment.learning_rate(chunk)
+            normalisation = chunk >= experiment.num_chunks_nonorm
+            try:
+                loss = train_chunk(
+                    network, optimizer, views, targets, normalisation, experiment.norm_constraint, done.errors, stop
+                )
+            except Stopped:
+                done.seconds = time.monotonic() - start
+                path = store.save(done, network.output_layer, optimizer)
+                print(f"stopped in chunk {chunk + 1} after {len(done.errors)} steps; run again to go on from {path}")
+                sys.exit(128 + stop.signal)
+            if not np.isfinite(loss):
+                raise DataError(f"the training error became {loss} in chunk {chunk + 1}; lower the learning rate")
+            done.chunk, done.errors = chunk + 1, []
+            done.losses_train.append(loss**0.5)
+            line = f"chunk {chunk + 1}/{experiment.num_chunks}  rate {experiment.learning_rate(chunk):g}  "
+            line += f"RMSE {done.losses_train[-1]:.6f}"
+            if done.chunk % experiment.validate_every == 0 or done.chunk == experiment.num_chunks:
+                predictions = np.concatenate([network.predict(each) for each in valid_chunks])
+                done.losses_valid[done.chunk] = rmse(predictions, labels[valid_indices])
+                line += f"  validation {done.losses_valid[done.chunk]:.6f}"
+            done.seconds = time.monotonic() - start
+            left = done.seconds / done.chunk * (experiment.num_chunks - done.chunk)
+            print(f"{line}  {hms(done.seconds)} passed, {hms(left)} left", flush=True)
+            if done.chunk % options.checkpoint_every == 0 or done.chunk == experiment.num_chunks:
+                store.save(done, network.output_layer, optimizer)
 
-    seconds = time.monotonic() - start
+    if not len(predictions):
+        predictions = np.concatenate([network.predict(each) for each in valid_chunks])
     param_values = layers.get_param_values(network.output_layer)
+    losses_valid = list(done.losses_valid.values())
     analysis = {
         "ids": load_data.train_ids[valid_indices],
         "predictions": predictions,
         "targets": labels[valid_indices],
-        "mean_train_loss": losses_train[-1],
+        "mean_train_loss": done.losses_train[-1],
         "mean_valid_loss": losses_valid[-1],
-        "time_since_start": seconds,
-        "losses_train": losses_train,
+        "time_since_start": done.seconds,
+        "losses_train": done.losses_train,
         "losses_valid": losses_valid,
         "param_values": param_values,
         "param_stds": [float(values.std()) for values in param_values],
@@ -350,22 +283,18 @@ def train(experiment: Experiment, options: argparse.Namespace) -> None:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
         "versions": {"python": platform.python_version(), "torch": torch.__version__}
         | {module.__name__: module.__version__ for module in (np, cv2)},
-        "seconds": seconds,
-        "losses_train": losses_train,
-        "losses_valid": dict(zip(chunks_valid, losses_valid, strict=True)),
+        "seconds": done.seconds,
+        "losses_train": done.losses_train,
+        "losses_valid": done.losses_valid,
     }
     save_analysis(load_data.folders.analysis(experiment.name), analysis, record)
 
-    test_indices = np.arange(load_data.num_test)
-    chunks_test = fixed_chunks(experiment, test_indices, "test", options)
+    chunks_test = fixed_chunks(experiment, np.arange(load_data.num_test), "test", options)
     test_predictions = np.concatenate([network.predict(views) for views in chunks_test])
     submission = load_data.folders.predictions / f"{experiment.name}.csv.gz"
     load_data.write_submission(submission, load_data.test_ids, test_predictions)
     print(f"wrote {submission}")
-
-
-def _progress_bar(steps: Sequence) -> Iterator:
-    return tqdm(steps, unit="step", leave=False, disable=not sys.stderr.isatty())
+    store.clear()
 
 
 def save_analysis(path: Path, analysis: dict, record: dict) -> None:
@@ -385,6 +314,19 @@ def main(experiment: Experiment) -> None:
     parser.add_argument("--num-chunks", type=positive_int, metavar="N", help=f"default: {experiment.num_chunks}")
     parser.add_argument("--keep-schedule", action="store_true", help="do not scale the schedule with --num-chunks")
     parser.add_argument("--validate-every", type=positive_int, metavar="N", help="chunks from validation to validation")
+    parser.add_argument(
+        "--checkpoint-every",
+        type=positive_int,
+        metavar="N",
+        default=10,
+        help="chunks between checkpoints, default: 10",
+    )
+    parser.add_argument(
+        "--resume",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="go on from the last checkpoint, where there is one (default); --no-resume starts anew",
+    )
     parser.add_argument("--seed", type=natural_int, metavar="N", help=f"default: {experiment.seed}")
     parser.add_argument(
         "--initialisation",

@@ -4,6 +4,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from test_storage import write_python2_pickle
 from test_training import TINY
 
 import layers
@@ -100,3 +101,11 @@ def test_galaxies_shown_are_different_ones():
 def test_without_predictions_nothing_is_shown(prepared_survey, run_main):
     with pytest.raises(load_data.DataError, match="expected validation predictions"):
         run_main(show_results, "--root", prepared_survey.root)
+
+
+def test_an_analysis_pickle_of_2014_predicts_unchanged(trained):
+    values = layers.get_param_values(trained.output_layer)
+    expected = prediction.predict(trained, TINY, np.arange(8), "test", OPTIONS)
+    write_python2_pickle(load_data.folders.analysis("tiny"), {"param_values": values, "mean_valid_loss": np.float32(1)})
+    prediction.predict_augmented(TINY, OPTIONS)
+    np.testing.assert_array_equal(load_data.load_gz(load_data.folders.augmented("test", "tiny")), expected)

@@ -28,7 +28,7 @@ def empty_folder(tmp_path, monkeypatch):
 
 
 def test_all_scripts_are_found():
-    assert len(SCRIPTS) >= 34 + 12
+    assert len(SCRIPTS) == 34 + 11
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -1,0 +1,91 @@
+"""Where a training run stands, on disk: all that it takes to go on to the same result.
+
+A checkpoint holds tensors and plain values only. It is written whole or not at all, and the last two are kept.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import torch
+
+import layers
+import load_data
+
+
+@dataclasses.dataclass
+class Progress:
+    """What lies behind a run: whole chunks, the steps of the chunk it is in, and their errors."""
+
+    chunk: int = 0
+    errors: list[float] = dataclasses.field(default_factory=list)
+    losses_train: list[float] = dataclasses.field(default_factory=list)
+    losses_valid: dict[int, float] = dataclasses.field(default_factory=dict)
+    seconds: float = 0.0
+
+
+class Store:
+    """The checkpoints of one run; `identity` is what another run must have in common with it to go on from one."""
+
+    KEPT = 2
+
+    def __init__(self, folder: Path, identity: dict[str, object]):
+        self.folder, self.identity = folder, json.loads(json.dumps(identity))
+
+    def paths(self) -> list[Path]:
+        """Return the checkpoints from the oldest to the newest."""
+        return sorted(self.folder.glob("*.pt"))
+
+    def save(self, progress: Progress, output_layer: layers.Layer, optimizer: torch.optim.Optimizer) -> Path:
+        """Write a checkpoint and remove all but the last two."""
+        path = self.folder / f"{progress.chunk:06d}-{len(progress.errors):06d}.pt"
+        state = {
+            "identity": json.dumps(self.identity),
+            "progress": dataclasses.asdict(progress),
+            "parameters": [param.detach() for param in layers.all_parameters(output_layer)],
+            "optimizer": optimizer.state_dict(),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }
+        with load_data.replacing(path) as temporary:
+            torch.save(state, temporary)
+        for old in self.paths()[: -self.KEPT]:
+            old.unlink()
+        return path
+
+    def restore(self, output_layer: layers.Layer, optimizer: torch.optim.Optimizer) -> Progress:
+        """Bring a network, its optimizer and the random generators to the newest checkpoint, where there is one.
+
+        Raises DataError when it is damaged, or of a run that differs from this one.
+        """
+        if not self.paths():
+            return Progress()
+        path = self.paths()[-1]
+        hint = "run with --no-resume to start anew"
+        try:
+            state = torch.load(path, weights_only=True, map_location="cpu")
+            identity, progress = json.loads(state["identity"]), Progress(**state["progress"])
+        except Exception as error:  # a damaged file can raise anything
+            reason = load_data.first_line(error)
+            raise load_data.DataError(f"checkpoint {path} can not be read ({reason}); remove it, or {hint}") from None
+        names = sorted(identity.keys() | self.identity.keys())
+        if differing := [name for name in names if identity.get(name) != self.identity.get(name)]:
+            raise load_data.DataError(
+                f"checkpoint {path} is of a run that differs in {', '.join(differing)}; choose the same, or {hint}"
+            )
+        with torch.no_grad():
+            for param, value in zip(layers.all_parameters(output_layer), state["parameters"], strict=True):
+                param.copy_(value)
+        optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["random"])
+        if state["random_cuda"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(state["random_cuda"])
+        print(f"going on from {path}: {progress.chunk} chunks and {len(progress.errors)} steps done")
+        return progress
+
+    def clear(self) -> None:
+        """Remove the checkpoints of a run that is finished."""
+        for path in self.paths():
+            path.unlink()
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()

@@ -1,0 +1,7 @@
+"""Predict with shareddense512, averaged over sixty transforms."""
+
+import prediction
+from try_convnet_cc_multirotflip_3x69r45_shareddense512 import EXPERIMENT
+
+if __name__ == "__main__":
+    prediction.main(EXPERIMENT)

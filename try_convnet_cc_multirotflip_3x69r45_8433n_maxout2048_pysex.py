@@ -1,0 +1,24 @@
+"""Filters of 8, 4, 3 and 3 pixels and one maxout layer, on galaxies centred and rescaled (threshold 2).
+
+    python try_convnet_cc_multirotflip_3x69r45_8433n_maxout2048_pysex.py
+
+33,963,685 parameters. Run extract_pysex_params_gen2.py first.
+Source: documentation of 2014, 2.2.4.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import realtime_augmentation as ra
+import training
+from try_convnet_cc_multirotflip_3x69r45_8433n_maxout2048 import EXPERIMENT as BASE
+
+EXPERIMENT = dataclasses.replace(
+    BASE,
+    name=Path(__file__).stem,
+    processor_class=ra.LoadAndProcessPysexCenteringRescaling,
+    processor_class_fixed=ra.LoadAndProcessFixedPysexCenteringRescaling,
+)
+
+if __name__ == "__main__":
+    training.main(EXPERIMENT)

@@ -1,0 +1,25 @@
+"""The best single model on galaxies centred and rescaled (threshold 10), from another seed.
+
+    python try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense_pysexgen1_dup2.py
+
+42,377,125 parameters. Run extract_pysex_params_extra.py first.
+Source: documentation of 2014, 2.2.4.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import realtime_augmentation as ra
+import training
+from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT as BEST
+
+EXPERIMENT = dataclasses.replace(
+    BEST,
+    name=Path(__file__).stem,
+    processor_class=ra.LoadAndProcessPysexGen1CenteringRescaling,
+    processor_class_fixed=ra.LoadAndProcessFixedPysexGen1CenteringRescaling,
+    seed=2,
+)
+
+if __name__ == "__main__":
+    training.main(EXPERIMENT)

@@ -1,0 +1,22 @@
+"""The best single model, the weights into each unit of its two maxout layers limited in norm.
+
+    python try_convnet_cc_multirotflip_3x69r45_normconstraint.py
+
+42,377,125 parameters. The limits cut the tails of the norms of a network trained without (2.3.4).
+Source: documentation of 2014, 2.2.4.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import training
+from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT as BEST
+
+EXPERIMENT = dataclasses.replace(
+    BEST,
+    name=Path(__file__).stem,
+    norm_constraint=training.NormConstraint(every=10, limits=(0.4, 0.23)),
+)
+
+if __name__ == "__main__":
+    training.main(EXPERIMENT)

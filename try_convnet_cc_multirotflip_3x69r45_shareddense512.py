@@ -1,0 +1,83 @@
+"""A maxout layer of 512 units applied to each part alike, below one of 2048 units on all parts.
+
+    python try_convnet_cc_multirotflip_3x69r45_shareddense512.py
+
+34,509,733 parameters: sixteen parts share the first dense layer.
+Source: documentation of 2014, 2.2.4.
+"""
+
+from pathlib import Path
+
+import cc_layers
+import custom
+import layers
+import realtime_augmentation as ra
+import training
+
+
+def build_network(batch_size: int) -> tuple[list[layers.Layer], layers.Layer]:
+    """Return the input layers (the view, and the view turned by 45 degrees) and the output layer."""
+    l0 = layers.Input2DLayer(batch_size, 3, 69, 69)
+    l0_45 = layers.Input2DLayer(batch_size, 3, 69, 69)
+    l0r = layers.MultiRotSliceLayer([l0, l0_45], part_size=45, include_flip=True)
+    l0s = cc_layers.ShuffleBC01ToC01BLayer(l0r)
+
+    conv = {"init_bias_value": 0.1, "untie_biases": True}
+    l1a = cc_layers.CudaConvnetConv2DLayer(l0s, n_filters=32, filter_size=6, weights_std=0.01, **conv)
+    l1 = cc_layers.CudaConvnetPooling2DLayer(l1a, pool_size=2)
+    l2a = cc_layers.CudaConvnetConv2DLayer(l1, n_filters=64, filter_size=5, weights_std=0.01, **conv)
+    l2 = cc_layers.CudaConvnetPooling2DLayer(l2a, pool_size=2)
+    l3a = cc_layers.CudaConvnetConv2DLayer(l2, n_filters=128, filter_size=3, weights_std=0.01, **conv)
+    l3b = cc_layers.CudaConvnetConv2DLayer(l3a, n_filters=128, filter_size=3, weights_std=0.1, **conv)
+    l3 = cc_layers.CudaConvnetPooling2DLayer(l3b, pool_size=2)
+    l3s = cc_layers.ShuffleC01BToBC01Layer(l3)
+
+    # applied to each part, before the parts of a galaxy come together
+    l3f = layers.FlattenLayer(l3s)
+    l4a = layers.DenseLayer(
+        l3f, n_outputs=1024, weights_std=0.01, init_bias_value=0.1, nonlinearity=layers.identity, dropout=0.5
+    )
+    l4b = layers.FeatureMaxPoolingLayer(l4a, pool_size=2)
+    j4 = layers.MultiRotMergeLayer(l4b, num_views=4)
+
+    l4c = layers.DenseLayer(
+        j4, n_outputs=4096, weights_std=0.001, init_bias_value=0.01, nonlinearity=layers.identity, dropout=0.5
+    )
+    l4 = layers.FeatureMaxPoolingLayer(l4c, pool_size=2)
+    l5 = layers.DenseLayer(
+        l4, n_outputs=37, weights_std=0.01, init_bias_value=0.1, nonlinearity=layers.identity, dropout=0.5
+    )
+    return [l0, l0_45], custom.OptimisedDivGalaxyOutputLayer(l5)
+
+
+VIEW = ra.build_ds_transform(3.0, target_size=(69, 69))
+
+EXPERIMENT = training.Experiment(
+    name=Path(__file__).stem,
+    build_network=build_network,
+    ds_transforms=[VIEW, VIEW + ra.build_augmentation_transform(rotation=45)],
+    target_sizes=[(69, 69), (69, 69)],
+    augmentation_params={
+        "zoom_range": (1 / 1.3, 1.3),
+        "rotation_range": (0, 360),
+        "shear_range": (0, 0),
+        "translation_range": (-4, 4),
+        "do_flip": True,
+    },
+    colour_std=0.5,
+    processor_class=ra.LoadAndProcess,
+    processor_class_fixed=ra.LoadAndProcessFixed,
+    batch_size=16,
+    chunk_size=10000,
+    num_chunks=2500,
+    num_chunks_nonorm=1,
+    learning_rate_schedule={0: 0.04, 1800: 0.004, 2300: 0.0004},
+    momentum=0.9,
+    weight_decay=0.0,
+    norm_constraint=None,
+    validate_every=20,
+    seed=0,
+)
+
+if __name__ == "__main__":
+    training.main(EXPERIMENT)
