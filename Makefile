@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
 # The best single model and a different one, so that there is something to blend.
-MODELS := maxout2048_extradense shareddense
+MODELS := maxout2048_extradense 8433n_maxout2048
 BLEND := $(DEMO)/predictions/final/blended/blended_predictions_uniform.npy.gz
 
 .PHONY: demo test lint bench clean
@@ -21,7 +21,7 @@ demo: .venv/installed
 	$(BIN)/python convert_training_labels_to_npy.py --root $(DEMO)
 	$(BIN)/python check_label_constraints.py --root $(DEMO)
 	@echo "Two models in two minutes each, instead of days: from weights that preserve variance, on 6 short chunks."
-	for model in $(MODELS); do \
+	@for model in $(MODELS); do \
 	    $(BIN)/python try_convnet_cc_multirotflip_3x69r45_$$model.py --root $(DEMO) \
 	        --num-chunks 6 --chunk-size 600 --initialisation variance-preserving || exit 1; \
 	    $(BIN)/python predict_augmented_npy_$$model.py --root $(DEMO) --chunk-size 1200 || exit 1; \

@@ -67,7 +67,8 @@ def buffered_gen_mp(source_gen: Iterator, buffer_size: int = 2, sleep_time: floa
                 kind, value = receiver.recv()
             except (EOFError, OSError):
                 process.join()
-                raise RuntimeError(f"the process that fills the buffer ended with exit status {process.exitcode}") from None
+                status = process.exitcode
+                raise RuntimeError(f"the process that fills the buffer ended with exit status {status}") from None
             if kind == _END:
                 return
             if kind == _ERROR:

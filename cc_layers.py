@@ -7,12 +7,11 @@ flipped. Pooling never ignores borders.
 Source: documentation of 2014, 3.2.3; Krizhevsky's cuda-convnet; the post "3x faster convolutions in Theano".
 """
 
-import importlib
-
 from torch import Tensor
 from torch.nn import functional
 
 from layers import Input2DLayer, Layer, Nonlinearity, WeightedLayer, rectify
+from lazy_modules import names_of
 
 
 def c01b(x: Tensor) -> Tensor:
@@ -140,8 +139,5 @@ class CudaConvnetPooling2DLayer(C01BLayer):
         return c01b(functional.max_pool2d(bc01(x), self.pool_size, self.stride, ceil_mode=True))
 
 
-def __getattr__(name: str) -> object:
-    # What the 17 models do not use imports this module, and is read when first asked for.
-    if name.startswith("__") or not hasattr(more := importlib.import_module("more_cc_layers"), name):
-        raise AttributeError(f"module 'cc_layers' has no attribute {name!r}")
-    return getattr(more, name)
+# What the 17 models do not use imports this module, and is read when first asked for.
+__getattr__ = names_of("more_cc_layers", offered_by=__name__)

@@ -7,7 +7,6 @@ name a batch size, but the batch axis of a tensor may have any size.
 Source: documentation of 2014, 3.2.3; parameter order and shapes as in its analysis pickles.
 """
 
-import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lazy_modules import names_of
 from update_rules import (  # noqa: F401 documented as this module's
     gen_updates_adadelta,
     gen_updates_adagrad,
@@ -328,8 +328,5 @@ def reset_variance_preserving(layer: Layer) -> None:
         each.b.zero_()
 
 
-def __getattr__(name: str) -> object:
-    # What the 17 models do not use imports this module, and is read when first asked for.
-    if name.startswith("__") or not hasattr(more := importlib.import_module("more_layers"), name):
-        raise AttributeError(f"module 'layers' has no attribute {name!r}")
-    return getattr(more, name)
+# What the 17 models do not use imports this module, and is read when first asked for.
+__getattr__ = names_of("more_layers", offered_by=__name__)

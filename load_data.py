@@ -7,7 +7,6 @@ Source: documentation of 2014, 3.1 (paths) and 3.2.1 (this module).
 """
 
 import argparse
-import importlib
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures.process import BrokenProcessPool
@@ -19,6 +18,7 @@ import simplejpeg
 
 import decision_tree
 from buffering import buffered_gen_mp, exit_with_parent, threaded_gen
+from lazy_modules import names_of
 from storage import (
     DataError,
     first_line,
@@ -153,12 +153,13 @@ def run_script(main: Callable[[], None]) -> None:
 _LAZY = ("train_ids", "test_ids", "num_train", "num_test")
 
 
+# 2014's image operations were this module's; they are read when first asked for.
+_image_helper = names_of("image_helpers", offered_by=__name__)
+
+
 def __getattr__(name: str) -> object:
     if name not in _LAZY:
-        # 2014's image operations were this module's; they are read when first asked for.
-        if name.startswith("__") or not hasattr(helpers := importlib.import_module("image_helpers"), name):
-            raise AttributeError(f"module 'load_data' has no attribute {name!r}")
-        return getattr(helpers, name)
+        return _image_helper(name)
     subset = name.replace("num_", "").replace("_ids", "")
     ids = load_ids(subset)
     globals()[f"{subset}_ids"], globals()[f"num_{subset}"] = ids, len(ids)

@@ -8,7 +8,6 @@ position), so a chunk does not depend on how many workers made it.
 Source: documentation of 2014, 2.1 and 3.2.2.
 """
 
-import importlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -26,6 +25,7 @@ from centering import (  # noqa: F401 (the transforms are documented as this mod
     build_pysex_center_transform,
 )
 from chunk_workers import make_chunks
+from lazy_modules import names_of
 
 if int(cv2.__version__.split(".")[0]) < 5:
     raise ImportError(
@@ -369,8 +369,5 @@ def post_augment_brightness_gen(
         yield [*views, labels], chunk_size
 
 
-def __getattr__(name: str) -> object:
-    # What the 17 models do not use imports this module, and is read when first asked for.
-    if name.startswith("__") or not hasattr(more := importlib.import_module("more_augmentation"), name):
-        raise AttributeError(f"module 'realtime_augmentation' has no attribute {name!r}")
-    return getattr(more, name)
+# What the 17 models do not use imports this module, and is read when first asked for.
+__getattr__ = names_of("more_augmentation", offered_by=__name__)

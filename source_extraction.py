@@ -23,8 +23,8 @@ from tqdm import tqdm
 import load_data
 from centering import CENTRE, Catalogue
 
-# The prior on how far from the centre the galaxy lies, pixels squared.
-PRIOR_VARIANCE = 5000
+# Of the prior exp(-d^2 / sigma^2) on the distance d to the centre, pixels squared; without a 2, as in 2014.
+PRIOR_SIGMA_SQUARED = 5000
 # Kron and Petrosian radii are sought within 6 times the ellipse of the second moments, and come out at least 3.5.
 MAX_RADIUS, MIN_RADIUS = 6.0, 3.5
 KRON_FACTOR, PETROSIAN_FACTOR = 2.5, 2.0
@@ -80,7 +80,7 @@ def find_galaxy(channel: np.ndarray, threshold: float) -> Source | None:
     if not len(objects):
         return None
     squared_distance = (objects["x"] + 1 - CENTRE) ** 2 + (objects["y"] + 1 - CENTRE) ** 2
-    salience = np.pi * objects["a"] * objects["b"] * np.exp(-squared_distance / (2 * PRIOR_VARIANCE))
+    salience = np.pi * objects["a"] * objects["b"] * np.exp(-squared_distance / PRIOR_SIGMA_SQUARED)
     best = int(np.argmax(salience))
     own = whose == best + 1
     return Source(
