@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 from skimage.transform import AffineTransform
 
 import load_data
@@ -19,6 +20,8 @@ import load_data
 # compared with the middle that arrays count from 0.
 CENTRE = 211.5
 MAX_RESCALING = 1.5
+# What the Petrosian radius is brought to, pixels.
+TARGET_RADIUS = 160.0
 
 
 @dataclass(frozen=True)
@@ -67,63 +70,72 @@ def _load(catalogue: Catalogue, subset: str, folders: load_data.Folders) -> np.n
     return catalogue.load(subset)
 
 
-def _measured(catalogue: Catalogue, img_index: int, subset: str) -> dict[str, float]:
-    row = _load(catalogue, subset, load_data.folders)[img_index]
-    return dict(zip(catalogue.columns, row, strict=True))
+def place_matrices(x: ArrayLike, y: ArrayLike, scale: ArrayLike = 1.0) -> np.ndarray:
+    """Return the matrices (n, 3, 3) that move (x, y) to the centre and enlarge by `scale`: output -> input pixel."""
+    scale = np.broadcast_to(scale, np.shape(x))
+    places = np.zeros((*np.shape(x), 3, 3))
+    places[..., 0, 0] = places[..., 1, 1] = 1 / scale
+    places[..., 0, 2], places[..., 1, 2] = x - CENTRE / scale, y - CENTRE / scale
+    places[..., 2, 2] = 1
+    return places
 
 
-def build_place_transform(x: float, y: float, scale: float = 1.0) -> AffineTransform:
-    """Build the transform that moves (x, y) to the centre and enlarges by `scale`: output pixel -> input pixel."""
-    return AffineTransform(scale=1 / scale, translation=(x - CENTRE / scale, y - CENTRE / scale))
+def places(
+    catalogue: Catalogue, img_indices: ArrayLike, subset: str, target_radius: float | None = TARGET_RADIUS
+) -> np.ndarray:
+    """Return the matrices (n, 3, 3) that centre the galaxies of some images (n,).
 
-
-def _rescale(measured: dict[str, float], target_radius: float) -> AffineTransform:
+    They bring the Petrosian radius to `target_radius` pixels, by a factor of 1.5 at most, unless that is None.
+    """
+    rows = _load(catalogue, subset, load_data.folders)[img_indices]
+    column = {name: rows[..., number] for number, name in enumerate(catalogue.columns)}
+    if target_radius is None:
+        return place_matrices(column["x"], column["y"])
     with np.errstate(divide="ignore"):  # a radius of 0 is enlarged as much as any may be
-        scale = target_radius / np.float64(measured["petro_radius"] * measured["a"])
+        scale = target_radius / (column["petro_radius"] * column["a"])
     # What was not found or not measured keeps its size.
-    scale = 1.0 if np.isnan(scale) else np.clip(scale, 1 / MAX_RESCALING, MAX_RESCALING)
-    return build_place_transform(measured["x"], measured["y"], scale)
+    scale = np.where(np.isnan(scale), 1.0, np.clip(scale, 1 / MAX_RESCALING, MAX_RESCALING))
+    return place_matrices(column["x"], column["y"], scale)
 
 
 def build_pysex_center_transform(img_index: int, subset: str = "train") -> AffineTransform:
     """Build the transform that centres a galaxy, as found at 2 sigma."""
-    measured = _measured(GEN2, img_index, subset)
-    return build_place_transform(measured["x"], measured["y"])
+    return AffineTransform(matrix=places(GEN2, img_index, subset, None))
 
 
 def build_pysex_center_rescale_transform(
-    img_index: int, subset: str = "train", target_radius: float = 160.0
+    img_index: int, subset: str = "train", target_radius: float = TARGET_RADIUS
 ) -> AffineTransform:
     """Build the transform that centres a galaxy and brings its Petrosian radius (at 2 sigma) to `target_radius`.
 
     It enlarges or shrinks by a factor of 1.5 at most.
     """
-    return _rescale(_measured(GEN2, img_index, subset), target_radius)
+    return AffineTransform(matrix=places(GEN2, img_index, subset, target_radius))
 
 
 def build_pysexgen1_center_rescale_transform(
-    img_index: int, subset: str = "train", target_radius: float = 160.0
+    img_index: int, subset: str = "train", target_radius: float = TARGET_RADIUS
 ) -> AffineTransform:
     """Build what `build_pysex_center_rescale_transform` does from what is seen at 10 sigma."""
-    return _rescale(_measured(GEN1, img_index, subset), target_radius)
+    return AffineTransform(matrix=places(GEN1, img_index, subset, target_radius))
 
 
 class PysexCentering:
     """A processor that centres each galaxy."""
 
-    def place(self, img_index: int, subset: str) -> AffineTransform:
-        return build_pysex_center_transform(img_index, subset)
+    def places(self, img_indices: ArrayLike, subset: str) -> np.ndarray:
+        return places(GEN2, img_indices, subset, None)
 
 
 class PysexCenteringRescaling:
     """A processor that centres and rescales each galaxy."""
 
-    def place(self, img_index: int, subset: str) -> AffineTransform:
-        return build_pysex_center_rescale_transform(img_index, subset)
+    def places(self, img_indices: ArrayLike, subset: str) -> np.ndarray:
+        return places(GEN2, img_indices, subset)
 
 
 class PysexGen1CenteringRescaling:
     """A processor that centres and rescales each galaxy by what is seen at 10 sigma."""
 
-    def place(self, img_index: int, subset: str) -> AffineTransform:
-        return build_pysexgen1_center_rescale_transform(img_index, subset)
+    def places(self, img_indices: ArrayLike, subset: str) -> np.ndarray:
+        return places(GEN1, img_indices, subset)

@@ -5,25 +5,26 @@ uses the current one. A worker that dies ends the generator with an error, and w
 """
 
 import concurrent.futures
+import contextlib
 import ctypes
 import itertools
 import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 
 import cv2
 import numpy as np
+from numpy.typing import DTypeLike
 
 import load_data
 
-# Makes the examples of some images, given the position of the first in the chunk and their indices: for each image, the
-# views under each of its transforms.
-Maker = Callable[[int, np.ndarray], Iterable[list[list[np.ndarray]]]]
+# Writes the examples of some images into their rows of the buffers, given what the plan says of these images.
+Maker = Callable[..., None]
 
-# The chunk buffers of this worker process: [buffer][view], each (chunk_size, rows, columns, 3) float32.
+# The chunk buffers of this worker process: [buffer][array], each (chunk_size, *shape).
 _buffers: list[list[np.ndarray]] = []
 
 # Images a task: large enough that handing out tasks costs nothing, small enough that the workers end together.
@@ -35,64 +36,74 @@ def default_num_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _map_buffers(raw: Sequence[ctypes.Array], chunk_size: int, sizes: Sequence[tuple[int, int]]) -> list:
-    shapes = [(chunk_size, *size, 3) for size in sizes]
+def keep_freed_memory() -> None:
+    """Have glibc keep the memory that is freed for whoever asks next, where it is the C library.
+
+    By default it returns every large array to the kernel, which clears the pages anew each time: a third of the time of
+    a training step on the CPU, and a quarter of decoding an image (`benchmarks/`).
+    """
+    m_trim_threshold, m_mmap_max = -1, -4
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        c_library = ctypes.CDLL(None)
+        c_library.mallopt(m_mmap_max, 0)
+        c_library.mallopt(m_trim_threshold, 2**31 - 1)
+
+
+def _map_buffers(raw: Sequence[ctypes.Array], shapes: Sequence[tuple[int, ...]], dtype: DTypeLike) -> list:
     ends = np.cumsum([np.prod(shape) for shape in shapes])[:-1]
-    flat = [np.split(np.frombuffer(memory, dtype=np.float32), ends) for memory in raw]
+    flat = [np.split(np.frombuffer(memory, dtype=dtype), ends) for memory in raw]
     return [[part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)] for parts in flat]
 
 
-def _start_worker(raw: Sequence[ctypes.Array], chunk_size: int, sizes: Sequence, folders: load_data.Folders) -> None:
+def _start_worker(
+    raw: Sequence[ctypes.Array], shapes: Sequence[tuple[int, ...]], dtype: DTypeLike, folders: load_data.Folders
+) -> None:
     load_data.exit_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     cv2.setNumThreads(0)
+    keep_freed_memory()
     load_data.adopt(folders)
-    _buffers[:] = _map_buffers(raw, chunk_size, sizes)
+    _buffers[:] = _map_buffers(raw, shapes, dtype)
 
 
-def _fill(buffers: list[np.ndarray], first_row: int, examples: Iterable[list[list[np.ndarray]]]) -> None:
-    row = first_row
-    for views_of_transforms in examples:
-        for views in views_of_transforms:
-            for buffer, view in zip(buffers, views, strict=True):
-                buffer[row] = view
-            row += 1
-
-
-def _run_task(which: int, rows: int, make: Maker, first: int, indices: np.ndarray) -> None:
-    _fill(_buffers[which], first * rows, make(first, indices))
+def _run_task(which: int, rows: slice, make: Maker, about: Sequence[np.ndarray | None]) -> None:
+    make([buffer[rows] for buffer in _buffers[which]], *about)
 
 
 def make_chunks(
-    plan: Iterator[tuple[np.ndarray, Maker]],
+    make: Maker,
+    plan: Iterator[tuple[np.ndarray | None, ...]],
     chunk_size: int,
-    sizes: Sequence[tuple[int, int]],
+    shapes: Sequence[tuple[int, ...]],
     rows: int,
     num_workers: int | None,
     start_method: str | None,
     reuse_buffers: bool,
-) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
-    """Yield the arrays of each planned chunk and the indices of its images, while the next chunk is being made.
+    dtype: DTypeLike = np.float32,
+) -> Iterator[tuple[list[np.ndarray], tuple[np.ndarray | None, ...]]]:
+    """Yield the arrays (chunk_size, *shape) of each planned chunk and its plan, while the next chunk is being made.
 
-    A plan is a pair for each chunk: the indices of its images, and the function that makes their examples, `rows`
-    for each image. Rows that no image fills are zero.
+    A plan says what is to be known of each image, in arrays with a row for each; `make` gets some of these rows, and
+    the rows of the chunk's arrays to write into, `rows` for each image. Rows that no image fills are zero.
     """
     num_workers = default_num_workers() if num_workers is None else num_workers
     start_method = start_method or ("fork" if sys.platform == "linux" else "spawn")
     context = multiprocessing.get_context(start_method)
-    length = sum(chunk_size * height * width * 3 for height, width in sizes)
-    raw = [context.RawArray(ctypes.c_float, length) for _ in range(2)]
-    buffers = _map_buffers(raw, chunk_size, sizes)
+    shapes = [(chunk_size, *shape) for shape in shapes]
+    num_bytes = sum(int(np.prod(shape)) for shape in shapes) * np.dtype(dtype).itemsize
+    raw = [context.RawArray(ctypes.c_byte, num_bytes) for _ in range(2)]
+    buffers = _map_buffers(raw, shapes, dtype)
     executor = concurrent.futures.ProcessPoolExecutor(
-        num_workers, context, _start_worker, (raw, chunk_size, sizes, load_data.folders)
+        num_workers, context, _start_worker, (raw, shapes, dtype, load_data.folders)
     )
 
-    def submit(number: int, chunk: tuple[np.ndarray, Maker] | None) -> list[concurrent.futures.Future]:
-        if chunk is None:
-            return []
-        indices, make = chunk
-        starts = range(0, len(indices), _TASK_SIZE)
-        return [executor.submit(_run_task, number % 2, rows, make, i, indices[i : i + _TASK_SIZE]) for i in starts]
+    def submit(number: int, about: tuple[np.ndarray | None, ...] | None) -> list[concurrent.futures.Future]:
+        tasks = []
+        for first in range(0, len(about[0]) if about else 0, _TASK_SIZE):
+            some = [each if each is None else each[first : first + _TASK_SIZE] for each in about]
+            of_rows = slice(first * rows, (first + len(some[0])) * rows)
+            tasks.append(executor.submit(_run_task, number % 2, of_rows, make, some))
+        return tasks
 
     try:
         current = next(plan, None)
@@ -102,12 +113,12 @@ def make_chunks(
                 return
             for task in pending:
                 task.result()
-            arrays, indices = buffers[number % 2], current[0]
+            arrays, about = buffers[number % 2], current
             current = next(plan, None)
             pending = submit(number + 1, current)
             for array in arrays:
-                array[len(indices) * rows :] = 0
-            yield (list(arrays) if reuse_buffers else [array.copy() for array in arrays]), indices
+                array[len(about[0]) * rows :] = 0
+            yield (list(arrays) if reuse_buffers else [array.copy() for array in arrays]), about
     except BrokenProcessPool:
         raise BrokenProcessPool(
             "a worker process died while it made a chunk, perhaps for want of memory; "

@@ -1,7 +1,8 @@
 """Copy the train and test images to the RAM drive /dev/shm, whence training can read them without waiting for a disk.
 
-What already is there with the same size is left alone, so that an interrupted copy can be resumed. `--remove` frees
-the memory again.
+What already is there with the same size is left alone, so that an interrupted copy can be resumed. `--decoded` puts
+the images' pixels there instead, 539 kB each, which training and prediction use of themselves as long as they match the
+images. `--remove` frees the memory again.
 
 Source: documentation of 2014, 3.1 and 3.4.
 """
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+import decoded_cache
 import load_data
 
 # A RAM drive hands out whole pages of memory.
@@ -29,8 +31,7 @@ def list_images(folder: Path) -> dict[str, int]:
 
 def copy_images(folders: load_data.Folders) -> None:
     """Copy what is not yet in `folders.ram`; raises DataError when there is nothing to copy or no room for it."""
-    if not folders.ram.is_dir():
-        raise load_data.DataError(f"expected a folder to copy to, but {folders.ram} is none; name one with --ram")
+    decoded_cache.need_room(folders.ram, 0)
     missing: dict[str, list[str]] = {}
     num_bytes = 0
     for subset in load_data.SUBSETS:
@@ -44,12 +45,7 @@ def copy_images(folders: load_data.Folders) -> None:
         missing[subset] = sorted(name for name in images if there.get(name) != images[name])
         num_bytes += sum(-(-images[name] // PAGE_BYTES) * PAGE_BYTES for name in missing[subset])
         print(f"{len(images)} {subset} images, {len(images) - len(missing[subset])} of them already copied")
-    free = shutil.disk_usage(folders.ram).free
-    if num_bytes > free:
-        raise load_data.DataError(
-            f"expected {num_bytes / 1e6:.1f} MB free in {folders.ram}, got {free / 1e6:.1f} MB; "
-            "enlarge it (mount -o remount,size=4G) or name another place with --ram"
-        )
+    decoded_cache.need_room(folders.ram, num_bytes)
     for subset, names in missing.items():
         source, target = folders.images(subset), folders.images(subset, from_ram=True)
         for name in tqdm(names, desc=subset, unit="image", disable=None):
@@ -67,19 +63,29 @@ def remove_images(folders: load_data.Folders) -> None:
         for name in removable:
             (target / name).unlink()
         print(f"removed {len(removable)} images from {target}")
+        if decoded_cache.remove(subset):
+            print(f"removed the decoded {subset} images from {folders.ram}")
         if strangers := len(copies) - len(removable):
             print(f"left {strangers} images in {target} that are not in {source}; delete them yourself if unneeded")
         if target.is_dir() and not any(target.iterdir()):
             target.rmdir()
 
 
+def decode_images(num_workers: int | None) -> None:
+    """Build the map of decoded images of each subset, or go on building it."""
+    for subset in load_data.SUBSETS:
+        print(f"wrote the decoded {subset} images to {decoded_cache.build(subset, num_workers)}")
+
+
 def main() -> None:
     parser = load_data.script_parser(__doc__)
     ram = load_data.folders.ram
     parser.add_argument("--ram", type=Path, default=ram, metavar="DIR", help="where to copy to (default: %(default)s)")
+    parser.add_argument("--decoded", action="store_true", help="put pixels there instead of JPEGs")
+    parser.add_argument("--num-workers", type=load_data.positive_int, metavar="N", help="to decode (default: cores)")
     parser.add_argument("--remove", action="store_true", help="remove the copies instead")
     args = parser.parse_args()
-    folders = dataclasses.replace(load_data.use_folders(args.root, args.data), ram=args.ram)
+    folders = load_data.adopt(dataclasses.replace(load_data.use_folders(args.root, args.data), ram=args.ram))
     for subset in load_data.SUBSETS:
         if folders.images(subset).resolve() == folders.images(subset, from_ram=True).resolve():
             raise load_data.DataError(
@@ -88,6 +94,8 @@ def main() -> None:
             )
     if args.remove:
         remove_images(folders)
+    elif args.decoded:
+        decode_images(args.num_workers)
     else:
         copy_images(folders)
 

@@ -4,8 +4,6 @@ An `Experiment` declares everything that bears on the result of a training run. 
 forgotten number is a TypeError, and the difference of two scripts is the scientific difference.
 """
 
-import contextlib
-import ctypes
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
@@ -15,6 +13,7 @@ from skimage.transform import AffineTransform
 
 import layers
 import realtime_augmentation as ra
+from chunk_workers import keep_freed_memory
 from load_data import DataError
 
 
@@ -105,19 +104,6 @@ def find_device(name: str | None) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise DataError(f"--device {name} can not be used here: {str(error).splitlines()[0]}") from None
     return device
-
-
-def keep_freed_memory() -> None:
-    """Have glibc keep what a training step frees for the next one, where it is the C library.
-
-    By default it returns every large tensor to the kernel, which clears the pages anew each step: a third of the time
-    of a step on the CPU (`benchmarks/`).
-    """
-    m_trim_threshold, m_mmap_max = -1, -4
-    with contextlib.suppress(AttributeError, OSError, TypeError):
-        c_library = ctypes.CDLL(None)
-        c_library.mallopt(m_mmap_max, 0)
-        c_library.mallopt(m_trim_threshold, 2**31 - 1)
 
 
 class Network:

@@ -110,7 +110,7 @@ class _BrightnessNorm:
     """A processor that normalises the brightness of each image before it is warped."""
 
     def load(self, img_index: int, subset: str) -> np.ndarray:
-        return normalise_brightness(super().load(img_index, subset))
+        return normalise_brightness(super().load(img_index, subset) / np.float32(255))
 
 
 class LoadAndProcessBrightnessNorm(_BrightnessNorm, ra.LoadAndProcess):
@@ -136,28 +136,19 @@ def polar_warp(img: np.ndarray, tf: AffineTransform, output_shape: tuple[int, in
     return cv2.remap(img, positions, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
 
 
-def polar_views(
-    img: np.ndarray,
-    ds_transforms: Sequence[AffineTransform],
-    tform: AffineTransform,
-    target_sizes: Sequence[tuple[int, int]],
-) -> list[np.ndarray]:
-    """Return a polar view (radii, angles, 3) of a perturbed image for each ds_transform."""
-    return [polar_warp(img, tform_ds + tform, size) for tform_ds, size in zip(ds_transforms, target_sizes, strict=True)]
+class _Polar:
+    """A processor that samples polar views (radii, angles, 3)."""
+
+    def warp(self, img: np.ndarray, matrices: np.ndarray, outs: Sequence[np.ndarray]) -> None:
+        img = img / np.float32(255) if img.dtype == np.uint8 else img
+        for view, out in enumerate(outs):
+            for matrix, dst in zip(matrices[:, view], out, strict=True):
+                dst[:] = polar_warp(img, AffineTransform(matrix=matrix), dst.shape[:2])
 
 
-class LoadAndProcessPolar(ra.LoadAndProcess):
+class LoadAndProcessPolar(_Polar, ra.LoadAndProcess):
     """Load training image `img_index` and perturb it at random: one polar view (radii, angles, 3) a ds_transform."""
 
-    def __call__(self, img_index: int, rng: np.random.Generator | None = None) -> list[np.ndarray]:
-        img, place = self.load(img_index, "train"), self.place(img_index, "train")
-        tform = ra.random_perturbation_transform(**self.augmentation, rng=rng) + place
-        return polar_views(img, self.ds_transforms, tform, self.target_sizes)
 
-
-class LoadAndProcessFixedPolar(ra.LoadAndProcessFixed):
+class LoadAndProcessFixedPolar(_Polar, ra.LoadAndProcessFixed):
     """Load image `img_index` of a subset under fixed transforms: polar views [transform][ds_transform]."""
-
-    def __call__(self, img_index: int, subset: str) -> list[list[np.ndarray]]:
-        img, place = self.load(img_index, subset), self.place(img_index, subset)
-        return [polar_views(img, self.ds_transforms, tform + place, self.target_sizes) for tform in self.augmentation]

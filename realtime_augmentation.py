@@ -14,10 +14,26 @@ from functools import partial
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 from skimage.transform import AffineTransform
 
+import decoded_cache
 import load_data
-from centering import (  # noqa: F401 (the transforms are documented as this module's)
+from affine import (  # noqa: F401 (the transforms are documented as this module's)
+    IMAGE_HEIGHT,
+    IMAGE_WIDTH,
+    build_augmentation_transform,
+    build_ds_transform,
+    build_flip_transform,
+    random_perturbation_transform,
+    random_perturbations,
+    sixty_transforms,
+    tform_center,
+    tform_identity,
+    tform_uncenter,
+    view_matrices,
+)
+from centering import (  # noqa: F401 (these too)
     PysexCentering,
     PysexCenteringRescaling,
     PysexGen1CenteringRescaling,
@@ -34,39 +50,10 @@ if int(cv2.__version__.split(".")[0]) < 5:
     )
 
 CHUNK_SIZE = 10000
-IMAGE_WIDTH, IMAGE_HEIGHT = 424, 424
 
 # The first principal component of the colours of the training images, times its eigenvalue (2.1.3;
 # Krizhevsky et al. 2012).
 colour_channel_weights = np.array([-0.0148366, -0.01253134, -0.01040762], dtype=np.float32)
-
-tform_identity = AffineTransform()
-_centre = (IMAGE_WIDTH / 2 - 0.5, IMAGE_HEIGHT / 2 - 0.5)
-tform_center = AffineTransform(translation=(-_centre[0], -_centre[1]))
-tform_uncenter = AffineTransform(translation=_centre)
-
-
-def build_ds_transform(
-    ds_factor: float = 1.0,
-    orig_size: tuple[int, int] = (424, 424),
-    target_size: tuple[int, int] = (53, 53),
-    do_shift: bool = True,
-    subpixel_shift: bool = False,
-) -> AffineTransform:
-    """Build the transform that crops and downsamples: target pixel -> original pixel; sizes are (rows, columns).
-
-    `do_shift` crops the centre. `subpixel_shift` centres on the largest part that holds whole blocks of `ds_factor`
-    pixels, so that an odd target samples at whole pixels of the original.
-    """
-    # Pixel centres: the block of ds_factor pixels that makes target pixel 0 is centred at (ds_factor - 1) / 2.
-    offset = np.full(2, (ds_factor - 1) / 2)
-    if do_shift:
-        original = np.array(orig_size[::-1], dtype=float)
-        if subpixel_shift:
-            original = original // int(ds_factor) * int(ds_factor)
-        offset = original / 2 - 0.5 - ds_factor * (np.array(target_size[::-1]) / 2 - 0.5)
-    return AffineTransform(scale=(ds_factor, ds_factor), translation=offset)
-
 
 tform_ds_8x = build_ds_transform(8.0, target_size=(53, 53))
 tform_ds_cropped33 = build_ds_transform(3.0, target_size=(53, 53))
@@ -80,64 +67,13 @@ default_augmentation_params = {
 }
 
 
-def build_augmentation_transform(
-    zoom: float = 1.0, rotation: float = 0, shear: float = 0, translation: tuple[float, float] = (0, 0)
-) -> AffineTransform:
-    """Build a perturbation about the image's centre; degrees, pixels (x, y); zoom > 1 enlarges the galaxy.
-
-    The matrix is scikit-image 0.9.3's, in which shear=180 with rotation+180 mirrors; later versions give shear
-    another meaning, under which the mirror vanishes.
-    """
-    r, s = np.deg2rad(rotation), np.deg2rad(rotation + shear)
-    tform_perturb = AffineTransform(
-        matrix=np.array(
-            [
-                [np.cos(r) / zoom, -np.sin(s) / zoom, translation[0]],
-                [np.sin(r) / zoom, np.cos(s) / zoom, translation[1]],
-                [0, 0, 1],
-            ]
-        )
-    )
-    return tform_center + tform_perturb + tform_uncenter
-
-
-def build_flip_transform(zoom: float = 1.0, rotation: float = 0, flip: bool = True) -> AffineTransform:
-    """Build a perturbation by zoom and rotation (degrees) that mirrors the image where `flip` is true."""
-    half_turn = 180 if flip else 0
-    return build_augmentation_transform(zoom=zoom, rotation=rotation + half_turn, shear=half_turn)
-
-
-def sixty_transforms() -> list[AffineTransform]:
-    """Build the test-time transforms: 3 zooms x 10 angles x flip, in the order of 2014 (documentation 2.4.1)."""
-    angles = np.arange(10) * 36.0
-    return [build_flip_transform(*args) for args in itertools.product((1 / 1.2, 1.0, 1.2), angles, (False, True))]
-
-
-def random_perturbation_transform(
-    zoom_range: tuple[float, float],
-    rotation_range: tuple[float, float],
-    shear_range: tuple[float, float],
-    translation_range: tuple[float, float],
-    do_flip: bool = False,
-    rng: np.random.Generator | None = None,
-) -> AffineTransform:
-    """Draw a perturbation: zoom log-uniform, degrees and pixels uniform, mirrored half of the time with `do_flip`."""
-    rng = rng or np.random.default_rng()
-    translation = rng.uniform(*translation_range, size=2)
-    rotation, shear = rng.uniform(*rotation_range), rng.uniform(*shear_range)
-    if do_flip and rng.random() < 0.5:
-        shear += 180
-        rotation += 180
-    zoom = np.exp(rng.uniform(*np.log(zoom_range)))
-    return build_augmentation_transform(zoom, rotation, shear, translation)
-
-
 _BORDERS = {
     "reflect": cv2.BORDER_REFLECT_101,
     "nearest": cv2.BORDER_REPLICATE,
     "constant": cv2.BORDER_CONSTANT,
     "wrap": cv2.BORDER_WRAP,
 }
+_SAMPLING = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
 
 def fast_warp(
@@ -151,7 +87,7 @@ def fast_warp(
         np.asarray(img, dtype=np.float32),
         tf.params[:2],
         (columns, rows),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        flags=_SAMPLING,
         borderMode=_BORDERS[mode],
     )
 
@@ -170,11 +106,45 @@ def _sizes(ds_transforms: Sequence[AffineTransform], target_sizes: Sequence[tupl
     return sizes
 
 
-def _views(
-    img: np.ndarray, ds_transforms: Sequence[AffineTransform], tform: AffineTransform, target_sizes: Sequence | None
-) -> list[np.ndarray]:
-    sizes = _sizes(ds_transforms, target_sizes)
-    return [fast_warp(img, tform_ds + tform, size) for tform_ds, size in zip(ds_transforms, sizes, strict=True)]
+def _touched(shape: Sequence[int], matrices: np.ndarray, sizes: Sequence[tuple[int, int]]) -> tuple[slice, slice]:
+    """Return the rows and columns of an image that the views may read, borders mirrored; (..., views, 3, 3)."""
+    corners = np.stack([[[0, 0, 1], [w - 1, 0, 1], [0, h - 1, 1], [w - 1, h - 1, 1]] for h, w in sizes])
+    positions = (matrices[..., :2, :] @ corners.swapaxes(1, 2)).swapaxes(-1, -2).reshape(-1, 2)
+    # A pixel to spare on both sides: bilinear interpolation reads the next one, and positions are rounded.
+    low, high = np.floor(positions.min(axis=0)) - 1, np.ceil(positions.max(axis=0)) + 2
+    ends = np.array(shape[1::-1])
+    # What is mirrored at a border may lie anywhere.
+    inside = (low >= 0) & (high <= ends)
+    low, high = np.where(inside, low, 0).astype(int), np.where(inside, high, ends).astype(int)
+    return slice(low[1], high[1]), slice(low[0], high[0])
+
+
+def warp_views(img: np.ndarray, matrices: np.ndarray, outs: Sequence[np.ndarray]) -> None:
+    """Write the views of an image (rows, columns, 3), float or uint8, which becomes [0, 1], into `outs`.
+
+    Matrices (transforms, views, 3, 3) map a view's pixels to the image's; `outs` holds an array (transforms, rows,
+    columns, 3) float32 for each view. Only the part of the image that is read is converted.
+    """
+    rows, columns = _touched(img.shape, matrices, [out.shape[1:3] for out in outs])
+    part = img[rows, columns].astype(np.float32)
+    matrices = matrices[..., :2, :] - [[0, 0, columns.start], [0, 0, rows.start]]
+    for view, out in enumerate(outs):
+        for matrix, dst in zip(matrices[:, view], out, strict=True):
+            cv2.warpAffine(part, matrix, dst.shape[1::-1], dst, _SAMPLING, cv2.BORDER_REFLECT_101)
+        if img.dtype == np.uint8:
+            out *= np.float32(1 / 255)
+
+
+def add_colour(outs: Sequence[np.ndarray], noise: np.ndarray) -> None:
+    """Add colour noise (n, 3) to views (n, rows, columns, 3), one draw an image for all its views, clip to [0, 1]."""
+    for out in outs:
+        lines = out.reshape(len(out), out.shape[1], -1)  # NumPy is slow over a last axis of three
+        lines += np.tile(noise, out.shape[2])[:, None]
+        np.clip(lines, 0, 1, out=lines)
+
+
+def _new_views(num: int, sizes: Sequence[tuple[int, int]]) -> list[np.ndarray]:
+    return [np.empty((num, *size, 3), dtype=np.float32) for size in sizes]
 
 
 def perturb_and_dscrop(
@@ -183,14 +153,10 @@ def perturb_and_dscrop(
     augmentation_params: dict,
     target_sizes: Sequence[tuple[int, int]] | None = None,
     rng: np.random.Generator | None = None,
-    tform_place: AffineTransform = tform_identity,
 ) -> list[np.ndarray]:
-    """Return one view (rows, columns, 3) of a randomly perturbed image for each ds_transform.
-
-    `tform_place` comes after the perturbation; it says where the galaxy lies (2.1.5).
-    """
-    tform_augment = random_perturbation_transform(**augmentation_params, rng=rng)
-    return _views(img, ds_transforms, tform_augment + tform_place, target_sizes)
+    """Return one view (rows, columns, 3) of a randomly perturbed image for each ds_transform."""
+    tform = random_perturbation_transform(**augmentation_params, rng=rng)
+    return augment_fixed_and_dscrop(img, ds_transforms, [tform], target_sizes)[0]
 
 
 def augment_fixed_and_dscrop(
@@ -198,14 +164,19 @@ def augment_fixed_and_dscrop(
     ds_transforms: Sequence[AffineTransform],
     augmentation_transforms: Sequence[AffineTransform],
     target_sizes: Sequence[tuple[int, int]] | None = None,
-    tform_place: AffineTransform = tform_identity,
 ) -> list[list[np.ndarray]]:
     """Return the views of an image under each of the given perturbations, [transform][ds_transform]."""
-    return [_views(img, ds_transforms, tform + tform_place, target_sizes) for tform in augmentation_transforms]
+    outs = _new_views(len(augmentation_transforms), _sizes(ds_transforms, target_sizes))
+    perturbations = [tform.params for tform in augmentation_transforms]
+    warp_views(img, view_matrices(ds_transforms, perturbations, np.eye(3)), outs)
+    return [list(views) for views in zip(*outs, strict=True)]
 
 
 class _Loading:
-    """What every processor shares: which views it makes, where images are, and where in them the galaxy lies."""
+    """What every processor shares: which views it makes, where images are, and where in them the galaxy lies.
+
+    A subclass changes `load` (the pixels), `places` (where the galaxy lies) or `warp` (how a view is sampled).
+    """
 
     def __init__(
         self,
@@ -220,28 +191,54 @@ class _Loading:
         self.from_ram = from_ram
 
     def load(self, img_index: int, subset: str) -> np.ndarray:
+        """Return the pixels of an image, (424, 424, 3) uint8, from the decoded cache where there is one."""
+        cache = decoded_cache.find(subset)
+        if cache is not None:
+            return cache[img_index]
         ids = load_data.train_ids if subset == "train" else load_data.test_ids
-        return load_data.load_image(ids[img_index], subset, from_ram=self.from_ram)
+        return load_data.load_image(ids[img_index], subset, normalise=False, from_ram=self.from_ram)
 
-    def place(self, img_index: int, subset: str) -> AffineTransform:
-        """Return the transform that moves the galaxy to the centre; here it is taken to be there already."""
-        return tform_identity
+    def places(self, img_indices: ArrayLike, subset: str) -> np.ndarray:
+        """Return what moves each galaxy to the centre, (n, 3, 3) or (3, 3); here it is taken to be there already."""
+        return np.eye(3)
+
+    def warp(self, img: np.ndarray, matrices: np.ndarray, outs: Sequence[np.ndarray]) -> None:
+        """Write the views of an image, as `warp_views` does."""
+        warp_views(img, matrices, outs)
+
+    def write(
+        self, outs: Sequence[np.ndarray], img_indices: np.ndarray, subset: str, perturbations: np.ndarray
+    ) -> None:
+        """Write the views of images (n,) under perturbations (n, transforms, 3, 3) into rows of `outs`, a view each."""
+        places = np.broadcast_to(self.places(img_indices, subset), (len(img_indices), 3, 3))
+        matrices = view_matrices(self.ds_transforms, perturbations, places[:, None])
+        num = matrices.shape[1]
+        for position, img_index in enumerate(img_indices):
+            rows = slice(position * num, (position + 1) * num)
+            self.warp(self.load(img_index, subset), matrices[position], [out[rows] for out in outs])
 
 
 class LoadAndProcess(_Loading):
     """Load training image `img_index` and perturb it at random: one array (rows, columns, 3) a ds_transform."""
 
     def __call__(self, img_index: int, rng: np.random.Generator | None = None) -> list[np.ndarray]:
-        img, place = self.load(img_index, "train"), self.place(img_index, "train")
-        return perturb_and_dscrop(img, self.ds_transforms, self.augmentation, self.target_sizes, rng, place)
+        outs = _new_views(1, self.target_sizes)
+        self.write(outs, np.array([img_index]), "train", random_perturbations(1, **self.augmentation, rng=rng)[None])
+        return [out[0] for out in outs]
 
 
 class LoadAndProcessFixed(_Loading):
     """Load image `img_index` of a subset under fixed transforms: arrays [transform][ds_transform]."""
 
     def __call__(self, img_index: int, subset: str) -> list[list[np.ndarray]]:
-        img, place = self.load(img_index, subset), self.place(img_index, subset)
-        return augment_fixed_and_dscrop(img, self.ds_transforms, self.augmentation, self.target_sizes, place)
+        outs = _new_views(len(self.augmentation), self.target_sizes)
+        self.write_fixed(outs, np.array([img_index]), subset=subset)
+        return [list(views) for views in zip(*outs, strict=True)]
+
+    def write_fixed(self, outs: Sequence[np.ndarray], img_indices: np.ndarray, subset: str) -> None:
+        """Write the views of images (n,) under the fixed transforms into rows of `outs`."""
+        perturbations = np.stack([tform.params for tform in self.augmentation])
+        self.write(outs, img_indices, subset, np.broadcast_to(perturbations, (len(img_indices), *perturbations.shape)))
 
 
 class LoadAndProcessPysexCentering(PysexCentering, LoadAndProcess):
@@ -277,14 +274,42 @@ def generator(purpose: int, seed: int, chunk: int, position: int = 0) -> np.rand
     return np.random.default_rng([purpose, seed, chunk, position])
 
 
-def _perturbed(processor: LoadAndProcess, seed: int, chunk: int, first: int, indices: np.ndarray) -> Iterator:
-    for position, index in enumerate(indices, first):
-        yield [processor(index, generator(_PERTURBATION, seed, chunk, position))]
+def draw_colour(seed: int, chunk: int, num: int, std: float) -> np.ndarray:
+    """Draw the colour noise of a chunk, (num, 3) float32."""
+    alpha = generator(_COLOUR, seed, chunk).normal(0, std, size=num).astype(np.float32)
+    return alpha[:, None] * colour_channel_weights
 
 
-def _fixed(processor: LoadAndProcessFixed, subset: str, first: int, indices: np.ndarray) -> Iterator:
-    for index in indices:
-        yield processor(index, subset)
+def draw_chunks(
+    numbers: Iterable[int],
+    indices: np.ndarray,
+    chunk_size: int,
+    augmentation_params: dict,
+    colour_std: float,
+    seed: int,
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+    """Yield each chunk's images (chunk_size,), perturbations (chunk_size, 1, 3, 3) and colour noise (chunk_size, 3).
+
+    A chunk of that number is the same whatever was drawn before it, and on whatever device it is made.
+    """
+    for chunk in numbers:
+        drawn = indices[select_indices(len(indices), chunk_size, generator(_INDICES, seed, chunk))]
+        rng = generator(_PERTURBATION, seed, chunk)
+        perturbations = random_perturbations(chunk_size, **augmentation_params, rng=rng)
+        noise = draw_colour(seed, chunk, chunk_size, colour_std) if colour_std else None
+        yield drawn, perturbations[:, None], noise
+
+
+def _write_perturbed(
+    processor: LoadAndProcess,
+    outs: Sequence[np.ndarray],
+    indices: np.ndarray,
+    perturbations: np.ndarray,
+    noise: np.ndarray | None = None,
+) -> None:
+    processor.write(outs, indices, "train", perturbations)
+    if noise is not None:
+        add_colour(outs, noise)
 
 
 def realtime_augmented_data_gen(
@@ -295,8 +320,10 @@ def realtime_augmented_data_gen(
     target_sizes: Sequence[tuple[int, int]] | None = None,
     processor_class: type[LoadAndProcess] = LoadAndProcess,
     *,
+    colour_std: float = 0.0,
     seed: int = 0,
     first_chunk: int = 0,
+    indices: np.ndarray | None = None,
     num_workers: int | None = None,
     start_method: str | None = None,
     reuse_buffers: bool = False,
@@ -304,22 +331,21 @@ def realtime_augmented_data_gen(
 ) -> Iterator[tuple[list[np.ndarray], int]]:
     """Yield (target_arrays, chunk_size): views (chunk_size, rows, columns, 3) a ds_transform, then labels (.., 37).
 
-    Images are drawn from the training part of the split. With `reuse_buffers`, the views yielded are overwritten once
-    the chunk after the next one is asked for, which spares a copy. `start_method` is one of multiprocessing's.
+    Images are drawn from `indices`, the training part of the split unless others are named. `colour_std` has the
+    workers do what `post_augment_brightness_gen` does. With `reuse_buffers`, the views yielded are overwritten once the
+    chunk after the next one is asked for, which spares a copy. `start_method` is one of multiprocessing's.
     """
-    train_indices, _ = load_data.split(load_data.num_train)
+    if indices is None:
+        indices, _ = load_data.split(load_data.num_train)
     labels = load_data.load_solutions()
     processor = processor_class(ds_transforms, augmentation_params, target_sizes, from_ram)
     numbers = itertools.count(first_chunk) if num_chunks is None else range(first_chunk, first_chunk + num_chunks)
-
-    def plan() -> Iterator[tuple[np.ndarray, partial]]:
-        for chunk in numbers:
-            drawn = select_indices(len(train_indices), chunk_size, generator(_INDICES, seed, chunk))
-            yield train_indices[drawn], partial(_perturbed, processor, seed, chunk)
-
-    chunks = make_chunks(plan(), chunk_size, processor.target_sizes, 1, num_workers, start_method, reuse_buffers)
-    for views, indices in chunks:
-        yield [*views, labels[indices]], chunk_size
+    draws = draw_chunks(numbers, indices, chunk_size, augmentation_params, colour_std, seed)
+    make = partial(_write_perturbed, processor)
+    shapes = [(*size, 3) for size in processor.target_sizes]
+    chunks = make_chunks(make, draws, chunk_size, shapes, 1, num_workers, start_method, reuse_buffers)
+    for views, (drawn, *_) in chunks:
+        yield [*views, labels[drawn]], chunk_size
 
 
 def realtime_fixed_augmented_data_gen(
@@ -348,10 +374,11 @@ def realtime_fixed_augmented_data_gen(
     selected_indices = np.asarray(selected_indices)
     processor = processor_class(ds_transforms, augmentation_transforms, target_sizes, from_ram)
     starts = range(0, len(selected_indices), images_a_chunk)
-    make = partial(_fixed, processor, subset)
-    plan = ((selected_indices[start : start + images_a_chunk], make) for start in starts)
-    chunks = make_chunks(plan, chunk_size, processor.target_sizes, rows, num_workers, start_method, reuse_buffers)
-    for views, indices in chunks:
+    plan = ((selected_indices[start : start + images_a_chunk],) for start in starts)
+    make = partial(processor.write_fixed, subset=subset)
+    shapes = [(*size, 3) for size in processor.target_sizes]
+    chunks = make_chunks(make, plan, chunk_size, shapes, rows, num_workers, start_method, reuse_buffers)
+    for views, (indices,) in chunks:
         yield views, len(indices) * rows
 
 
@@ -361,11 +388,7 @@ def post_augment_brightness_gen(
     """Add colour noise to the views of each chunk: one draw an image for all its views, then clip to [0, 1]."""
     for chunk, (target_arrays, chunk_size) in enumerate(data_gen, first_chunk):
         *views, labels = target_arrays
-        alpha = generator(_COLOUR, seed, chunk).normal(0, std, size=len(labels)).astype(np.float32)
-        noise = (alpha[:, None] * colour_channel_weights)[:, None, None, :]
-        for view in views:
-            view += noise
-            np.clip(view, 0, 1, out=view)
+        add_colour(views, draw_colour(seed, chunk, len(labels), std))
         yield [*views, labels], chunk_size
 
 

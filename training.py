@@ -177,20 +177,20 @@ def training_chunks(
     experiment: Experiment, options: argparse.Namespace, first_chunk: int
 ) -> Iterator[tuple[list[np.ndarray], int]]:
     """Yield the chunks of a run from `first_chunk` on, the same ones wherever it starts."""
-    gen = ra.realtime_augmented_data_gen(
+    return ra.realtime_augmented_data_gen(
         experiment.num_chunks - first_chunk,
         experiment.chunk_size,
         dict(experiment.augmentation_params),
         experiment.ds_transforms,
         experiment.target_sizes,
         experiment.processor_class,
+        colour_std=experiment.colour_std,
         seed=experiment.seed,
         first_chunk=first_chunk,
         num_workers=options.num_workers,
         from_ram=bool(options.from_ram),
         reuse_buffers=True,
     )
-    return ra.post_augment_brightness_gen(gen, experiment.colour_std, seed=experiment.seed, first_chunk=first_chunk)
 
 
 def identity(experiment: Experiment, options: argparse.Namespace, labels: np.ndarray) -> dict[str, object]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from skimage.transform import warp
+from skimage.transform import AffineTransform, warp
 
 import load_data
 import realtime_augmentation as ra
@@ -24,6 +24,8 @@ PARAMS = {
     "translation_range": (-4, 4),
     "do_flip": True,
 }
+
+TEXTURE = np.random.default_rng(7).integers(0, 256, (424, 424, 3), dtype=np.uint8)
 
 
 def test_ds_transforms_are_the_reference():
@@ -61,6 +63,22 @@ def test_warps_are_the_reference():
         error = np.abs(np.stack(views) - expected)
         assert error.max() < 1e-4
         assert error.mean() < 1e-5
+
+
+@given(
+    zoom=st.floats(0.3, 3),
+    rotation=st.floats(0, 360),
+    x=st.floats(-300, 300),
+    y=st.floats(-300, 300),
+    size=st.tuples(st.integers(1, 80), st.integers(1, 80)),
+)
+@settings(max_examples=150, deadline=None)
+def test_converting_only_what_a_warp_touches_changes_nothing(zoom, rotation, x, y, size):
+    tform = ra.build_ds_transform(3.0, target_size=size) + ra.build_augmentation_transform(zoom, rotation, 0, (x, y))
+    out = np.empty((1, *size, 3), np.float32)
+    ra.warp_views(TEXTURE, tform.params[None, None], [out])
+    expected = ra.fast_warp(TEXTURE / np.float32(255), tform, size)
+    np.testing.assert_allclose(out[0], expected, rtol=0, atol=2e-4 if max(abs(x), abs(y)) > 150 else 1e-4)
 
 
 def test_colour_weights_are_the_reference():
@@ -120,8 +138,9 @@ def test_selected_indices_come_in_whole_passes(num: int, num_selected: int, seed
 
 
 def training_chunks(num_chunks: int, chunk_size: int = 40, **options: object) -> list:
-    gen = ra.realtime_augmented_data_gen(num_chunks, chunk_size, PARAMS, VIEWS, SIZES, seed=5, **options)
-    return list(ra.post_augment_brightness_gen(gen, 0.5, seed=5, first_chunk=options.get("first_chunk", 0)))
+    return list(
+        ra.realtime_augmented_data_gen(num_chunks, chunk_size, PARAMS, VIEWS, SIZES, colour_std=0.5, seed=5, **options)
+    )
 
 
 def assert_same_chunks(ours: list, theirs: list) -> None:
@@ -156,9 +175,10 @@ class TestTrainingChunks:
         [(arrays, _)] = training_chunks(1, chunk_size=5)
         drawn = ra.select_indices(27, 5, ra.generator(1, 5, 0))
         alphas = ra.generator(3, 5, 0).normal(0, 0.5, size=5)
+        perturbations = ra.random_perturbations(5, **PARAMS, rng=ra.generator(2, 5, 0))
         for position, index in enumerate(drawn):
             image = load_data.load_image(load_data.train_ids[index])
-            tform = ra.random_perturbation_transform(**PARAMS, rng=ra.generator(2, 5, 0, position))
+            tform = AffineTransform(matrix=perturbations[position])
             for array, view in zip(arrays, VIEWS, strict=False):
                 slow = warp(image, view + tform, output_shape=(69, 69), order=1, mode="reflect")
                 slow = np.clip(slow + alphas[position] * ra.colour_channel_weights, 0, 1)
@@ -172,8 +192,8 @@ class TestTrainingChunks:
 
     def test_reused_buffers_hold_the_same_until_the_next_but_one(self):
         expected = [arrays for arrays, _ in training_chunks(3)]
-        gen = ra.realtime_augmented_data_gen(3, 40, PARAMS, VIEWS, SIZES, seed=5, reuse_buffers=True)
-        for arrays, (views, _) in zip(expected, ra.post_augment_brightness_gen(gen, 0.5, seed=5), strict=True):
+        gen = ra.realtime_augmented_data_gen(3, 40, PARAMS, VIEWS, SIZES, colour_std=0.5, seed=5, reuse_buffers=True)
+        for arrays, (views, _) in zip(expected, gen, strict=True):
             np.testing.assert_array_equal(views[0], arrays[0])
 
     def test_the_next_chunk_is_made_while_this_one_is_used(self, prepared_survey):
@@ -207,6 +227,10 @@ class TestTrainingChunks:
             path.write_bytes(b"not a JPEG")
         with pytest.raises(load_data.DataError, match="can not be decoded as a JPEG"):
             training_chunks(1)
+
+    def test_have_the_colour_noise_of_the_generator_that_adds_it(self):
+        gen = ra.realtime_augmented_data_gen(2, 40, PARAMS, VIEWS, SIZES, seed=5)
+        assert_same_chunks(list(ra.post_augment_brightness_gen(gen, 0.5, seed=5)), training_chunks(2))
 
     def test_colour_noise_is_one_draw_an_image_for_both_views(self):
         plain = next(ra.realtime_augmented_data_gen(1, 6, PARAMS, VIEWS, SIZES, seed=5))
@@ -242,7 +266,7 @@ class TestFixedChunks:
                 for row in range(length):
                     image = load_data.load_image(load_data.test_ids[first + row // 4], "test")
                     expected = ra.fast_warp(image, tform_view + transforms[row % 4], (69, 69))
-                    np.testing.assert_array_equal(view[row], expected)
+                    np.testing.assert_allclose(view[row], expected, rtol=0, atol=1e-5)
 
     def test_a_chunk_too_small_for_one_image_is_refused(self):
         with pytest.raises(ValueError, match="at least 60, the transforms of one image, got 59"):

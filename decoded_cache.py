@@ -1,0 +1,155 @@
+"""Every image decoded once: a memory map of pixels for each subset, on the RAM drive or in any folder.
+
+Decoding is most of what an example costs; a map is read instead by whoever augments, as soon as it matches the ids and
+the JPEGs as they are now. It is built by `copy_data_to_shm.py --decoded`, in parallel, and goes on where it stopped.
+"""
+
+import functools
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import numpy as np
+from numpy.lib.format import open_memmap
+from tqdm import tqdm
+
+import load_data
+
+# Images a task of building, and what is done again after an interruption.
+_BLOCK = 64
+
+
+def need_room(folder: Path, num_bytes: int) -> None:
+    """Raise DataError unless a folder is there and has room for so many bytes."""
+    if not folder.is_dir():
+        raise load_data.DataError(f"expected a folder to copy to, but {folder} is none; name one with --ram")
+    free = shutil.disk_usage(folder).free
+    if num_bytes > free:
+        raise load_data.DataError(
+            f"expected {num_bytes / 1e6:.1f} MB free in {folder}, got {free / 1e6:.1f} MB; "
+            "enlarge it (mount -o remount,size=4G) or name another place with --ram"
+        )
+
+
+def path(subset: str, folders: load_data.Folders | None = None) -> Path:
+    """Return the memory map of a subset, `.npy`; its manifest lies beside it, `.json`."""
+    folders = folders or load_data.folders
+    return folders.images(subset, from_ram=True).with_name(f"images_{subset}_rev1_decoded.npy")
+
+
+def manifest(subset: str) -> dict[str, object]:
+    """Describe the map that would fit now: ids, shape, and a checksum of the JPEGs' names, sizes and times."""
+    ids = load_data.load_ids(subset)
+    source = load_data.folders.images(subset)
+    try:
+        with os.scandir(source) as entries:
+            stats = {entry.name: entry.stat() for entry in entries}
+    except FileNotFoundError:
+        stats = {}
+    listing = hashlib.sha256()
+    for img_id in ids.tolist():
+        stat = stats.get(f"{img_id}.jpg")
+        listing.update(f"{img_id} {stat and (stat.st_size, stat.st_mtime_ns)}\n".encode())
+    return {"ids": ids.tolist(), "shape": [len(ids), *load_data.IMAGE_SHAPE], "source": listing.hexdigest()}
+
+
+def find(subset: str) -> np.ndarray | None:
+    """Return the decoded images of a subset, (n, 424, 424, 3) uint8 in the order of its ids, where they are at hand."""
+    return _find(subset, load_data.folders)
+
+
+@functools.lru_cache(maxsize=4)
+def _find(subset: str, folders: load_data.Folders) -> np.ndarray | None:
+    target = path(subset, folders)
+    try:
+        found = json.loads(target.with_suffix(".json").read_text())
+        images = np.load(target, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError):
+        return None
+    if found != manifest(subset) or list(images.shape) != found["shape"] or images.dtype != np.uint8:
+        return None
+    return np.asarray(images)
+
+
+def forget() -> None:
+    """Look for maps anew when next asked."""
+    _find.cache_clear()
+
+
+def _decode_block(target: Path, paths: Sequence[Path], first: int) -> int:
+    """Write the pixels of some images into their rows, and return how many they are."""
+    images = np.load(target, mmap_mode="r+", allow_pickle=False)
+    for row, image in enumerate(paths, first):
+        images[row] = load_data.read_image(image)
+    images.flush()
+    return len(paths)
+
+
+def _start_worker() -> None:
+    load_data.exit_with_parent()
+
+
+def build(subset: str, num_workers: int | None = None) -> Path:
+    """Decode all images of a subset into its map; what an earlier call had done is not done again.
+
+    Raises DataError for an image that can not be decoded, and where there is no room.
+    """
+    target = path(subset)
+    wanted = manifest(subset)
+    if find(subset) is not None:
+        return target
+    part, journal = target.with_suffix(".part"), target.with_suffix(".blocks")
+    key = hashlib.sha256(json.dumps(wanted).encode()).hexdigest()
+    done = _read_journal(journal, key) if part.exists() else None
+    if done is None:
+        remove(subset)
+        need_room(target.parent, math.prod(wanted["shape"]))
+        open_memmap(part, mode="w+", dtype=np.uint8, shape=tuple(wanted["shape"])).flush()
+        journal.write_text(f"{key}\n")
+        done = set()
+    source = load_data.folders.images(subset)
+    paths = [source / f"{img_id}.jpg" for img_id in wanted["ids"]]
+    todo = [first for first in range(0, len(paths), _BLOCK) if first not in done]
+    with (
+        ProcessPoolExecutor(num_workers, initializer=_start_worker) as executor,
+        tqdm(total=len(paths), initial=len(paths) - sum(len(paths[i : i + _BLOCK]) for i in todo), desc=subset,
+             unit="image", disable=None) as bar,
+        journal.open("a", buffering=1) as lines,
+    ):  # fmt: skip
+        tasks = {executor.submit(_decode_block, part, paths[first : first + _BLOCK], first): first for first in todo}
+        try:
+            for task in as_completed(tasks):
+                bar.update(task.result())
+                lines.write(f"{tasks[task]}\n")
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
+    part.replace(target)
+    with load_data.replacing(target.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(wanted))
+    journal.unlink()
+    forget()
+    return target
+
+
+def _read_journal(journal: Path, key: str) -> set[int] | None:
+    """Return the blocks that are done; None where the journal is of another map."""
+    try:
+        first, *lines = journal.read_text().splitlines()
+    except (OSError, ValueError):
+        return None
+    return {int(line) for line in lines if line.isdigit()} if first == key else None
+
+
+def remove(subset: str) -> bool:
+    """Remove a subset's map and what is left of an unfinished one; say whether there was any."""
+    target = path(subset)
+    found = [each for suffix in (".json", ".npy", ".part", ".blocks") if (each := target.with_suffix(suffix)).exists()]
+    for each in found:
+        each.unlink()
+    forget()
+    return bool(found)
