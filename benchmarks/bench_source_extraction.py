@@ -12,15 +12,11 @@ are measured, and each column's agreement is printed.
 """
 
 import argparse
-import os
-import platform
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -35,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import load_data
 import simulate_galaxies
 import source_extraction
+from benchmarks import measuring
 from centering import GEN1, GEN2, Catalogue
 
 CATALOGUES = {"gen2": GEN2, "gen1": GEN1}
@@ -117,28 +114,24 @@ def measure_by_program(catalogue: Catalogue, folder: Path, path: Path) -> None:
     run_program(load_data.read_image(path)[:, :, 1].T, catalogue, folder)
 
 
-def time_an_image(measure: Callable[[Path], object], paths: Sequence[Path], repetitions: int) -> float:
-    """Return the milliseconds an image of the median repetition."""
-    times = []
-    for _ in range(repetitions):
-        start = time.perf_counter()
+def time_an_image(
+    measures: Mapping[str, Callable[[Path], object]], paths: Sequence[Path], repetitions: int
+) -> dict[str, float]:
+    """Return the milliseconds an image of each peer's median repetition."""
+
+    def measure_all(measure: Callable[[Path], object]) -> None:
         for path in paths:
             measure(path)
-        times.append((time.perf_counter() - start) / len(paths) * 1000)
-    return statistics.median(times)
+
+    peers = {name: partial(measure_all, measure) for name, measure in measures.items()}
+    timings = measuring.side_by_side(peers, repetitions)
+    return {name: timing.median / len(paths) * 1000 for name, timing in timings.items()}
 
 
-def describe_environment() -> str:
-    model = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next((line.split(": ")[1] for line in lines if line.startswith("model name")), model)
-    versions = f"Python {platform.python_version()}, NumPy {np.__version__}, sep {sep.__version__}"
-    program = "no source-extractor"
-    if PROGRAM:
-        program = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True).stdout.strip()
-    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    return f"{model}, {os.cpu_count()} cores{load}; {versions}; {program}"
+def program_version() -> str:
+    if not PROGRAM:
+        return "none"
+    return subprocess.run([PROGRAM, "--version"], capture_output=True, text=True).stdout.strip()
 
 
 def write_simulated(folder: Path, number: int) -> list[Path]:
@@ -179,7 +172,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.reference and not args.images:
         parser.error("--reference needs --images, the folder with the images of the table")
-    print(describe_environment())
+    measuring.print_environment(**{"sep": sep.__version__, "source-extractor": program_version()})
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if args.images:
@@ -194,12 +187,12 @@ def main() -> None:
         kind = "real" if args.images else "simulated"
         print(f"{len(paths)} {kind} images, median of {args.repetitions} repetitions")
         for prefix, catalogue in CATALOGUES.items():
-            ours = time_an_image(partial(measure_file, catalogue), paths, args.repetitions)
-            line = f"{prefix}, threshold {catalogue.threshold:2}: {ours:6.1f} ms an image"
+            peers = {"ours": partial(measure_file, catalogue)}
             if PROGRAM:
-                theirs = time_an_image(partial(measure_by_program, catalogue, folder), paths, args.repetitions)
-                line += f"; source-extractor {theirs:6.1f} ms"
-            print(line, flush=True)
+                peers["source-extractor"] = partial(measure_by_program, catalogue, folder)
+            times = time_an_image(peers, paths, args.repetitions)
+            texts = [f"{name} {milliseconds:6.1f} ms an image" for name, milliseconds in times.items()]
+            print(f"{prefix}, threshold {catalogue.threshold:2}: {'; '.join(texts)}", flush=True)
     if args.reference:
         compare_with_table(args.reference, images, args.num_workers)
 
