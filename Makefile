@@ -6,7 +6,7 @@ DEMO := demo
 MODELS := maxout2048_extradense 8433n_maxout2048
 BLEND := $(DEMO)/predictions/final/blended/blended_predictions_uniform.npy.gz
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test torture lint bench clean
 
 .venv/installed: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python 3.11 or later; name one: make PYTHON=python3.12")'
@@ -32,6 +32,10 @@ demo: .venv/installed
 
 test: lint
 	$(BIN)/python -m pytest
+
+# The long form of the tests that try to break things: changed files and killed runs.
+torture: .venv/installed
+	TORTURE=1 $(BIN)/python -m pytest tests/test_fuzz.py tests/test_torture.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .

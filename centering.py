@@ -44,13 +44,8 @@ class Catalogue:
     def load(self, subset: str) -> np.ndarray:
         """Load the measurements of a subset, (n, columns) float64; raises DataError unless they fit its ids."""
         path = self.path(subset)
-        rows = load_data.load_array(path, self.script)
         expected = (len(load_data.load_ids(subset)), len(self.columns))
-        if rows.shape != expected or not np.issubdtype(rows.dtype, np.floating):
-            raise load_data.DataError(
-                f"{path}: expected numbers {expected}, a row for each {subset} id, got {rows.dtype} {rows.shape}; "
-                f"delete it and run {self.script} again"
-            )
+        rows = load_data.load_array(path, self.script, expected, np.floating)
         positions = rows[:, [self.columns.index("x"), self.columns.index("y")]]
         if not np.isfinite(positions).all():
             row = np.flatnonzero(~np.isfinite(positions).all(axis=1))[0]

@@ -7,6 +7,7 @@ Source: documentation of 2014, 3.4 and 5.4.
 
 import numpy as np
 
+import decision_tree
 import load_data
 
 
@@ -21,10 +22,23 @@ def rows_of(wanted: np.ndarray, ids: np.ndarray) -> np.ndarray:
     return order[np.searchsorted(ids, wanted, sorter=order)]
 
 
+def refuse_outside(ids: np.ndarray, votes: np.ndarray) -> None:
+    """Raise DataError for votes (n, 37) that are no fractions."""
+    outside = np.argwhere((votes < -decision_tree.TOLERANCE) | (votes > 1 + decision_tree.TOLERANCE))
+    if len(outside):
+        row, column = outside[0]
+        raise load_data.DataError(
+            f"{load_data.folders.solutions_csv}: expected fractions within [0, 1], got {votes[row, column]:g} for "
+            f"GalaxyID {ids[row]} in {decision_tree.COLUMN_NAMES[column]} ({len(outside)} such cells); "
+            "download it again; check_label_constraints.py counts them"
+        )
+
+
 def main() -> None:
     args = load_data.script_parser(__doc__).parse_args()
     folders = load_data.use_folders(args.root, args.data)
     ids, votes = load_data.read_solutions_csv()
+    refuse_outside(ids, votes)
     solutions = votes[rows_of(load_data.train_ids, ids)].astype(np.float32)
     path = folders.data / "solutions_train.npy"
     load_data.save_array(path, solutions)

@@ -7,6 +7,9 @@ Source: documentation of 2014, 3.4 and 5.8.
 
 from pathlib import Path
 
+import numpy as np
+
+import decision_tree
 import load_data
 
 
@@ -15,7 +18,8 @@ def main() -> None:
     parser.add_argument("file", metavar="FILE.npy.gz", help="predictions of the test set, (num_test, 37)")
     args = parser.parse_args()
     load_data.use_folders(args.root, args.data)
-    predictions = load_data.load_gz(args.file)
+    expected = (load_data.num_test, decision_tree.NUM_ANSWERS)
+    predictions = load_data.load_gz(args.file, expected, np.floating)
     path = Path(args.file.removesuffix(".npy.gz") + ".csv.gz")
     load_data.write_submission(path, load_data.test_ids, predictions)
     print(f"wrote {len(predictions)} rows to {path}")

@@ -67,6 +67,9 @@ COLUMN_NAMES: tuple[str, ...] = tuple(
 ANSWER_NAMES: tuple[str, ...] = tuple(answer for q in QUESTIONS.values() for answer in q.answers)
 NUM_ANSWERS = len(COLUMN_NAMES)
 
+# The table has six decimals: seven answers and the answer they are compared with are off by at most 8 * 0.5e-6.
+TOLERANCE = 1e-5
+
 
 def column(question: int, answer: int) -> int:
     """Return the column (0..36) of an answer, both counted from 1 as in Kaggle's `Class1.1`."""

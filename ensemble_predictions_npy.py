@@ -36,21 +36,8 @@ def find_models(folders: load_data.Folders) -> list[str]:
 
 def load_predictions(folders: load_data.Folders, subset: str, name: str, num_galaxies: int) -> np.ndarray:
     """Load a model's predictions (num_galaxies, 37) of 'valid' or 'test'; raises DataError for anything else."""
-    path = folders.augmented(subset, name)
     made_by = f"the predict_augmented_npy script of {name}"
-    predictions = load_data.load_array(path, made_by)
-    expected = (num_galaxies, decision_tree.NUM_ANSWERS)
-    if predictions.shape != expected or not np.issubdtype(predictions.dtype, np.floating):
-        raise load_data.DataError(
-            f"{path}: expected floats of shape {expected}, one row for each galaxy, "
-            f"got {predictions.dtype} {predictions.shape}; run {made_by} again"
-        )
-    if not (finite := np.isfinite(predictions).all(axis=1)).all():
-        raise load_data.DataError(
-            f"{path}: expected finite numbers, got NaN or infinity in row {np.flatnonzero(~finite)[0]}; "
-            "train the model again, or move its files away"
-        )
-    return predictions
+    return load_data.load_predictions(folders.augmented(subset, name), num_galaxies, made_by)
 
 
 def residual_grams(residuals: np.ndarray) -> np.ndarray:

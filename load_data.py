@@ -14,17 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import simplejpeg
 
 import decision_tree
+import jpeg
 from buffering import buffered_gen_mp, exit_with_parent, threaded_gen
+from jpeg import IMAGE_SHAPE
 from lazy_modules import names_of
 from storage import (
     DataError,
+    duplicate,
     first_line,
     load_array,
     load_gz,
     load_pickle,
+    load_predictions,
     replacing,
     save_array,
     save_gz,
@@ -33,6 +36,7 @@ from storage import (
 
 # What 2014 documents as this module's, and what its users need beside it.
 __all__ = [
+    "IMAGE_SHAPE",
     "DataError",
     "buffered_gen_mp",
     "exit_with_parent",
@@ -40,6 +44,7 @@ __all__ = [
     "load_array",
     "load_gz",
     "load_pickle",
+    "load_predictions",
     "replacing",
     "save_array",
     "save_gz",
@@ -47,7 +52,6 @@ __all__ = [
     "write_submission",
 ]
 
-IMAGE_SHAPE = (424, 424, 3)
 SUBSETS = ("train", "test")
 
 
@@ -168,51 +172,32 @@ def __getattr__(name: str) -> object:
 
 def load_ids(subset: str) -> np.ndarray:
     """Load the image ids of 'train' or 'test', (n,) integers, in the order of everything else."""
-    path = folders.data / f"{subset}_ids.npy"
-    ids = load_array(path, f"create_{subset}_ids_file.py")
-    if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
-        raise DataError(f"{path}: expected a list of integers, got {ids.dtype} {ids.shape}")
+    path, made_by = folders.data / f"{subset}_ids.npy", f"create_{subset}_ids_file.py"
+    ids = load_array(path, made_by, (None,), np.integer)
+    if len(ids) == 0 or ids.min() < 0:
+        raise DataError(f"{path}: expected ids, numbers of at least 0, got {ids[ids < 0][:1]}; run {made_by} again")
+    if (twice := duplicate(ids)) is not None:
+        raise DataError(f"{path}: expected each id once, got {twice} twice; run {made_by} again")
     return ids
 
 
 def load_solutions() -> np.ndarray:
     """Load the weighted vote fractions of the training images, (num_train, 37) float32."""
-    path = folders.data / "solutions_train.npy"
-    solutions = load_array(path, "convert_training_labels_to_npy.py")
-    expected = (len(load_ids("train")), decision_tree.NUM_ANSWERS)
-    if solutions.shape != expected:
-        raise DataError(
-            f"{path}: expected shape {expected}, one row for each id, got {solutions.shape}; "
-            "run convert_training_labels_to_npy.py again"
-        )
+    path, made_by = folders.data / "solutions_train.npy", "convert_training_labels_to_npy.py"
+    solutions = load_array(path, made_by, (len(load_ids("train")), decision_tree.NUM_ANSWERS), np.floating)
+    if not np.isfinite(solutions).all():
+        raise DataError(f"{path}: expected finite numbers, got NaN or infinity; run {made_by} again")
     return solutions.astype(np.float32)
 
 
 def read_solutions_csv(path: Path | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Read Kaggle's table of training labels: ids (n,) int64 and votes (n, 37) float64, in the decision tree's order.
 
-    Raises DataError when the file or a column is missing, or a cell is no number.
+    Raises DataError for anything else.
     """
-    import pandas  # half a second that only the preparation scripts pay
+    import labels_table  # pandas takes half a second that only the preparation scripts pay
 
-    path = path or folders.solutions_csv
-    try:
-        table = pandas.read_csv(path, float_precision="round_trip")
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing; download it from Kaggle or run simulate_galaxies.py") from None
-    except (ValueError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no CSV table: {first_line(error)}") from None
-    if missing := [name for name in ("GalaxyID", *decision_tree.COLUMN_NAMES) if name not in table.columns]:
-        raise DataError(f"{path}: expected GalaxyID and 37 answer columns, but {', '.join(missing)} is missing")
-    votes = table[list(decision_tree.COLUMN_NAMES)].apply(pandas.to_numeric, errors="coerce").to_numpy(np.float64)
-    ids = pandas.to_numeric(table["GalaxyID"], errors="coerce").to_numpy()
-    bad = ~np.isfinite(votes).all(axis=1) | ~np.isfinite(ids) | (ids != np.floor(ids))
-    if bad.any():
-        raise DataError(f"{path}: line {np.flatnonzero(bad)[0] + 2} holds a cell that is no number")
-    ids = ids.astype(np.int64)
-    if len(np.unique(ids)) != len(ids):
-        raise DataError(f"{path}: some GalaxyID stands twice")
-    return ids, votes
+    return labels_table.read(path or folders.solutions_csv)
 
 
 def split(num_train: int) -> tuple[np.ndarray, np.ndarray]:
@@ -227,14 +212,9 @@ def split(num_train: int) -> tuple[np.ndarray, np.ndarray]:
 def read_image(path: Path) -> np.ndarray:
     """Decode one JPEG into (424, 424, 3) uint8: rows, columns, RGB. Raises DataError for anything else."""
     try:
-        image = simplejpeg.decode_jpeg(path.read_bytes(), colorspace="RGB", fastdct=False, fastupsample=False)
-    except FileNotFoundError:
-        raise DataError(f"image {path} is missing") from None
+        return jpeg.decode_image(path)
     except ValueError as error:
-        raise DataError(f"image {path} can not be decoded as a JPEG ({error}); download it again") from None
-    if image.shape != IMAGE_SHAPE:
-        raise DataError(f"image {path}: expected 424x424 pixels, got {image.shape[1]}x{image.shape[0]}")
-    return image
+        raise DataError(f"image {path} {error}; download it again") from None
 
 
 def load_image(img_id: int, subset: str = "train", normalise: bool = True, from_ram: bool = False) -> np.ndarray:

@@ -71,10 +71,12 @@ def show(args: argparse.Namespace) -> None:
     names = sorted(path.name.removesuffix(".npy.gz") for path in folder.glob("*.npy.gz"))
     if not names:
         raise DataError(f"expected validation predictions in {folder}, got none; run a predict_augmented_npy script")
-    predictions = {name: load_data.load_gz(folders.augmented("valid", name)) for name in names}
-    for name, each in predictions.items():
-        if each.shape != targets.shape:
-            raise DataError(f"{name}: expected validation predictions {targets.shape}, got {each.shape}; predict again")
+    predictions = {
+        name: load_data.load_predictions(
+            folders.augmented("valid", name), len(valid), f"the predict_augmented_npy script of {name}"
+        )
+        for name in names
+    }
     scores = {name: score(each, targets) for name, each in predictions.items()}
     width = max(map(len, names))
     print(f"{'validation RMSE':{width}}")

@@ -7,11 +7,6 @@ document says was measured on the catalogue of 2014, whose numbers these functio
 Source: documentation of 2014, 2.1.5 and 3.4; Bertin & Arnouts 1996; the SExtractor manual; Barbary 2016 (sep).
 """
 
-import contextlib
-import multiprocessing
-import signal
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +17,7 @@ from tqdm import tqdm
 
 import load_data
 from centering import CENTRE, Catalogue
+from process_pool import mapping
 
 # Of the prior exp(-d^2 / sigma^2) on the distance d to the centre, pixels squared; without a 2, as in 2014.
 PRIOR_SIGMA_SQUARED = 5000
@@ -186,27 +182,6 @@ def _measure_image(catalogue: Catalogue, subset: str, from_ram: bool, img_id: in
     return measure(image[:, :, 1], catalogue)
 
 
-def _start_worker(folders: load_data.Folders) -> None:
-    # Ctrl-C ends the parent, which ends its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    load_data.exit_with_parent()
-    load_data.adopt(folders)
-
-
-@contextlib.contextmanager
-def _mapping(num_workers: int | None) -> Iterator:
-    """Yield a `map` that uses so many processes; all cores for None."""
-    if num_workers == 1:
-        yield map
-        return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(num_workers, context, _start_worker, (load_data.folders,))
-    try:
-        yield partial(pool.map, chunksize=4)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 def _partial_path(path: Path) -> Path:
     return path.with_name(f".{path.name.removesuffix('.npy.gz')}.partial.npy")
 
@@ -214,10 +189,10 @@ def _partial_path(path: Path) -> Path:
 def _load_partial(path: Path, ids: np.ndarray, num_columns: int) -> list[np.ndarray]:
     """Return the rows that an interrupted extraction left; none unless they are those of the first ids."""
     try:
-        saved = load_data.load_array(path, "the script")
+        saved = load_data.load_array(path, "the script", (None, 1 + num_columns), np.floating)
     except load_data.DataError:
         return []
-    if saved.ndim != 2 or saved.shape[1] != 1 + num_columns or not np.array_equal(saved[:, 0], ids[: len(saved)]):
+    if not np.array_equal(saved[:, 0], ids[: len(saved)]):
         return []
     return list(saved[:, 1:])
 
@@ -242,7 +217,7 @@ def extract(catalogue: Catalogue, subset: str, num_workers: int | None = None, f
 
     with (
         tqdm(total=len(ids), initial=len(rows), desc=subset, unit="image", disable=None) as bar,
-        _mapping(num_workers) as each,
+        mapping(num_workers, chunksize=4) as each,
     ):
         try:
             for row in each(measure_image, ids[len(rows) :].tolist()):

@@ -2,16 +2,23 @@
 
 import contextlib
 import gzip
+import math
+import mmap
 import os
-import pickle
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import BinaryIO
 
 import numpy as np
 
 import decision_tree
+from plain_pickle import PlainUnpickler
+
+# What an array may take where its shape is not known beforehand: ten times the competition's predictions.
+MAX_ARRAY_BYTES = 2**28
+# No byte of a gzip file gives more than so many (zlib's "Maximum Compression Factor").
+_MAX_INFLATION = 1032
 
 
 class DataError(Exception):
@@ -20,17 +27,26 @@ class DataError(Exception):
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` that takes its place when the block ends well, and vanishes otherwise."""
+    """Yield a temporary path beside `path` that takes its place when the block ends well, and vanishes otherwise.
+
+    Raises DataError where the block or the replacement ends with an OSError: no room, no permission, no folder.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"{path} can not be written ({error.strerror or error}); what stood there before is unchanged; "
+            "make room, allow writing or name another folder with --root, and run this again"
+        ) from error
 
 
 def save_array(path: str | Path, array: np.ndarray) -> None:
@@ -40,61 +56,105 @@ def save_array(path: str | Path, array: np.ndarray) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, for messages that are to be one line."""
-    return str(error).partition("\n")[0]
+    """Return the start of an error's message as one printable line, whatever a strange file had it say."""
+    line = (str(error) or type(error).__name__).partition("\n")[0]
+    return "".join(character if character.isprintable() else "?" for character in line[:200])
 
 
-def load_array(path: str | Path, made_by: str) -> np.ndarray:
-    """Read a `.npy` or `.npy.gz` file; when it is missing, the error names the script that makes it."""
+def duplicate(ids: np.ndarray) -> int | None:
+    """Return a number that stands twice in ids (n,), None where there is none."""
+    ordered = np.sort(ids)
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    return int(twice[0]) if len(twice) else None
+
+
+def open_file(path: str | Path, hint: str) -> BinaryIO:
+    """Open a file for reading; raises DataError where there is none, with a hint what to do about it."""
     path = Path(path)
     try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            array = np.load(file, allow_pickle=False)
-            if file.read(1):  # reading to the end has gzip compare its checksum
-                raise ValueError("more bytes than the array has")
-            return array
+        if path.exists() and not path.is_file():  # to open a pipe would wait for ever
+            raise DataError(f"{path} is to be a file, and is none; move it away, and {hint}")
+        return path.open("rb")
     except FileNotFoundError:
-        raise DataError(f"{path} is missing; run {made_by} first") from None
-    except (ValueError, EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path} is no NumPy array ({first_line(error)}); run {made_by} again") from None
+        raise DataError(f"{path} is missing; {hint}") from None
+    except OSError as error:
+        raise DataError(f"{path} can not be read ({error.strerror}); allow it, or {hint}") from None
 
 
-def _latin1(text: str, encoding: str) -> bytes:
-    """Stand in for `_codecs.encode`, by which pickles of protocol 2 carry bytes."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"encoding {encoding!r}")
-    return text.encode(encoding)
+def _read_header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype, bool]:
+    """Read a `.npy` header: shape, dtype, whether in Fortran order; raises ValueError unless it is of numbers.
+
+    Version 1.0 is what numbers are written in; its header has 65,535 bytes at most.
+    """
+    if (version := np.lib.format.read_magic(file)) != (1, 0):
+        raise ValueError(f"expected format version 1.0, got {version[0]}.{version[1]}")
+    try:
+        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
+    except Exception as error:  # the header is a Python expression: a damaged one can raise anything
+        raise ValueError(f"its header can not be read: {first_line(error)}") from None
+    if dtype.kind not in "biuf" or not all(0 <= length < 2**48 for length in shape):
+        raise ValueError(f"expected numbers, its header says {dtype} {shape}")
+    return shape, dtype, fortran_order
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Admits NumPy arrays and plain values only: a pickle can name any function, and would have it called."""
+def _read_values(file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype, fortran_order: bool) -> np.ndarray:
+    """Read an array's values up to the end of the file."""
+    array = np.empty(shape, dtype, order="F" if fortran_order else "C")
+    rest = memoryview(array.reshape(-1, order="A").view(np.uint8))
+    while rest:
+        if not (length := file.readinto(rest)):
+            raise ValueError(f"it ends {len(rest)} bytes early")
+        rest = rest[length:]
+    if file.read(1):  # reading to the end has gzip compare its checksum
+        raise ValueError("more bytes than the array has")
+    return array
 
-    ADMITTED: ClassVar[dict[tuple[str, str], object]] = {
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
-        ("_codecs", "encode"): _latin1,
-    }
-    # What rebuilds arrays and scalars is NumPy's own affair: ask NumPy. Its home was `core` before version 2.
-    for _value, _protocol in ((np.empty(1), 2), (np.empty(1), 5), (np.float64(), 2)):
-        _rebuild = _value.__reduce_ex__(_protocol)[0]
-        ADMITTED[_rebuild.__module__, _rebuild.__name__] = _rebuild
-        ADMITTED[_rebuild.__module__.replace("._core.", ".core."), _rebuild.__name__] = _rebuild
 
-    def find_class(self, module: str, name: str) -> object:
-        if (module, name) not in self.ADMITTED:
-            raise pickle.UnpicklingError(f"it holds {module}.{name}, and only NumPy arrays and plain values are read")
-        return self.ADMITTED[module, name]
+def _describe(shape: tuple[int | None, ...]) -> str:
+    lengths = ["n" if length is None else str(length) for length in shape]
+    return f"({', '.join(lengths)}{',' * (len(lengths) == 1)})"
+
+
+def load_array(
+    path: str | Path, made_by: str, shape: tuple[int | None, ...] | None = None, kind: type[np.generic] = np.generic
+) -> np.ndarray:
+    """Read a `.npy` or `.npy.gz` file of numbers; when it is missing, the error names the script that makes it.
+
+    The header is compared with the `shape` expected (None for any length) and the `kind` (np.floating, np.integer)
+    before room is made for the values. Where a length is not given, the array takes at most MAX_ARRAY_BYTES.
+    """
+    path = Path(path)
+    with open_file(path, f"run {made_by} first") as raw:
+        file = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
+        try:
+            got, dtype, fortran_order = _read_header(file)
+            fits = shape is None or (
+                len(got) == len(shape) and all(n in (None, length) for n, length in zip(shape, got, strict=True))
+            )
+            if not fits or not np.issubdtype(dtype, kind):
+                words = {np.floating: "floats ", np.integer: "integers "}.get(kind, "shape ")
+                expected = f"{words}{_describe(shape) if shape is not None else ''}"
+                raise DataError(f"{path}: expected {expected}, got {dtype} {got}; delete it and run {made_by} again")
+            # A length of nought would hide the others.
+            num_bytes = math.prod(max(length, 1) for length in got) * dtype.itemsize
+            held = os.fstat(raw.fileno()).st_size * (1 if file is raw else _MAX_INFLATION)
+            allowed = MAX_ARRAY_BYTES if shape is None or None in shape else num_bytes
+            if num_bytes > allowed or math.prod(got) * dtype.itemsize > held:
+                raise ValueError(f"expected at most {min(allowed, held)} bytes, its header says {dtype} {got}")
+            return _read_values(file, got, dtype, fortran_order)
+        except (ValueError, EOFError, OSError, zlib.error) as error:
+            raise DataError(f"{path} is no NumPy array ({first_line(error)}); run {made_by} again") from None
 
 
 def load_pickle(path: str | Path, made_by: str) -> object:
     """Read a pickle of NumPy arrays and plain values, of today or of Python 2; anything else is refused unread."""
-    try:
-        with Path(path).open("rb") as file:
-            return _PlainUnpickler(file, encoding="latin1").load()
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing; run {made_by} first") from None
-    except Exception as error:  # a damaged pickle can raise anything
-        raise DataError(f"{path} can not be read ({first_line(error)}); run {made_by} again") from None
+    with open_file(path, f"run {made_by} first") as file:
+        try:
+            # A map reads no more than there is, however long a value says that it is.
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                return PlainUnpickler(content, len(content)).load()
+        except Exception as error:  # a damaged pickle can raise anything
+            raise DataError(f"{path} can not be read ({first_line(error)}); run {made_by} again") from None
 
 
 def _check_gz(path: str | Path) -> None:
@@ -102,10 +162,13 @@ def _check_gz(path: str | Path) -> None:
         raise DataError(f"expected a file name that ends with .npy.gz, got {path}")
 
 
-def load_gz(path: str | Path) -> np.ndarray:
-    """Read an array that `save_gz` wrote."""
+def load_gz(
+    path: str | Path, shape: tuple[int | None, ...] | None = None, kind: type[np.generic] = np.generic
+) -> np.ndarray:
+    """Read an array that `save_gz` wrote; `shape` and `kind` say what is expected, as for `load_array`."""
     _check_gz(path)
-    return load_array(path, "the script that writes it (predict_augmented_npy_*.py, ensemble_predictions_npy.py)")
+    made_by = "the script that writes it (predict_augmented_npy_*.py, ensemble_predictions_npy.py)"
+    return load_array(path, made_by, shape, kind)
 
 
 def save_gz(path: str | Path, array: np.ndarray) -> None:
@@ -115,6 +178,17 @@ def save_gz(path: str | Path, array: np.ndarray) -> None:
         np.save(file, array)
 
 
+def load_predictions(path: str | Path, num_galaxies: int, made_by: str) -> np.ndarray:
+    """Read predictions (num_galaxies, 37); raises DataError for another shape, NaN or infinity."""
+    predictions = load_array(path, made_by, (num_galaxies, decision_tree.NUM_ANSWERS), np.floating)
+    if not (finite := np.isfinite(predictions).all(axis=1)).all():
+        raise DataError(
+            f"{path}: expected finite numbers, got NaN or infinity in row {np.flatnonzero(~finite)[0]}; "
+            "train the model again, or move its files away"
+        )
+    return predictions
+
+
 def write_submission(path: str | Path, ids: np.ndarray, predictions: np.ndarray) -> None:
     """Write predictions (n, 37) of the test images ids (n,) in Kaggle's format, `.csv.gz`, whole or not at all.
 
@@ -122,12 +196,15 @@ def write_submission(path: str | Path, ids: np.ndarray, predictions: np.ndarray)
     """
     expected = (len(ids), decision_tree.NUM_ANSWERS)
     if predictions.shape != expected:
-        raise DataError(f"{path}: expected predictions {expected}, a row for each test id, got {predictions.shape}")
+        raise DataError(
+            f"{path}: expected predictions {expected}, a row for each test id, got {predictions.shape}; predict again"
+        )
     if np.isnan(predictions).any():
-        raise DataError(f"{path}: expected numbers, got NaN for GalaxyID {ids[np.isnan(predictions).any(axis=1)][0]}")
+        img_id = ids[np.isnan(predictions).any(axis=1)][0]
+        raise DataError(f"{path}: expected numbers, got NaN for GalaxyID {img_id}; train the model again")
     low, high = predictions.min(initial=0), predictions.max(initial=1)
     if low < -1e-6 or high > 1 + 1e-6:  # averages of float32 may round past the ends
-        raise DataError(f"{path}: expected predictions within [0, 1], got {low:g} to {high:g}")
+        raise DataError(f"{path}: expected predictions within [0, 1], got {low:g} to {high:g}; predict again")
     row_format = "%d" + ",%.9g" * decision_tree.NUM_ANSWERS + "\n"  # nine digits give a float32 back
     with (
         replacing(path) as temporary,

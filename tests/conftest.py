@@ -117,3 +117,24 @@ def run_main(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 
     yield run
     load_data.use_folders(".")
+
+
+def cases_of(rows: dict[str, list]) -> list:
+    """Return the cases of several rows of doc/bad_data.md as parameters, each with its row's name."""
+    return [pytest.param(*case, id=f"{row} {n}") for row, of_row in rows.items() for n, case in enumerate(of_row)]
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Return the contents of all files below a folder by their names."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def refused(run_main: Callable[..., None], root: Path, script: object, *arguments: object) -> str:
+    """Run a script that is to end with one line and status 1, and to leave all files as they were; return the line."""
+    before = files_of(root)
+    with pytest.raises(SystemExit) as ended:
+        load_data.run_script(lambda: run_main(script, "--root", root, *arguments))
+    line = ended.value.code  # a text is printed, and makes the status 1
+    assert isinstance(line, str) and line.startswith("error: ") and "\n" not in line
+    assert files_of(root) == before
+    return line

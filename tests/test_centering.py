@@ -154,7 +154,7 @@ def test_files_that_do_not_fit_are_refused(catalogue: Catalogue):
     columns = len(catalogue.columns)
     for rows in (np.zeros((29, columns)), np.zeros((30, columns - 1)), np.zeros(30), np.zeros((30, columns), int)):
         load_data.save_gz(catalogue.path("train"), rows)
-        with pytest.raises(load_data.DataError, match=rf"expected numbers \(30, {columns}\).*run {catalogue.script}"):
+        with pytest.raises(load_data.DataError, match=rf"expected floats \(30, {columns}\).*run {catalogue.script}"):
             catalogue.load("train")
     rows = np.ones((30, columns))
     rows[7, 1] = np.nan

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from conftest import draw_votes
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import decision_tree
 
@@ -127,3 +129,43 @@ def test_question_totals_show_which_question_is_off():
     totals, expected = decision_tree.question_totals(votes)
     off = np.argwhere(np.abs(totals - expected) > 1e-9)
     np.testing.assert_array_equal(off, [[3, 8]])
+
+
+fractions_of_galaxies = st.integers(0, 2**32).map(lambda seed: np.random.default_rng(seed).random((6, 37)))
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(fractions_of_galaxies, st.floats(0.01, 20))
+def test_weighed_fractions_obey_the_tree(fractions, sharpness):
+    fractions = fractions**sharpness
+    for columns in decision_tree.SLICES.values():
+        fractions[:, columns] /= fractions[:, columns].sum(axis=1, keepdims=True)
+    votes = decision_tree.weigh(fractions)
+    totals, expected = decision_tree.question_totals(votes)
+    np.testing.assert_allclose(totals, expected, atol=1e-12)
+    assert votes.min() >= 0 and votes.max() <= 1
+    assert (votes <= fractions).all()
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(fractions_of_galaxies, st.sampled_from(sorted(decision_tree.QUESTIONS)), st.floats(0.1, 10))
+def test_a_question_s_fractions_weigh_only_on_what_follows_it(fractions, number, factor):
+    changed = fractions.copy()
+    changed[:, decision_tree.SLICES[number]] *= factor
+    columns = np.flatnonzero(~np.isclose(decision_tree.weigh(changed), decision_tree.weigh(fractions)).all(axis=0))
+    follow = {number}
+    for later, scaling in decision_tree.SCALED_BY.items():
+        if scaling is not None and any(scaling in range(37)[decision_tree.SLICES[n]] for n in follow):
+            follow.add(later)
+    allowed = {column for n in follow for column in range(37)[decision_tree.SLICES[n]]}
+    assert set(columns.tolist()) <= allowed
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(fractions_of_galaxies, st.integers(0, 36), st.floats(0.001, 1))
+def test_a_vote_too_many_is_seen(fractions, column, excess):
+    votes = decision_tree.weigh(fractions)
+    before = np.subtract(*decision_tree.question_totals(votes))
+    votes[2, column] += excess
+    off = np.argwhere(~np.isclose(np.subtract(*decision_tree.question_totals(votes)), before, atol=1e-9))
+    assert len(off) and (off[:, 0] == 2).all()

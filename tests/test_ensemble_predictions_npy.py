@@ -232,37 +232,26 @@ def test_only_models_with_test_predictions_count(prepared_survey: Survey, run_ma
     assert names[0] in out and names[1] not in out and names[2] in out
 
 
-def test_no_models(prepared_survey: Survey, run_main):
-    with pytest.raises(load_data.DataError, match=r"got none; run predict_augmented_npy_\*\.py"):
-        run_main(ensemble, "--root", prepared_survey.root)
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 8), st.permutations(range(8)))
+def test_the_order_of_models_does_not_matter(seed, num_models, order):
+    residuals = np.random.default_rng(seed).normal(size=(num_models, 40)) * np.linspace(0.05, 0.1, num_models)[:, None]
+    order = [model for model in order if model < num_models]
+    gram = gram_of(residuals)
+    np.testing.assert_allclose(
+        ensemble.fit_weights(gram)[order], ensemble.fit_weights(gram_of(residuals[order])), atol=1e-3
+    )
 
 
-def spoil(subset: str, name: str, change) -> None:
-    path = load_data.folders.augmented(subset, name)
-    load_data.save_gz(path, change(load_data.load_gz(path)))
-
-
-@pytest.mark.parametrize(
-    ("subset", "change", "complaint"),
-    [
-        ("valid", lambda p: p[:-1], r"expected floats of shape \(3, 37\).*got float32 \(2, 37\)"),
-        ("test", lambda p: p[:, :36], r"expected floats of shape \(8, 37\).*got float32 \(8, 36\)"),
-        ("test", lambda p: p.astype(int), r"got int64 \(8, 37\)"),
-        ("valid", lambda p: np.where(np.arange(3)[:, None] == 2, np.nan, p), "NaN or infinity in row 2"),
-        ("test", lambda p: np.where(np.arange(8)[:, None] == 5, np.inf, p), "NaN or infinity in row 5"),
-    ],
-)
-def test_spoilt_files(prepared_survey: Survey, run_main, subset: str, change, complaint: str):
-    names = write_models(prepared_survey, 2)
-    spoil(subset, names[1], change)
-    with pytest.raises(load_data.DataError, match=complaint) as raised:
-        run_main(ensemble, "--root", prepared_survey.root)
-    assert f"{subset}/{names[1]}.npy.gz" in str(raised.value)
-    assert not (prepared_survey.root / "predictions" / "final" / "blended").exists()
-
-
-def test_a_missing_validation_file(prepared_survey: Survey, run_main):
-    names = write_models(prepared_survey, 2)
-    load_data.folders.augmented("valid", names[0]).unlink()
-    with pytest.raises(load_data.DataError, match=rf"valid/{names[0]}\.npy\.gz is missing"):
-        run_main(ensemble, "--root", prepared_survey.root)
+@settings(max_examples=6, deadline=None, derandomize=True)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6))
+def test_blends_are_means_and_finer_weights_fit_no_worse(seed, num_models):
+    generator = np.random.default_rng(seed)
+    residuals = 0.1 * generator.normal(size=(num_models, 30, 37)) * generator.uniform(0.5, 2, (num_models, 1, 1))
+    grams = ensemble.residual_grams(residuals)
+    uniform, weighted, separate = ensemble.fit_blends(grams).values()
+    for weights in (uniform, weighted, separate):
+        assert weights.shape == (37, num_models) and weights.min() >= 0
+        np.testing.assert_allclose(weights.sum(axis=1), 1)
+    errors = [ensemble.blend_rmse(weights, grams) for weights in (uniform, weighted, separate)]
+    assert errors[0] >= errors[1] - 1e-9 and errors[1] >= errors[2] - 1e-6

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Survey, write_csv
+from conftest import Survey, files_of, write_csv
 
 import check_label_constraints
 import convert_training_labels_to_npy
@@ -62,13 +62,6 @@ def test_train_ids_of_another_data_folder(survey: Survey, run_main, tmp_path: Pa
     np.testing.assert_array_equal(np.load(elsewhere / "train_ids.npy"), survey.train_ids)
 
 
-def test_train_ids_of_an_empty_table(survey: Survey, run_main):
-    write_csv(survey.csv, [], [])
-    with pytest.raises(load_data.DataError, match="got none"):
-        run_main(create_train_ids_file, "--root", survey.root)
-    assert not (survey.root / "data" / "train_ids.npy").exists()
-
-
 def test_test_ids_sorted_by_number(survey: Survey, run_main, capsys):
     (survey.raw / "images_test_rev1" / "README.txt").write_text("no image")
     run_main(create_test_ids_file, "--root", survey.root)
@@ -76,25 +69,6 @@ def test_test_ids_sorted_by_number(survey: Survey, run_main, capsys):
     assert ids.dtype == np.int64
     np.testing.assert_array_equal(ids, survey.test_ids)
     assert "wrote 8 ids" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("name", ["galaxy.jpg", "12a.jpg", "-3.jpg", "007.jpg", "1.5.jpg", "٣.jpg", "9" * 19 + ".jpg"])
-def test_test_ids_of_a_name_that_is_no_number(survey: Survey, run_main, name: str):
-    (survey.raw / "images_test_rev1" / name).write_bytes(b"")
-    with pytest.raises(load_data.DataError, match="named by their id") as raised:
-        run_main(create_test_ids_file, "--root", survey.root)
-    assert name in str(raised.value)
-    assert not (survey.root / "data" / "test_ids.npy").exists()
-
-
-def test_test_ids_of_an_empty_and_of_a_missing_folder(survey: Survey, run_main):
-    folder = survey.raw / "images_test_rev1"
-    shutil.rmtree(folder)
-    with pytest.raises(load_data.DataError, match="no such folder"):
-        run_main(create_test_ids_file, "--root", survey.root)
-    folder.mkdir()
-    with pytest.raises(load_data.DataError, match=r"holds no \.jpg"):
-        run_main(create_test_ids_file, "--root", survey.root)
 
 
 def test_labels_in_the_order_of_the_ids(prepared_survey: Survey, run_main):
@@ -114,19 +88,6 @@ def test_labels_of_a_part_of_the_table(prepared_survey: Survey, run_main):
     load_data.save_array(prepared_survey.root / "data" / "train_ids.npy", prepared_survey.train_ids[chosen])
     run_main(convert_training_labels_to_npy, "--root", prepared_survey.root)
     np.testing.assert_array_equal(load_data.load_solutions(), prepared_survey.votes[chosen].astype(np.float32))
-
-
-@pytest.mark.parametrize("stranger", [1, 10**9])
-def test_labels_of_an_id_without_a_row(prepared_survey: Survey, run_main, stranger: int):
-    ids = np.append(prepared_survey.train_ids, stranger)
-    load_data.save_array(prepared_survey.root / "data" / "train_ids.npy", ids)
-    with pytest.raises(load_data.DataError, match=rf"GalaxyID {stranger} has none.*create_train_ids_file\.py"):
-        run_main(convert_training_labels_to_npy, "--root", prepared_survey.root)
-
-
-def test_labels_without_ids(survey: Survey, run_main):
-    with pytest.raises(load_data.DataError, match=r"run create_train_ids_file\.py first"):
-        run_main(convert_training_labels_to_npy, "--root", survey.root)
 
 
 def test_valid_labels_obey_the_tree(survey: Survey, run_main, capsys):
@@ -172,10 +133,6 @@ def test_a_tolerance_that_is_none(run_main, capsys, text: str):
         run_main(check_label_constraints, f"--tolerance={text}")
     assert ended.value.code == 2
     assert "--tolerance" in capsys.readouterr().err
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def images_of(survey: Survey) -> dict[str, bytes]:

@@ -61,12 +61,6 @@ def test_without_data_a_script_says_what_is_missing(script, monkeypatch, empty_f
     assert not [path for path in empty_folder.rglob("*") if path.is_file()]
 
 
-def test_a_root_that_is_a_file_is_refused(monkeypatch, empty_folder):
-    (empty_folder / "file").write_text("")
-    with pytest.raises(SystemExit, match="error: --root is to be a folder, but file is a file"):
-        run("create_test_ids_file.py", monkeypatch, "--root", "file")
-
-
 def test_importing_the_pipeline_does_not_import_torch():
     # Worker processes and preparation scripts start in a fraction of a second.
     code = "import sys, realtime_augmentation; sys.exit('torch' in sys.modules)"

@@ -1,14 +1,22 @@
 """Pickles: today's, Python 2's, and those that would run something."""
 
 import builtins
+import functools
+import gzip
+import io
 import os
 import pickle
 import struct
+import subprocess
+import tracemalloc
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hypothesis_numpy
 
 import load_data
 
@@ -93,33 +101,134 @@ def touch(path: str) -> None:
     Path(path).touch()
 
 
-MALICIOUS = {
-    "os.system": lambda mark: Calls(os.system, f"touch {mark}"),
+# What a pickle would call, and the name by which it is refused.
+CALLS = {
+    "system": lambda mark: Calls(os.system, f"touch {mark}"),
     "eval": lambda mark: Calls(builtins.eval, f"open({mark!r}, 'w')"),
     "exec": lambda mark: Calls(builtins.exec, f"open({mark!r}, 'w')"),
     "open": lambda mark: Calls(open, mark, "w"),
     "__import__": lambda mark: Calls(builtins.__import__, "os"),
     "getattr": lambda mark: Calls(getattr, np.ndarray, "tofile"),
-    "pathlib": lambda mark: Path(mark),
-    "a function of this test": lambda mark: Calls(touch, mark),
-    "numpy.load": lambda mark: Calls(np.load, mark),
-    "numpy.fromfile": lambda mark: Calls(np.fromfile, mark),
-    "numpy.save": lambda mark: Calls(np.save, mark, np.zeros(1)),
-    "numpy.memmap": lambda mark: Calls(np.memmap, mark, "u1", "w+", 0, (1,)),
-    "another codec": lambda mark: Calls(__import__("_codecs").encode, "x", "rot13"),
-    "inside an object array": lambda mark: np.array([Calls(os.system, f"touch {mark}")], dtype=object),
+    "Popen": lambda mark: Calls(subprocess.Popen, ["touch", mark]),
+    "partial": lambda mark: Calls(functools.partial, os.system, f"touch {mark}"),
+    "Path": lambda mark: Path(mark),
+    "touch": lambda mark: Calls(touch, mark),
+    "load": lambda mark: Calls(np.load, mark),
+    "fromfile": lambda mark: Calls(np.fromfile, mark),
+    "save": lambda mark: Calls(np.save, mark, np.zeros(1)),
+    "memmap": lambda mark: Calls(np.memmap, mark, "u1", "w+", 0, (1,)),
+    "encoding 'rot13'": lambda mark: Calls(__import__("_codecs").encode, "x", "rot13"),
+    "array of 'O8'": lambda mark: np.array([Calls(os.system, f"touch {mark}")], dtype=object),
+    "array of 'V8'": lambda mark: np.zeros(1, [("a", "f8")]),
 }
 
 
-@pytest.mark.parametrize("name", MALICIOUS)
+@pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("protocol", [0, 2, 4])
-def test_a_malicious_pickle_is_refused_unread(tmp_path, name, protocol):
+def test_a_pickle_that_calls_is_refused_by_name(tmp_path, name, protocol):
     mark = tmp_path / "executed"
     path = tmp_path / "bad.pkl"
-    path.write_bytes(pickle.dumps(MALICIOUS[name](str(mark)), protocol=protocol))
-    with pytest.raises(load_data.DataError, match=r"bad.pkl can not be read \(.+\); run x.py again"):
+    path.write_bytes(pickle.dumps(CALLS[name](str(mark)), protocol=protocol))
+    with pytest.raises(load_data.DataError, match=rf"bad.pkl can not be read \(.*{name}.*\); run x.py again"):
         load_data.load_pickle(path, "x.py")
     assert not mark.exists()
+
+
+# Streams that no pickler writes. NumPy's own functions that run text, objects made without a call, and a type of
+# objects that denies to hold any, so that NumPy takes bytes of ours for pointers.
+POINTERS = (
+    b"\x80\x02cnumpy._core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R"
+    b"(K\x01K\x01\x85cnumpy\ndtype\nX\x02\x00\x00\x00V8\x89\x88\x87R"
+    b"(K\x03X\x01\x00\x00\x00|NX\x01\x00\x00\x00a\x85}X\x01\x00\x00\x00a"
+    b"cnumpy\ndtype\nX\x02\x00\x00\x00O8\x89\x88\x87RK\x00\x86sK\x08K\x01K\x00tb"
+    b"\x89C\x08AAAAAAAAtb."
+)
+CRAFTED = {
+    "runstring": b"cnumpy.testing._private.utils\nrunstring\n(Vopen('{mark}', 'w')\n}tR.",
+    "myeval": b"cnumpy.f2py.crackfortran\nmyeval\n(Vopen('{mark}', 'w')\ntR.",
+    "exec_command": b"cnumpy.distutils.exec_command\nexec_command\n(Vtouch {mark}\ntR.",
+    "posix.system": b"(S'touch {mark}'\niposix\nsystem\n.",
+    "os.system": b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x0ctouch {mark}\x85R.",
+    "numpy.ndarray.tofile": b"\x80\x04\x8c\x05numpy\x8c\x0endarray.tofile\x93.",
+    "array of 'V8'": POINTERS,
+    "not callable": b"cnumpy\nndarray\n(K\x02tR.",
+    "holds an object": b"\x80\x02cnumpy\ndtype\n)\x81.",
+    "holds an object ": b"Vos.system\nQ.",
+    "holds an object  ": b"\x82\x01.",
+    "holds an object   ": b"\x80\x05\x97.",
+    "sets the state of a dict": b"}(K\x01K\x02tb.",
+}
+
+
+@pytest.mark.parametrize("name", CRAFTED)
+def test_a_crafted_pickle_is_refused_by_name(tmp_path, name):
+    mark = tmp_path / "executed"
+    path = tmp_path / "bad.pkl"
+    path.write_bytes(CRAFTED[name].replace(b"{mark}", str(mark).encode()))
+    with pytest.raises(load_data.DataError, match=rf"bad.pkl can not be read \(.*{name.strip()}.*\); run x.py again"):
+        load_data.load_pickle(path, "x.py")
+    assert not mark.exists()
+
+
+def doubled_key(levels: int) -> bytes:
+    """Return a pickle whose dictionary has a tuple of a tuple of a tuple... twice each for a key."""
+    return b"}(" + b")" + b"2\x86" * levels + b"K\x01u."
+
+
+# A few bytes that promise, repeat or hash without end.
+BOMBS = {
+    "a place in the memo": b"K\x01r\xff\xff\xff\x7f0N.",
+    "a bytearray": b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b"x.",
+    "bytes": b"\x80\x05\x8e" + struct.pack("<Q", 2**40) + b"x.",
+    "text": b"\x80\x05\x8d" + struct.pack("<Q", 2**62) + b"x.",
+    "an array": b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R"
+    b"(K\x01\x8a\x06\0\0\0\0\0\x01\x85cnumpy\ndtype\nX\x02\0\0\0u1\x89\x88\x87R\x89C\x01xtb.",
+    "copies": b"\x80\x04\x8c\x07_codecs\x8c\x06encode\x93q\x000X\x50\xc3\0\0"
+    + b"x" * 50000
+    + b"q\x010(" * 1
+    + b"h\x00h\x01\x8c\x06latin1\x86R" * 1000
+    + b"l.",
+    "a key": doubled_key(64),
+    "a number": b"I" + b"9" * 100000 + b"\n.",
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_small_pickle_takes_little_memory_and_time(tmp_path, name):
+    path = tmp_path / "bomb.pkl"
+    path.write_bytes(BOMBS[name])
+    tracemalloc.start()
+    try:
+        if name == "a place in the memo":
+            assert load_data.load_pickle(path, "x.py") is None
+        else:
+            with pytest.raises(load_data.DataError, match="can not be read"):
+                load_data.load_pickle(path, "x.py")
+        assert tracemalloc.get_traced_memory()[1] < 5e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_arrays_of_every_order_and_length(tmp_path):
+    arrays = [
+        np.asfortranarray(np.arange(12.0).reshape(3, 4)),
+        np.arange(24, dtype=np.int16).reshape(2, 3, 4).transpose(2, 0, 1),
+        np.arange(5, dtype=">i4"),
+        np.zeros((0, 5)),
+        np.zeros(0, np.float32),
+        np.array(5.0),
+        np.array([True, False]),
+        np.int64(-4),
+        np.bool_(True),
+    ]
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        path = tmp_path / f"{protocol}.pkl"
+        path.write_bytes(pickle.dumps(arrays, protocol=protocol))
+        for ours, theirs in zip(load_data.load_pickle(path, "x.py"), arrays, strict=True):
+            assert type(ours) is type(theirs)
+            assert ours.shape == theirs.shape
+            assert ours.dtype.newbyteorder("=") == theirs.dtype.newbyteorder("=")
+            np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("data", [b"", b"\x80\x04", b"no pickle", pickle.dumps(ANALYSIS)[:-40]])
@@ -129,3 +238,90 @@ def test_a_damaged_pickle_is_one_clear_line(tmp_path, data):
     with pytest.raises(load_data.DataError, match="can not be read") as error:
         load_data.load_pickle(path, "x.py")
     assert "\n" not in str(error.value)
+
+
+quickly = settings(max_examples=60, deadline=None, derandomize=True)
+numbers = hypothesis_numpy.arrays(
+    st.one_of(
+        hypothesis_numpy.boolean_dtypes(),
+        hypothesis_numpy.integer_dtypes(endianness="?"),
+        hypothesis_numpy.unsigned_integer_dtypes(endianness="?"),
+        hypothesis_numpy.floating_dtypes(endianness="?"),
+    ),
+    hypothesis_numpy.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5),
+)
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
+    lambda each: st.lists(each) | st.tuples(each, each) | st.dictionaries(st.text() | st.integers(), each),
+)
+
+
+@quickly
+@given(numbers, st.booleans(), st.sampled_from([".npy", ".npy.gz"]))
+def test_any_array_comes_back(tmp_path_factory, array, transposed, ending):
+    path = tmp_path_factory.mktemp("array") / f"array{ending}"
+    array = array.T if transposed else array
+    (load_data.save_gz if ending == ".npy.gz" else load_data.save_array)(path, array)
+    loaded = load_data.load_array(path, "x.py", array.shape)
+    assert loaded.dtype == array.dtype
+    np.testing.assert_array_equal(loaded, array)
+    assert loaded.flags.writeable
+
+
+@quickly
+@given(numbers, plain, st.integers(0, pickle.HIGHEST_PROTOCOL))
+def test_any_plain_pickle_comes_back(tmp_path_factory, array, value, protocol):
+    path = tmp_path_factory.mktemp("pickle") / "any.pkl"
+    path.write_bytes(pickle.dumps({"array": array, "value": value}, protocol))
+    loaded = load_data.load_pickle(path, "x.py")
+    assert loaded["value"] == value
+    assert loaded["array"].dtype.newbyteorder("=") == array.dtype.newbyteorder("=")
+    np.testing.assert_array_equal(loaded["array"], array)
+
+
+def header(shape: tuple[int, ...], dtype: str = "<f4") -> bytes:
+    """Return a `.npy` header that promises an array."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": dtype, "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
+
+
+HUGE = {
+    "one long axis": header((2**40,)),
+    "two axes": header((100_000, 100_000)),
+    "axes beside none": header((0, 2**62)),
+    "more bytes than a pointer counts": header((2**47, 2**47, 2**47)),
+    "a length below nought": header((-1, 37)),
+    "within the limit, but not in so small a file": header((2**25,)),
+    "one long text": header((1,), "<U999999999"),
+    "a long header": b"\x93NUMPY\x02\x00\xff\xff\xff\x7f" + b" " * 10**6,
+    "zeros without end": header((37,)) + bytes(10**8),
+}
+
+
+@pytest.mark.parametrize("name", HUGE)
+@pytest.mark.parametrize("ending", [".npy", ".npy.gz"])
+def test_an_array_s_size_is_checked_before_memory_is_taken(tmp_path, name, ending):
+    path = tmp_path / f"huge{ending}"
+    path.write_bytes(gzip.compress(HUGE[name], 1) if ending == ".npy.gz" else HUGE[name])
+    tracemalloc.start()
+    try:
+        with pytest.raises(load_data.DataError, match="is no NumPy array"):
+            load_data.load_array(path, "x.py")
+        assert tracemalloc.get_traced_memory()[1] < 3e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_shape_that_is_not_expected_is_refused_before_memory_is_taken(tmp_path):
+    path = tmp_path / "long.npy"
+    load_data.save_array(path, np.zeros((10**6, 3), np.float32))
+    tracemalloc.start()
+    try:
+        for shape in ((10**6, 37), (None, 37), (None,), (10**6, 3, 1)):
+            with pytest.raises(load_data.DataError, match=r"expected shape \([n0-9, ]+\), got float32 \(1000000, 3\)"):
+                load_data.load_array(path, "x.py", shape)
+        assert tracemalloc.get_traced_memory()[1] < 1e6
+    finally:
+        tracemalloc.stop()
+    assert load_data.load_array(path, "x.py", (None, 3), np.floating).shape == (10**6, 3)

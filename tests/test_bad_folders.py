@@ -1,0 +1,171 @@
+"""Folders that can not be read or written, and writing that ends early: each such row of doc/bad_data.md."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Survey, cases_of, files_of, refused
+from test_ensemble_predictions_npy import STEMS, write_models
+
+import convert_training_labels_to_npy
+import create_submission_from_npy
+import create_test_ids_file
+import create_train_ids_file
+import ensemble_predictions_npy
+import load_data
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def put(path: Path, content: bytes = b"") -> None:
+    """Write a file, as one that stands in the way or one of an earlier run."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def move_data(survey: Survey) -> None:
+    (survey.root / "data").rename(survey.root / "elsewhere")
+    put(survey.root / "data")
+
+
+# The script, its flags that name a path below the survey's folder, what becomes of the survey, and what is said of it.
+FOLDERS = {
+    "`--root` or `--data` that is a file": [
+        (create_test_ids_file, {"--root": "file"}, lambda s: put(s.root / "file"), "--root is to be a folder, but"),
+        (create_test_ids_file, {"--data": "file"}, lambda s: put(s.root / "file"), "--data is to be a folder, but"),
+    ],
+    "file where a folder is to be": [
+        (create_train_ids_file, {}, move_data, "can not be read (Not a directory)"),
+        (ensemble_predictions_npy, {}, lambda s: put(s.root / "predictions/final/blended"), "can not be written (File"),
+    ],
+    "folder or pipe where a file is to be": [
+        (create_train_ids_file, {}, lambda s: (s.csv.unlink(), s.csv.mkdir()), "is to be a file, and is none"),
+        (create_train_ids_file, {}, lambda s: (s.csv.unlink(), os.mkfifo(s.csv)), "is to be a file, and is none"),
+        (
+            create_test_ids_file,
+            {},
+            lambda s: ((path := s.root / "data" / "test_ids.npy").unlink(), path.mkdir()),
+            "test_ids.npy can not be written (Is a directory)",
+        ),
+    ],
+}
+
+
+@pytest.mark.parametrize(("script", "flags", "spoil", "complaint"), cases_of(FOLDERS))
+def test_bad_folder(prepared_survey: Survey, run_main, script, flags: dict[str, str], spoil, complaint: str):
+    write_models(prepared_survey, 1)
+    spoil(prepared_survey)
+    arguments = [part for flag, name in flags.items() for part in (flag, prepared_survey.root / name)]
+    assert complaint in refused(run_main, prepared_survey.root, script, *arguments)
+
+
+# What each script writes first, and the argument that it needs.
+PRODUCTS = {
+    create_train_ids_file: ("data/train_ids.npy",),
+    create_test_ids_file: ("data/test_ids.npy",),
+    convert_training_labels_to_npy: ("data/solutions_train.npy",),
+    ensemble_predictions_npy: (f"predictions/final/blended/{STEMS[0]}.npy.gz",),
+    create_submission_from_npy: (
+        "predictions/final/augmented/test/try_model_a.csv.gz",
+        "predictions/final/augmented/test/try_model_a.npy.gz",
+    ),
+}
+# Rows of the page whose tests are functions of their own.
+WRITING = {"no permission to write, or a read-only folder", "disk full", "writing that is interrupted"}
+each_script = pytest.mark.parametrize("script", PRODUCTS, ids=lambda script: script.__name__)
+
+
+def prepare(survey: Survey, script: object) -> Path:
+    """Put an old product where a script is to write, and return its path."""
+    write_models(survey, 1)
+    product = survey.root / PRODUCTS[script][0]
+    if script not in (create_train_ids_file, create_test_ids_file, convert_training_labels_to_npy):
+        put(product, b"an old product")
+    assert product.exists()
+    return product
+
+
+def refused_to_write(run_main, survey: Survey, script: object) -> str:
+    """Run a script that can not write its first product; return what it says."""
+    product, *arguments = (survey.root / name for name in PRODUCTS[script])
+    line = refused(run_main, survey.root, script, *arguments)
+    assert f"error: {product} can not be written (" in line
+    assert "what stood there before is unchanged; make room, allow writing or name another folder" in line
+    return line
+
+
+@each_script
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.EDQUOT], ids=errno.errorcode.get)
+def test_no_permission_to_write(prepared_survey: Survey, run_main, monkeypatch, script, number: int):
+    # Root may write anywhere: what the system would say is said for it.
+    prepare(prepared_survey, script)
+    opened = Path.open
+
+    def refuse(path: Path, mode: str = "r", *options: object) -> object:
+        if "w" in mode:
+            raise OSError(number, os.strerror(number), str(path))
+        return opened(path, mode, *options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr("builtins.open", lambda path, *options: refuse(Path(path), *options))  # gzip's
+    assert os.strerror(number) in refused_to_write(run_main, prepared_survey, script)
+
+
+@each_script
+def test_disk_full(prepared_survey: Survey, run_main, script):
+    product = prepare(prepared_survey, script)
+    # Whatever is written to this device finds no room.
+    product.with_name(f".{product.name}.{os.getpid()}.part").symlink_to("/dev/full")
+    assert "No space left on device" in refused_to_write(run_main, prepared_survey, script)
+
+
+def test_disk_that_becomes_full_in_the_middle(tmp_path: Path):
+    path = tmp_path / "array.npy.gz"
+    load_data.save_gz(path, np.arange(5))
+    before = files_of(tmp_path)
+    code = (
+        "import resource, sys, numpy, load_data\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "array = numpy.random.default_rng(0).random(10**5)\n"
+        f"load_data.run_script(lambda: load_data.save_gz({str(path)!r}, array))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "can not be written (File too large)" in done.stderr and done.stderr.count("\n") == 1
+    assert files_of(tmp_path) == before
+
+
+def test_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "array.npy.gz"
+    load_data.save_gz(path, np.arange(5))
+    before = files_of(tmp_path)
+
+    def interrupted(file: object, array: np.ndarray) -> None:
+        file.write(b"half an array")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "save", interrupted)
+    for save, name in ((load_data.save_gz, "array.npy.gz"), (load_data.save_array, "new.npy")):
+        with pytest.raises(KeyboardInterrupt):
+            save(tmp_path / name, np.arange(9))
+    assert files_of(tmp_path) == before
+
+
+def test_killed_write_leaves_the_old_file(tmp_path: Path):
+    path = tmp_path / "array.npy.gz"
+    load_data.save_gz(path, np.arange(5))
+    code = (
+        "import os, signal, load_data\n"
+        f"with load_data.replacing({str(path)!r}) as temporary, temporary.open('wb') as file:\n"
+        "    file.write(b'half an array')\n"
+        "    file.flush()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == -signal.SIGKILL
+    np.testing.assert_array_equal(load_data.load_gz(path), np.arange(5))
+    assert list(tmp_path.glob("*.npy.gz")) == [path]
