@@ -136,12 +136,19 @@ class _Loading:
         """Write the views of an image, as `warp_views` does."""
         warp_views(img, part, matrices, outs)
 
+    def matrices(self, img_indices: np.ndarray, subset: str, perturbations: np.ndarray) -> np.ndarray:
+        """Return what maps pixels of views to those of images (n,), (n, transforms, views, 3, 3).
+
+        Perturbations are (n, transforms, 3, 3), or (1, transforms, 3, 3) where all images share them.
+        """
+        places = np.broadcast_to(self.places(img_indices, subset), (len(img_indices), 3, 3))
+        return view_matrices(self.ds_transforms, perturbations, places[:, None])
+
     def write(
         self, outs: Sequence[np.ndarray], img_indices: np.ndarray, subset: str, perturbations: np.ndarray
     ) -> None:
-        """Write the views of images (n,) under perturbations (n, transforms, 3, 3) into rows of `outs`, a view each."""
-        places = np.broadcast_to(self.places(img_indices, subset), (len(img_indices), 3, 3))
-        matrices = view_matrices(self.ds_transforms, perturbations, places[:, None])
+        """Write the views of images (n,) under perturbations (see `matrices`) into rows of `outs`, an array a view."""
+        matrices = self.matrices(img_indices, subset, perturbations)
         parts = touched_parts(matrices, self.target_sizes).tolist()
         num = matrices.shape[1]
         for position, img_index in enumerate(img_indices):
@@ -169,8 +176,7 @@ class LoadAndProcessFixed(_Loading):
 
     def write_fixed(self, outs: Sequence[np.ndarray], img_indices: np.ndarray, subset: str) -> None:
         """Write the views of images (n,) under the fixed transforms into rows of `outs`."""
-        perturbations = np.stack([tform.params for tform in self.augmentation])
-        self.write(outs, img_indices, subset, np.broadcast_to(perturbations, (len(img_indices), *perturbations.shape)))
+        self.write(outs, img_indices, subset, np.stack([tform.params for tform in self.augmentation])[None])
 
 
 class LoadAndProcessPysexCentering(PysexCentering, LoadAndProcess):
