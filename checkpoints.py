@@ -5,8 +5,10 @@ A checkpoint holds tensors and plain values only. It is written whole or not at 
 
 import dataclasses
 import json
+import time
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import layers
@@ -89,3 +91,38 @@ class Store:
             path.unlink()
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
+
+
+class PredictionStore:
+    """The rows of an unfinished file of predictions, beside it; `identity` is a checksum of what they depend on."""
+
+    # Seconds of work that an interruption may cost.
+    INTERVAL = 20.0
+
+    def __init__(self, product: Path, identity: str):
+        self.path = product.with_name(product.name.removesuffix(".npy.gz") + ".partial.npz")
+        self.identity, self.saved = identity, time.monotonic()
+
+    def restore(self) -> np.ndarray | None:
+        """Return the rows that are done, (n, 37) float32; None where there are none, or of other predictions."""
+        try:
+            with np.load(self.path, allow_pickle=False) as state:
+                identity, rows = str(state["identity"]), state["rows"]
+        except Exception:  # a damaged file can raise anything; what it holds can be made again
+            return None
+        if identity != self.identity:
+            return None
+        print(f"going on from {self.path}: {len(rows)} rows done")
+        return rows
+
+    def save(self, rows: np.ndarray) -> None:
+        """Write the rows that are done, where the last time is long enough ago."""
+        if time.monotonic() - self.saved < self.INTERVAL:
+            return
+        with load_data.replacing(self.path) as temporary, temporary.open("wb") as file:
+            np.savez(file, identity=np.array(self.identity), rows=rows)
+        self.saved = time.monotonic()
+
+    def clear(self) -> None:
+        """Remove the rows: their file is finished."""
+        self.path.unlink(missing_ok=True)

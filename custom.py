@@ -77,8 +77,12 @@ class GalaxyOutput(Layer):
         dropout_active: bool = True,
     ) -> Tensor:
         """Return the mean of the squared errors over all answers and examples."""
-        predict = self.predictions if normalisation else self.predictions_no_normalisation
-        return functional.mse_loss(predict(inputs, dropout_active), targets)
+        return self.error_of(self.input_layer.output(inputs, dropout_active), targets, normalisation)
+
+    def error_of(self, activations: Tensor, targets: Tensor, normalisation: bool = True) -> Tensor:
+        """Return the error of what activations (batch, 37) are turned into."""
+        predictions = self(activations) if normalisation else self.forward_no_normalisation(activations)
+        return functional.mse_loss(predictions, targets)
 
 
 class GalaxyOutputLayer(GalaxyOutput):

@@ -106,31 +106,58 @@ def find_device(name: str | None) -> torch.device:
     return device
 
 
+PRECISIONS = ("float32", "tf32", "bf16")
+
+
+def use_precision(precision: str) -> None:
+    """Have CUDA multiply float32 matrices exactly for float32, rounded to TF32 otherwise."""
+    rounding = "ieee" if precision == "float32" else "tf32"
+    torch.backends.cuda.matmul.fp32_precision = rounding
+    torch.backends.cudnn.conv.fp32_precision = rounding
+
+
 class Network:
     """An experiment's network on a device: arrays of views in, predictions out."""
 
-    def __init__(self, experiment: Experiment, device: torch.device):
+    def __init__(self, experiment: Experiment, device: torch.device, precision: str = "tf32"):
+        """Build the network; with precision bf16, all below the output layer is computed in bfloat16."""
         self.input_layers, self.output_layer = experiment.build_network(experiment.batch_size)
-        self.device, self.batch_size = device, experiment.batch_size
+        self.device, self.batch_size, self.precision = device, experiment.batch_size, precision
         self.output_layer.to(device)
         if device.type == "cpu":
             keep_freed_memory()
+        use_precision(precision)
 
-    def to_device(self, array: np.ndarray) -> torch.Tensor:
+    def to_device(self, array: np.ndarray | torch.Tensor) -> torch.Tensor:
         """Move an array to the device; on the CPU, share its memory."""
-        return torch.from_numpy(array).to(self.device)
+        return torch.as_tensor(array).to(self.device, non_blocking=True)
 
     def inputs(self, views: Sequence[torch.Tensor]) -> dict[layers.Layer, torch.Tensor]:
         """Name the input layer of each view (n, rows, columns, 3); bc01 is a view of it in channels-last memory."""
         return {layer: view.permute(0, 3, 1, 2) for layer, view in zip(self.input_layers, views, strict=True)}
 
+    def output_of(
+        self, layer: layers.Layer, inputs: Mapping[layers.Layer, torch.Tensor], dropout_active: bool
+    ) -> torch.Tensor:
+        """Evaluate the network up to a layer below the output layer, in the network's precision -> float32."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            return layer.output(inputs, dropout_active).float()
+
+    def error(self, views: Sequence[torch.Tensor], targets: torch.Tensor, normalisation: bool) -> torch.Tensor:
+        """Return the mean squared error of a minibatch in training."""
+        activations = self.output_of(self.output_layer.input_layer, self.inputs(views), dropout_active=True)
+        return self.output_layer.error_of(activations, targets, normalisation)
+
+    def predictions(self, inputs: Mapping[layers.Layer, torch.Tensor]) -> torch.Tensor:
+        """Return the predictions (n, 37), without dropout."""
+        return self.output_layer(self.output_of(self.output_layer.input_layer, inputs, dropout_active=False))
+
     @torch.inference_mode()
-    def predict(self, views: Sequence[np.ndarray], batch_size: int = 64) -> np.ndarray:
+    def predict(self, views: Sequence[np.ndarray | torch.Tensor], batch_size: int = 64) -> np.ndarray:
         """Return the predictions (n, 37) for views (n, rows, columns, 3), without dropout."""
         on_device = [self.to_device(view) for view in views]
         batches = zip(*(view.split(batch_size) for view in on_device), strict=True)
-        predictions = [self.output_layer.predictions(self.inputs(batch), dropout_active=False) for batch in batches]
-        return torch.cat(predictions).cpu().numpy()
+        return torch.cat([self.predictions(self.inputs(batch)) for batch in batches]).cpu().numpy()
 
 
 def rmse(predictions: np.ndarray, targets: np.ndarray) -> float:

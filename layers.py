@@ -72,8 +72,9 @@ class Layer(nn.Module):
         return self(*(functional.dropout(x, self.dropout) if self.dropout else x for x in xs))
 
     def output(self, inputs: Mapping["Layer", Tensor], dropout_active: bool = True) -> Tensor:
-        """Evaluate the graph up to this layer, given the tensor of each input layer."""
-        return _evaluate(self, inputs, dropout_active, {})
+        """Evaluate the graph up to this layer, given the tensor of each input layer, or the output of other layers."""
+        done = {layer: x for layer, x in inputs.items() if not isinstance(layer, InputBase)}
+        return _evaluate(self, inputs, dropout_active, done)
 
 
 def _evaluate(layer: Layer, inputs: Mapping[Layer, Tensor], dropout_active: bool, done: dict[Layer, Tensor]) -> Tensor:

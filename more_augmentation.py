@@ -139,7 +139,7 @@ def polar_warp(img: np.ndarray, tf: AffineTransform, output_shape: tuple[int, in
 class _Polar:
     """A processor that samples polar views (radii, angles, 3)."""
 
-    def warp(self, img: np.ndarray, matrices: np.ndarray, outs: Sequence[np.ndarray]) -> None:
+    def warp(self, img: np.ndarray, part: Sequence[int], matrices: np.ndarray, outs: Sequence[np.ndarray]) -> None:
         img = img / np.float32(255) if img.dtype == np.uint8 else img
         for view, out in enumerate(outs):
             for matrix, dst in zip(matrices[:, view], out, strict=True):

@@ -6,7 +6,10 @@ Source: documentation of 2014, 2.4.1 and 3.3.2.
 """
 
 import argparse
+import hashlib
+import json
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -15,16 +18,22 @@ from tqdm import tqdm
 import layers
 import load_data
 import realtime_augmentation as ra
-import training
+from checkpoints import PredictionStore
+from examples import Examples, add_flags, check_images, explain_want_of_memory, use_folders
+from experiment import Experiment, Network, find_device, rmse
+from part_sharing import PartSharing
+
+# Images whose views go through the network together.
+_IMAGES_A_BATCH = {"cpu": 4, "cuda": 64}
 
 
-def load_network(experiment: training.Experiment, device: torch.device) -> training.Network:
+def load_network(experiment: Experiment, device: torch.device, precision: str = "tf32") -> Network:
     """Build an experiment's network with the parameters of its analysis pickle."""
     path = load_data.folders.analysis(experiment.name)
     analysis = load_data.load_pickle(path, f"{experiment.name}.py")
     if not isinstance(analysis, dict) or "param_values" not in analysis:
         raise load_data.DataError(f"{path}: expected a dictionary with param_values; run {experiment.name}.py again")
-    network = training.Network(experiment, device)
+    network = Network(experiment, device, precision)
     try:
         layers.set_param_values(network.output_layer, analysis["param_values"])
     except ValueError as error:
@@ -33,51 +42,70 @@ def load_network(experiment: training.Experiment, device: torch.device) -> train
 
 
 def predict(
-    network: training.Network,
-    experiment: training.Experiment,
+    network: Network,
+    examples: Examples,
     indices: np.ndarray,
     subset: str,
-    options: argparse.Namespace,
+    done: np.ndarray | None = None,
+    save: Callable[[np.ndarray], None] = lambda rows: None,
 ) -> np.ndarray:
-    """Return predictions (n, 37) float32 for images of 'train' or 'test', averaged over the sixty transforms."""
-    transforms = ra.sixty_transforms()
-    chunk_size = max(options.chunk_size or experiment.chunk_size, len(transforms))
-    averaged = []
-    with tqdm(total=len(indices), desc=subset, unit="galaxy", disable=None) as bar:
-        for views in training.fixed_chunks(experiment, indices, subset, options, transforms, chunk_size):
-            predictions = network.predict(views)
-            averaged.append(predictions.reshape(-1, len(transforms), predictions.shape[1]).mean(axis=1))
-            bar.update(len(averaged[-1]))
-    return np.concatenate(averaged)
+    """Return predictions (n, 37) float32 for images of 'train' or 'test', averaged over the sixty transforms.
+
+    `done` holds the rows that are there already; `save` is given all there are, chunk by chunk.
+    """
+    experiment = examples.experiment
+    sharing = PartSharing(network, experiment, ra.sixty_transforms())
+    chunk_size = examples.options.chunk_size or experiment.chunk_size
+    images_a_batch = _IMAGES_A_BATCH.get(network.device.type, 16)
+    rows = np.empty((0, 37), np.float32) if done is None else done
+    with tqdm(total=len(indices), initial=len(rows), desc=subset, unit="galaxy", disable=None) as bar:
+        for views in examples.fixed(indices[len(rows) :], subset, sharing.representatives, chunk_size):
+            predictions = sharing.predict(views, images_a_batch)
+            rows = np.concatenate([rows, predictions])
+            bar.update(len(predictions))
+            save(rows)
+    return rows
 
 
-def predict_augmented(experiment: training.Experiment, options: argparse.Namespace) -> None:
+def identity(experiment: Experiment, network: Network, ids: np.ndarray) -> str:
+    """Return a checksum of what predictions depend on: parameters, numbers, images."""
+    digest = hashlib.sha256(json.dumps(experiment.numbers()).encode() + ids.tobytes() + network.precision.encode())
+    for values in layers.get_param_values(network.output_layer):
+        digest.update(values.tobytes())
+    return digest.hexdigest()
+
+
+def predict_augmented(experiment: Experiment, options: argparse.Namespace) -> None:
     """Write the averaged predictions of the validation set and of the test set."""
-    network = load_network(experiment, training.find_device(options.device))
+    network = load_network(experiment, find_device(options.device), options.precision)
     labels = load_data.load_solutions()
     _, valid_indices = load_data.split(load_data.num_train)
     for subset in load_data.SUBSETS:
-        training.check_images(subset, bool(options.from_ram))
+        check_images(subset, bool(options.from_ram))
+    examples = Examples(experiment, options, network.device)
     for name, subset, indices in (
         ("valid", "train", valid_indices),
         ("test", "test", np.arange(load_data.num_test)),
     ):
         start = time.monotonic()
-        predictions = predict(network, experiment, indices, subset, options)
         path = load_data.folders.augmented(name, experiment.name)
+        store = PredictionStore(path, identity(experiment, network, load_data.load_ids(subset)[indices]))
+        predictions = predict(network, examples, indices, subset, store.restore(), store.save)
         load_data.save_gz(path, predictions)
-        score = f", RMSE {training.rmse(predictions, labels[indices]):.6f}" if name == "valid" else ""
+        store.clear()
+        score = f", RMSE {rmse(predictions, labels[indices]):.6f}" if name == "valid" else ""
         print(f"wrote {len(predictions)} rows to {path}{score}, {load_data.hms(time.monotonic() - start)}")
 
 
-def main(experiment: training.Experiment) -> None:
+def main(experiment: Experiment) -> None:
     """Run a prediction script."""
     parser = load_data.script_parser(f"Predict with {experiment.name}, averaged over 60 transforms.")
-    training.add_flags(parser)
+    add_flags(parser)
     options = parser.parse_args()
 
     def run() -> None:
-        training.use_folders(options)
-        predict_augmented(experiment, options)
+        use_folders(options)
+        with explain_want_of_memory():
+            predict_augmented(experiment, options)
 
     load_data.run_script(run)

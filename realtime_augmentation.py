@@ -12,7 +12,6 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 from skimage.transform import AffineTransform
@@ -42,18 +41,9 @@ from centering import (  # noqa: F401 (these too)
 )
 from chunk_workers import make_chunks
 from lazy_modules import names_of
-
-if int(cv2.__version__.split(".")[0]) < 5:
-    raise ImportError(
-        f"expected OpenCV 5, which samples at exact positions, got {cv2.__version__}, which rounds them to 1/32 pixel; "
-        "pip install -r requirements.txt"
-    )
+from warping import add_colour, colour_channel_weights, fast_warp, touched_parts, warp_views  # noqa: F401
 
 CHUNK_SIZE = 10000
-
-# The first principal component of the colours of the training images, times its eigenvalue (2.1.3;
-# Krizhevsky et al. 2012).
-colour_channel_weights = np.array([-0.0148366, -0.01253134, -0.01040762], dtype=np.float32)
 
 tform_ds_8x = build_ds_transform(8.0, target_size=(53, 53))
 tform_ds_cropped33 = build_ds_transform(3.0, target_size=(53, 53))
@@ -65,31 +55,6 @@ default_augmentation_params = {
     "shear_range": (0, 0),
     "translation_range": (-4, 4),
 }
-
-
-_BORDERS = {
-    "reflect": cv2.BORDER_REFLECT_101,
-    "nearest": cv2.BORDER_REPLICATE,
-    "constant": cv2.BORDER_CONSTANT,
-    "wrap": cv2.BORDER_WRAP,
-}
-_SAMPLING = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-
-
-def fast_warp(
-    img: np.ndarray, tf: AffineTransform, output_shape: tuple[int, int] = (53, 53), mode: str = "reflect"
-) -> np.ndarray:
-    """Sample a float image (rows, columns[, channels]) bilinearly at `tf` of every output pixel -> float32."""
-    if mode not in _BORDERS:
-        raise ValueError(f"mode is one of {', '.join(_BORDERS)}, not {mode!r}")
-    rows, columns = output_shape
-    return cv2.warpAffine(
-        np.asarray(img, dtype=np.float32),
-        tf.params[:2],
-        (columns, rows),
-        flags=_SAMPLING,
-        borderMode=_BORDERS[mode],
-    )
 
 
 def select_indices(num: int, num_selected: int, rng: np.random.Generator | None = None) -> np.ndarray:
@@ -104,43 +69,6 @@ def _sizes(ds_transforms: Sequence[AffineTransform], target_sizes: Sequence[tupl
     if len(sizes) != len(ds_transforms):
         raise ValueError(f"expected a target size for each of {len(ds_transforms)} ds_transforms, got {len(sizes)}")
     return sizes
-
-
-def _touched(shape: Sequence[int], matrices: np.ndarray, sizes: Sequence[tuple[int, int]]) -> tuple[slice, slice]:
-    """Return the rows and columns of an image that the views may read, borders mirrored; (..., views, 3, 3)."""
-    corners = np.stack([[[0, 0, 1], [w - 1, 0, 1], [0, h - 1, 1], [w - 1, h - 1, 1]] for h, w in sizes])
-    positions = (matrices[..., :2, :] @ corners.swapaxes(1, 2)).swapaxes(-1, -2).reshape(-1, 2)
-    # A pixel to spare on both sides: bilinear interpolation reads the next one, and positions are rounded.
-    low, high = np.floor(positions.min(axis=0)) - 1, np.ceil(positions.max(axis=0)) + 2
-    ends = np.array(shape[1::-1])
-    # What is mirrored at a border may lie anywhere.
-    inside = (low >= 0) & (high <= ends)
-    low, high = np.where(inside, low, 0).astype(int), np.where(inside, high, ends).astype(int)
-    return slice(low[1], high[1]), slice(low[0], high[0])
-
-
-def warp_views(img: np.ndarray, matrices: np.ndarray, outs: Sequence[np.ndarray]) -> None:
-    """Write the views of an image (rows, columns, 3), float or uint8, which becomes [0, 1], into `outs`.
-
-    Matrices (transforms, views, 3, 3) map a view's pixels to the image's; `outs` holds an array (transforms, rows,
-    columns, 3) float32 for each view. Only the part of the image that is read is converted.
-    """
-    rows, columns = _touched(img.shape, matrices, [out.shape[1:3] for out in outs])
-    part = img[rows, columns].astype(np.float32)
-    matrices = matrices[..., :2, :] - [[0, 0, columns.start], [0, 0, rows.start]]
-    for view, out in enumerate(outs):
-        for matrix, dst in zip(matrices[:, view], out, strict=True):
-            cv2.warpAffine(part, matrix, dst.shape[1::-1], dst, _SAMPLING, cv2.BORDER_REFLECT_101)
-        if img.dtype == np.uint8:
-            out *= np.float32(1 / 255)
-
-
-def add_colour(outs: Sequence[np.ndarray], noise: np.ndarray) -> None:
-    """Add colour noise (n, 3) to views (n, rows, columns, 3), one draw an image for all its views, clip to [0, 1]."""
-    for out in outs:
-        lines = out.reshape(len(out), out.shape[1], -1)  # NumPy is slow over a last axis of three
-        lines += np.tile(noise, out.shape[2])[:, None]
-        np.clip(lines, 0, 1, out=lines)
 
 
 def _new_views(num: int, sizes: Sequence[tuple[int, int]]) -> list[np.ndarray]:
@@ -166,9 +94,11 @@ def augment_fixed_and_dscrop(
     target_sizes: Sequence[tuple[int, int]] | None = None,
 ) -> list[list[np.ndarray]]:
     """Return the views of an image under each of the given perturbations, [transform][ds_transform]."""
-    outs = _new_views(len(augmentation_transforms), _sizes(ds_transforms, target_sizes))
-    perturbations = [tform.params for tform in augmentation_transforms]
-    warp_views(img, view_matrices(ds_transforms, perturbations, np.eye(3)), outs)
+    sizes = _sizes(ds_transforms, target_sizes)
+    outs = _new_views(len(augmentation_transforms), sizes)
+    matrices = view_matrices(ds_transforms, [tform.params for tform in augmentation_transforms], np.eye(3))
+    [part] = touched_parts(matrices[None], sizes, img.shape)
+    warp_views(img, part, matrices, outs)
     return [list(views) for views in zip(*outs, strict=True)]
 
 
@@ -202,20 +132,29 @@ class _Loading:
         """Return what moves each galaxy to the centre, (n, 3, 3) or (3, 3); here it is taken to be there already."""
         return np.eye(3)
 
-    def warp(self, img: np.ndarray, matrices: np.ndarray, outs: Sequence[np.ndarray]) -> None:
+    def warp(self, img: np.ndarray, part: Sequence[int], matrices: np.ndarray, outs: Sequence[np.ndarray]) -> None:
         """Write the views of an image, as `warp_views` does."""
-        warp_views(img, matrices, outs)
+        warp_views(img, part, matrices, outs)
+
+    def matrices(self, img_indices: np.ndarray, subset: str, perturbations: np.ndarray) -> np.ndarray:
+        """Return what maps pixels of views to those of images (n,), (n, transforms, views, 3, 3).
+
+        Perturbations are (n, transforms, 3, 3), or (1, transforms, 3, 3) where all images share them.
+        """
+        places = np.broadcast_to(self.places(img_indices, subset), (len(img_indices), 3, 3))
+        return view_matrices(self.ds_transforms, perturbations, places[:, None])
 
     def write(
         self, outs: Sequence[np.ndarray], img_indices: np.ndarray, subset: str, perturbations: np.ndarray
     ) -> None:
-        """Write the views of images (n,) under perturbations (n, transforms, 3, 3) into rows of `outs`, a view each."""
-        places = np.broadcast_to(self.places(img_indices, subset), (len(img_indices), 3, 3))
-        matrices = view_matrices(self.ds_transforms, perturbations, places[:, None])
+        """Write the views of images (n,) under perturbations (see `matrices`) into rows of `outs`, an array a view."""
+        matrices = self.matrices(img_indices, subset, perturbations)
+        parts = touched_parts(matrices, self.target_sizes).tolist()
         num = matrices.shape[1]
         for position, img_index in enumerate(img_indices):
             rows = slice(position * num, (position + 1) * num)
-            self.warp(self.load(img_index, subset), matrices[position], [out[rows] for out in outs])
+            views = [out[rows] for out in outs]
+            self.warp(self.load(img_index, subset), parts[position], matrices[position], views)
 
 
 class LoadAndProcess(_Loading):
@@ -237,8 +176,7 @@ class LoadAndProcessFixed(_Loading):
 
     def write_fixed(self, outs: Sequence[np.ndarray], img_indices: np.ndarray, subset: str) -> None:
         """Write the views of images (n,) under the fixed transforms into rows of `outs`."""
-        perturbations = np.stack([tform.params for tform in self.augmentation])
-        self.write(outs, img_indices, subset, np.broadcast_to(perturbations, (len(img_indices), *perturbations.shape)))
+        self.write(outs, img_indices, subset, np.stack([tform.params for tform in self.augmentation])[None])
 
 
 class LoadAndProcessPysexCentering(PysexCentering, LoadAndProcess):

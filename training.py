@@ -9,6 +9,7 @@ Source: documentation of 2014, 2.3 and 3.3.1.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -17,87 +18,26 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from skimage.transform import AffineTransform
 from tqdm import tqdm
 
 import checkpoints
 import layers
 import load_data
-import realtime_augmentation as ra
+from examples import Examples, Views, add_flags, check_images, explain_want_of_memory, use_folders
 from experiment import Experiment, Network, NormConstraint, find_device, rmse
 from load_data import DataError, hms, natural_int, positive_int
+from training_step import Step, make_step
 
 INITIALISATIONS: dict[str, Callable[[layers.Layer], None]] = {
     "2014": layers.reset_all_params,
     "variance-preserving": layers.reset_variance_preserving,
 }
-
-
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the run-time choices that training and prediction share."""
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: cuda where there is one)")
-    parser.add_argument("--num-workers", type=positive_int, metavar="N", help="augmentation processes (default: cores)")
-    parser.add_argument(
-        "--chunk-size", type=positive_int, metavar="N", help="examples a chunk, two of which memory holds at a time"
-    )
-    parser.add_argument(
-        "--from-ram", nargs="?", const="/dev/shm", metavar="DIR", help="read what copy_data_to_shm.py copied there"
-    )
-
-
-def use_folders(options: argparse.Namespace) -> None:
-    """Read and write where the flags say."""
-    folders = load_data.use_folders(options.root, options.data)
-    if options.from_ram:
-        load_data.adopt(dataclasses.replace(folders, ram=Path(options.from_ram)))
-
-
-def fixed_chunks(
-    experiment: Experiment,
-    indices: np.ndarray,
-    subset: str,
-    options: argparse.Namespace,
-    transforms: Sequence[AffineTransform] = (ra.tform_identity,),
-    chunk_size: int | None = None,
-) -> Iterator[list[np.ndarray]]:
-    """Yield the views of images under fixed transforms, chunk by chunk, each cut to its true length."""
-    gen = ra.realtime_fixed_augmented_data_gen(
-        indices,
-        subset,
-        experiment.ds_transforms,
-        transforms,
-        min(chunk_size or experiment.chunk_size, len(indices) * len(transforms)),
-        experiment.target_sizes,
-        experiment.processor_class_fixed,
-        num_workers=options.num_workers,
-        from_ram=bool(options.from_ram),
-        reuse_buffers=True,
-    )
-    for views, length in gen:
-        yield [view[:length] for view in views]
-
-
-def check_images(subset: str, from_ram: bool) -> None:
-    """Raise DataError before hours of work when an image that the ids name is not there."""
-    folder = load_data.folders.images(subset, from_ram)
-    ids = load_data.load_ids(subset)
-    try:
-        present = {path.name for path in folder.iterdir()}
-    except FileNotFoundError:
-        hint = "run copy_data_to_shm.py" if from_ram else "download it from Kaggle or run simulate_galaxies.py"
-        raise DataError(f"{folder} is missing; {hint}") from None
-    missing = [f"{img_id}.jpg" for img_id in ids if f"{img_id}.jpg" not in present]
-    if missing:
-        raise DataError(
-            f"{folder}: {len(missing)} of {len(ids)} images are missing ({', '.join(missing[:3])}, ...); "
-            f"add them, or run create_{subset}_ids_file.py again"
-        )
 
 
 class StopRequest:
@@ -125,41 +65,38 @@ class Stopped(Exception):
 
 
 def train_chunk(
-    network: Network,
-    optimizer: torch.optim.Optimizer,
-    views: Sequence[np.ndarray],
-    targets: np.ndarray,
-    normalisation: bool,
+    step: Step,
+    views: Views,
+    targets: np.ndarray | torch.Tensor,
     norm_constraint: NormConstraint | None = None,
-    errors: list[float] | None = None,
+    errors: list[float | torch.Tensor] | None = None,
     stop: StopRequest | None = None,
-) -> float:
-    """Take one step a minibatch and return the chunk's mean squared error.
+) -> list[float | torch.Tensor]:
+    """Take a step for each minibatch and return the squared errors, each times its examples, perhaps not yet computed.
 
-    `errors` holds the squared error of each step taken before, which are not taken again, and gets those of this call;
-    raises Stopped between two steps.
+    `errors` holds those of the steps taken before, which are not taken again, and gets the others; raises Stopped
+    between two steps. Nothing waits for the device here.
     """
+    network = step.network
     arrays = [network.to_device(array) for array in (*views, targets)]
     minibatches = list(zip(*(array.split(network.batch_size) for array in arrays), strict=True))
     errors = [] if errors is None else errors
-    taken: list[torch.Tensor] = []
     first = len(errors)
     bar = tqdm(minibatches[first:], unit="step", leave=False, disable=not sys.stderr.isatty())
-    try:
-        for step, (*batch, batch_targets) in enumerate(bar, first + 1):
-            if stop is not None and stop.signal is not None:
-                raise Stopped
-            optimizer.zero_grad()
-            error = network.output_layer.error(network.inputs(batch), batch_targets, normalisation)
-            error.backward()
-            optimizer.step()
-            if norm_constraint is not None and step % norm_constraint.every == 0:
-                norm_constraint.apply(network.output_layer)
-            taken.append(error.detach() * len(batch_targets))
-    finally:
-        # Read once a chunk: reading each step would make an accelerator wait.
-        errors += torch.stack(taken).tolist() if taken else []
-    return sum(errors) / len(targets)
+    for number, (*batch, batch_targets) in enumerate(bar, first + 1):
+        if stop is not None and stop.signal is not None:
+            raise Stopped
+        errors.append(step(batch, batch_targets) * len(batch_targets))
+        if norm_constraint is not None and number % norm_constraint.every == 0:
+            norm_constraint.apply(network.output_layer)
+    return errors
+
+
+def read_errors(errors: Sequence[float | torch.Tensor]) -> list[float]:
+    """Read errors off the device, once for all of them."""
+    computed = [error for error in errors if isinstance(error, torch.Tensor)]
+    known = len(errors) - len(computed)
+    return [*errors[:known], *(torch.stack(computed).tolist() if computed else [])]
 
 
 def make_optimizer(experiment: Experiment, network: Network) -> torch.optim.Optimizer:
@@ -173,24 +110,9 @@ def make_optimizer(experiment: Experiment, network: Network) -> torch.optim.Opti
     )
 
 
-def training_chunks(
-    experiment: Experiment, options: argparse.Namespace, first_chunk: int
-) -> Iterator[tuple[list[np.ndarray], int]]:
-    """Yield the chunks of a run from `first_chunk` on, the same ones wherever it starts."""
-    return ra.realtime_augmented_data_gen(
-        experiment.num_chunks - first_chunk,
-        experiment.chunk_size,
-        dict(experiment.augmentation_params),
-        experiment.ds_transforms,
-        experiment.target_sizes,
-        experiment.processor_class,
-        colour_std=experiment.colour_std,
-        seed=experiment.seed,
-        first_chunk=first_chunk,
-        num_workers=options.num_workers,
-        from_ram=bool(options.from_ram),
-        reuse_buffers=True,
-    )
+def is_stuck(network: Network) -> bool:
+    """Say whether the last step moved nothing: where no output is above zero, no gradient flows, and none ever will."""
+    return not any(param.grad is not None and param.grad.any() for param in network.output_layer.input_layer.params)
 
 
 def identity(experiment: Experiment, options: argparse.Namespace, labels: np.ndarray) -> dict[str, object]:
@@ -199,102 +121,162 @@ def identity(experiment: Experiment, options: argparse.Namespace, labels: np.nda
     return {**experiment.numbers(), "initialisation": options.initialisation, "training data": data}
 
 
+class Run:
+    """A training run: its network, where it stands, and what it leaves behind."""
+
+    # Chunks without a gradient after which a run is given up.
+    STUCK_CHUNKS = 2
+
+    def __init__(self, experiment: Experiment, options: argparse.Namespace):
+        self.experiment, self.options = experiment, options
+        self.device = find_device(options.device)
+        self.labels = load_data.load_solutions()
+        _, self.valid_indices = load_data.split(load_data.num_train)
+        for subset in load_data.SUBSETS:
+            check_images(subset, bool(options.from_ram))
+        torch.manual_seed(experiment.seed)
+        self.network = Network(experiment, self.device, options.precision)
+        INITIALISATIONS[options.initialisation](self.network.output_layer)
+        self.examples = Examples(experiment, options, self.device)
+        self.optimizer = make_optimizer(experiment, self.network)
+        folder = load_data.folders.checkpoints(experiment.name)
+        self.store = checkpoints.Store(folder, identity(experiment, options, self.labels))
+        if not options.resume:
+            self.store.clear()
+        print(
+            f"{experiment.name}: {sum(p.numel() for p in layers.all_parameters(self.network.output_layer)):,} "
+            f"parameters, {experiment.num_chunks} chunks of {experiment.chunk_size}, "
+            f"{options.initialisation} initialisation, {self.device}"
+        )
+        self.done = self.store.restore(self.network.output_layer, self.optimizer)
+        self.start = time.monotonic() - self.done.seconds
+        self.predictions = np.empty(0)
+        self.num_stuck = 0
+
+    def save(self) -> Path:
+        """Write a checkpoint."""
+        self.done.seconds = time.monotonic() - self.start
+        return self.store.save(self.done, self.network.output_layer, self.optimizer)
+
+    def validate(self) -> float:
+        """Predict the validation galaxies and return the error."""
+        views = self.examples.fixed(self.valid_indices, "train")
+        self.predictions = np.concatenate([self.network.predict(each) for each in views])
+        return rmse(self.predictions, self.labels[self.valid_indices])
+
+    def train(self) -> None:
+        """Take all steps that are left; on SIGINT or SIGTERM write a checkpoint and exit."""
+        chunks = self.examples.training(self.done.chunk)
+        step: Step | None = None
+        with StopRequest() as stop, contextlib.closing(chunks):
+            upcoming = next(chunks, None)
+            while upcoming is not None:
+                (*views, targets), _ = upcoming
+                chunk, done = self.done.chunk, self.done
+                normalisation = chunk >= self.experiment.num_chunks_nonorm
+                if chunk == self.experiment.num_chunks_nonorm and not done.errors:
+                    # In 2014 the steps with and without normalisation were two functions, with a momentum each.
+                    self.optimizer = make_optimizer(self.experiment, self.network)
+                if step is None or step.normalisation != normalisation or step.optimizer is not self.optimizer:
+                    step = make_step(self.network, self.optimizer, normalisation)
+                self.optimizer.set_rate(self.experiment.learning_rate(chunk))
+                try:
+                    train_chunk(step, views, targets, self.experiment.norm_constraint, done.errors, stop)
+                except Stopped:
+                    done.errors = read_errors(done.errors)
+                    path = self.save()
+                    print(
+                        f"stopped in chunk {chunk + 1} after {len(done.errors)} steps; run again to go on from {path}"
+                    )
+                    sys.exit(128 + stop.signal)
+                # An accelerator still computes: the next chunk is made before anything waits for it.
+                upcoming = next(chunks, None)
+                done.errors = read_errors(done.errors)
+                self._check(done.errors)
+                self._finish_chunk(sum(done.errors) / len(targets))
+
+    def _finish_chunk(self, error: float) -> None:
+        done, of = self.done, self.experiment
+        done.chunk, done.errors = done.chunk + 1, []
+        done.losses_train.append(error**0.5)
+        line = f"chunk {done.chunk}/{of.num_chunks}  rate {of.learning_rate(done.chunk - 1):g}  "
+        line += f"RMSE {done.losses_train[-1]:.6f}"
+        last = done.chunk == of.num_chunks
+        if done.chunk % of.validate_every == 0 or last:
+            done.losses_valid[done.chunk] = self.validate()
+            line += f"  validation {done.losses_valid[done.chunk]:.6f}"
+        seconds = time.monotonic() - self.start
+        left = seconds / done.chunk * (of.num_chunks - done.chunk)
+        print(f"{line}  {hms(seconds)} passed, {hms(left)} left", flush=True)
+        if done.chunk % self.options.checkpoint_every == 0 or last:
+            self.save()
+
+    def _check(self, errors: list[float]) -> None:
+        """Raise DataError, leaving the last checkpoint as it is, when training came to nothing."""
+        paths = self.store.paths()
+        kept = f"the last good checkpoint is {paths[-1]}" if paths else "there is no checkpoint yet"
+        number = self.done.chunk + 1
+        if not np.isfinite(errors).all():
+            raise DataError(
+                f"expected finite training errors, got {sum(errors)} in chunk {number}; {kept}; "
+                "lower the learning rate in the script, or start anew with --no-resume and another --seed"
+            )
+        self.num_stuck = self.num_stuck + 1 if errors[-1] > 0 and is_stuck(self.network) else 0
+        if self.num_stuck == self.STUCK_CHUNKS:
+            raise DataError(
+                f"training is stuck: all predictions are zero, and so is the gradient, at the end of chunks "
+                f"{number - self.STUCK_CHUNKS + 1} to {number}; {kept}; "
+                "lower the learning rate in the script, or start anew with --no-resume and another --seed"
+            )
+
+    def finish(self) -> None:
+        """Write the analysis pickle, the run record and the predictions of the test images."""
+        of, done = self.experiment, self.done
+        if not len(self.predictions):
+            self.validate()
+        param_values = layers.get_param_values(self.network.output_layer)
+        losses_valid = list(done.losses_valid.values())
+        analysis = {
+            "ids": load_data.train_ids[self.valid_indices],
+            "predictions": self.predictions,
+            "targets": self.labels[self.valid_indices],
+            "mean_train_loss": done.losses_train[-1],
+            "mean_valid_loss": losses_valid[-1],
+            "time_since_start": done.seconds,
+            "losses_train": done.losses_train,
+            "losses_valid": losses_valid,
+            "param_values": param_values,
+            "param_stds": [float(values.std()) for values in param_values],
+        }
+        cuda = self.device.type == "cuda"
+        record = {
+            "experiment": of.numbers(),
+            "initialisation": self.options.initialisation,
+            "device": torch.cuda.get_device_name(self.device) if cuda else platform.processor() or "cpu",
+            "precision": self.options.precision,
+            "augmented on": "device" if self.examples.on_device else "cpu",
+            "versions": {"python": platform.python_version(), "torch": torch.__version__}
+            | {module.__name__: module.__version__ for module in (np, cv2)},
+            "seconds": done.seconds,
+            "losses_train": done.losses_train,
+            "losses_valid": done.losses_valid,
+        }
+        save_analysis(load_data.folders.analysis(of.name), analysis, record)
+
+        views_test = self.examples.fixed(np.arange(load_data.num_test), "test")
+        test_predictions = np.concatenate([self.network.predict(views) for views in views_test])
+        submission = load_data.folders.predictions / f"{of.name}.csv.gz"
+        load_data.write_submission(submission, load_data.test_ids, test_predictions)
+        print(f"wrote {submission}")
+        self.store.clear()
+
+
 def train(experiment: Experiment, options: argparse.Namespace) -> None:
     """Train an experiment and write its analysis pickle, run record and test predictions."""
-    device = find_device(options.device)
-    labels = load_data.load_solutions()
-    _, valid_indices = load_data.split(load_data.num_train)
-    for subset in load_data.SUBSETS:
-        check_images(subset, bool(options.from_ram))
-
-    torch.manual_seed(experiment.seed)
-    network = Network(experiment, device)
-    INITIALISATIONS[options.initialisation](network.output_layer)
-    print(
-        f"{experiment.name}: {sum(p.numel() for p in layers.all_parameters(network.output_layer)):,} parameters, "
-        f"{experiment.num_chunks} chunks of {experiment.chunk_size}, {options.initialisation} initialisation, {device}"
-    )
-    optimizer = make_optimizer(experiment, network)
-    store = checkpoints.Store(load_data.folders.checkpoints(experiment.name), identity(experiment, options, labels))
-    if not options.resume:
-        store.clear()
-    done = store.restore(network.output_layer, optimizer)
-    # The validation views never change: they are made once.
-    valid_chunks = [
-        [view.copy() for view in views] for views in fixed_chunks(experiment, valid_indices, "train", options)
-    ]
-
-    predictions = np.empty(0)
-    start = time.monotonic() - done.seconds
-    first_chunk = done.chunk
-    with StopRequest() as stop:
-        for (*views, targets), _ in training_chunks(experiment, options, first_chunk):
-            chunk = done.chunk
-            if chunk == experiment.num_chunks_nonorm and not done.errors:
-                # In 2014 the steps with and without normalisation were two functions, each with a momentum of its own.
-                optimizer = make_optimizer(experiment, network)
-            for group in optimizer.param_groups:
-                group["lr"] = experiment.learning_rate(chunk)
-            normalisation = chunk >= experiment.num_chunks_nonorm
-            try:
-                loss = train_chunk(
-                    network, optimizer, views, targets, normalisation, experiment.norm_constraint, done.errors, stop
-                )
-            except Stopped:
-                done.seconds = time.monotonic() - start
-                path = store.save(done, network.output_layer, optimizer)
-                print(f"stopped in chunk {chunk + 1} after {len(done.errors)} steps; run again to go on from {path}")
-                sys.exit(128 + stop.signal)
-            if not np.isfinite(loss):
-                raise DataError(f"the training error became {loss} in chunk {chunk + 1}; lower the learning rate")
-            done.chunk, done.errors = chunk + 1, []
-            done.losses_train.append(loss**0.5)
-            line = f"chunk {chunk + 1}/{experiment.num_chunks}  rate {experiment.learning_rate(chunk):g}  "
-            line += f"RMSE {done.losses_train[-1]:.6f}"
-            if done.chunk % experiment.validate_every == 0 or done.chunk == experiment.num_chunks:
-                predictions = np.concatenate([network.predict(each) for each in valid_chunks])
-                done.losses_valid[done.chunk] = rmse(predictions, labels[valid_indices])
-                line += f"  validation {done.losses_valid[done.chunk]:.6f}"
-            done.seconds = time.monotonic() - start
-            left = done.seconds / done.chunk * (experiment.num_chunks - done.chunk)
-            print(f"{line}  {hms(done.seconds)} passed, {hms(left)} left", flush=True)
-            if done.chunk % options.checkpoint_every == 0 or done.chunk == experiment.num_chunks:
-                store.save(done, network.output_layer, optimizer)
-
-    if not len(predictions):
-        predictions = np.concatenate([network.predict(each) for each in valid_chunks])
-    param_values = layers.get_param_values(network.output_layer)
-    losses_valid = list(done.losses_valid.values())
-    analysis = {
-        "ids": load_data.train_ids[valid_indices],
-        "predictions": predictions,
-        "targets": labels[valid_indices],
-        "mean_train_loss": done.losses_train[-1],
-        "mean_valid_loss": losses_valid[-1],
-        "time_since_start": done.seconds,
-        "losses_train": done.losses_train,
-        "losses_valid": losses_valid,
-        "param_values": param_values,
-        "param_stds": [float(values.std()) for values in param_values],
-    }
-    record = {
-        "experiment": experiment.numbers(),
-        "initialisation": options.initialisation,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
-        "versions": {"python": platform.python_version(), "torch": torch.__version__}
-        | {module.__name__: module.__version__ for module in (np, cv2)},
-        "seconds": done.seconds,
-        "losses_train": done.losses_train,
-        "losses_valid": done.losses_valid,
-    }
-    save_analysis(load_data.folders.analysis(experiment.name), analysis, record)
-
-    chunks_test = fixed_chunks(experiment, np.arange(load_data.num_test), "test", options)
-    test_predictions = np.concatenate([network.predict(views) for views in chunks_test])
-    submission = load_data.folders.predictions / f"{experiment.name}.csv.gz"
-    load_data.write_submission(submission, load_data.test_ids, test_predictions)
-    print(f"wrote {submission}")
-    store.clear()
+    with explain_want_of_memory():
+        run = Run(experiment, options)
+        run.train()
+        run.finish()
 
 
 def save_analysis(path: Path, analysis: dict, record: dict) -> None:

@@ -12,17 +12,30 @@ from torch import Tensor, nn
 class _Momentum(torch.optim.SGD):
     """2014's momentum, v <- mu v - lr g, kept in torch's buffer -v / lr, which a change of lr must rescale."""
 
+    def set_rate(self, rate: float) -> None:
+        """Change the learning rate; where it is a tensor, in place, so that a captured graph sees it."""
+        for group in self.param_groups:
+            self._follow(group, rate)
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+    def _follow(self, group: dict, rate: float) -> None:
+        last = group.setdefault("last_lr", rate)
+        if rate != last:
+            if not rate > 0:
+                raise ValueError(f"expected a learning rate above 0, got {rate}")
+            for param in group["params"]:
+                if (buffer := self.state[param].get("momentum_buffer")) is not None:
+                    buffer.mul_(last / rate)
+            group["last_lr"] = rate
+
     def step(self, closure: Callable | None = None) -> Tensor | None:
         """Move the parameters once."""
         for group in self.param_groups:
-            last = group.setdefault("last_lr", group["lr"])
-            if group["lr"] != last:
-                if not group["lr"] > 0:
-                    raise ValueError(f"expected a learning rate above 0, got {group['lr']}")
-                for param in group["params"]:
-                    if (buffer := self.state[param].get("momentum_buffer")) is not None:
-                        buffer.mul_(last / group["lr"])
-                group["last_lr"] = group["lr"]
+            if not isinstance(group["lr"], Tensor):
+                self._follow(group, group["lr"])
         return super().step(closure)
 
 

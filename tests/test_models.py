@@ -10,11 +10,13 @@ import torch
 
 import centering
 import decision_tree
+import examples
 import layers
 import load_data
 import prediction
 import realtime_augmentation as ra
 import training
+import training_step
 
 ROOT = Path(__file__).parent.parent
 PREFIX = "try_convnet_cc_multirotflip_3x69r45_"
@@ -99,21 +101,23 @@ def test_a_model_has_its_parameters_takes_a_step_and_predicts(prepared_survey, n
     count, *_ = MODELS[name]
     chosen = dataclasses.replace(experiment(name), batch_size=2, chunk_size=2)
     save_catalogues(30, 8)
-    options = argparse.Namespace(num_workers=1, from_ram=None, chunk_size=60)
+    options = argparse.Namespace(num_workers=1, from_ram=None, chunk_size=60, augment_on="auto")
     torch.manual_seed(0)
     network = training.Network(chosen, torch.device("cpu"))
     params = layers.all_parameters(network.output_layer)
     assert sum(param.numel() for param in params) == count
     layers.reset_variance_preserving(network.output_layer)
-    chunks = training.training_chunks(chosen, options, first_chunk=0)
+    source = examples.Examples(chosen, options, network.device)
+    chunks = source.training(first_chunk=0)
     (*views, targets), _ = next(chunks)
     chunks.close()
     before = [param.detach().clone() for param in params]
-    loss = training.train_chunk(network, training.make_optimizer(chosen, network), views, targets, normalisation=False)
-    assert 0 < loss < 1
+    step = training_step.make_step(network, training.make_optimizer(chosen, network), normalisation=False)
+    [error] = training.train_chunk(step, views, targets)
+    assert 0 < error < 2
     assert all(not torch.equal(param, old) for param, old in zip(params, before, strict=True))
 
-    predictions = prediction.predict(network, chosen, np.array([3]), "test", options)
+    predictions = prediction.predict(network, source, np.array([3]), "test")
     assert predictions.shape == (1, 37)
     totals, expected = decision_tree.question_totals(predictions)
     # A question that no activation answers under one of the sixty transforms is short of its sum.

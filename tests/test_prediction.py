@@ -7,14 +7,23 @@ import torch
 from test_storage import write_python2_pickle
 from test_training import TINY
 
+import checkpoints
+import examples
 import layers
 import load_data
+import part_sharing
 import prediction
 import realtime_augmentation as ra
 import show_results
 import training
 
-OPTIONS = argparse.Namespace(device="cpu", num_workers=1, chunk_size=130, from_ram=None)
+OPTIONS = argparse.Namespace(
+    device="cpu", num_workers=1, chunk_size=130, from_ram=None, augment_on="auto", precision="tf32"
+)
+
+
+def source(**options: object) -> examples.Examples:
+    return examples.Examples(TINY, argparse.Namespace(**{**vars(OPTIONS), **options}), torch.device("cpu"))
 
 
 @pytest.fixture
@@ -44,14 +53,52 @@ def test_predictions_are_the_mean_over_sixty_transforms(trained):
             np.testing.assert_allclose(predictions[row], total / 60, rtol=0, atol=1e-5)
 
 
-def test_the_chunk_size_changes_nothing(trained):
-    one, other = (
-        prediction.predict(
-            trained, TINY, np.arange(8), "test", argparse.Namespace(**{**vars(OPTIONS), "chunk_size": n})
-        )
-        for n in (1, 500)
-    )
-    np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+@pytest.mark.parametrize(
+    "options", [{"chunk_size": 500}, {"chunk_size": 15, "num_workers": 2}, {"augment_on": "device"}]
+)
+def test_how_examples_are_made_changes_nothing(trained, options):
+    expected = prediction.predict(trained, source(chunk_size=1), np.arange(8), "test")
+    predictions = prediction.predict(trained, source(**options), np.arange(8), "test")
+    np.testing.assert_allclose(predictions, expected, rtol=0, atol=1e-4 if "augment_on" in options else 1e-6)
+
+
+def test_a_stopped_prediction_goes_on_to_the_same_result(trained, monkeypatch, capsys):
+    options = argparse.Namespace(**{**vars(OPTIONS), "chunk_size": 120})  # two galaxies
+    prediction.predict_augmented(TINY, options)
+    product = load_data.folders.augmented("test", "tiny")
+    expected = load_data.load_gz(product)
+    product.unlink()
+    capsys.readouterr()
+
+    monkeypatch.setattr(checkpoints.PredictionStore, "INTERVAL", 0.0)
+    count, predict = 0, part_sharing.PartSharing.predict
+
+    def stop_at_the_fifth(self, *args: object) -> np.ndarray:
+        nonlocal count
+        count += 1
+        if count == 5:  # two chunks of the validation set, two of the test set
+            raise KeyboardInterrupt
+        return predict(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(part_sharing.PartSharing, "predict", stop_at_the_fifth)
+        with pytest.raises(KeyboardInterrupt):
+            prediction.predict_augmented(TINY, options)
+    assert not product.exists()
+    prediction.predict_augmented(TINY, options)
+    assert "4 rows done" in capsys.readouterr().out
+    np.testing.assert_array_equal(load_data.load_gz(product), expected)
+    assert [path.name for path in product.parent.iterdir()] == [product.name]
+
+
+def test_rows_of_other_parameters_are_not_gone_on_from(trained, tmp_path):
+    store = checkpoints.PredictionStore(tmp_path / "a.npy.gz", "one")
+    store.INTERVAL = 0.0
+    store.save(np.ones((2, 37), np.float32))
+    assert checkpoints.PredictionStore(tmp_path / "a.npy.gz", "other").restore() is None
+    assert checkpoints.PredictionStore(tmp_path / "a.npy.gz", "one").restore().shape == (2, 37)
+    store.path.write_bytes(b"PK damaged")
+    assert checkpoints.PredictionStore(tmp_path / "a.npy.gz", "one").restore() is None
 
 
 def test_without_a_trained_model_the_script_to_run_is_named(prepared_survey):
@@ -105,7 +152,7 @@ def test_without_predictions_nothing_is_shown(prepared_survey, run_main):
 
 def test_an_analysis_pickle_of_2014_predicts_unchanged(trained):
     values = layers.get_param_values(trained.output_layer)
-    expected = prediction.predict(trained, TINY, np.arange(8), "test", OPTIONS)
+    expected = prediction.predict(trained, source(), np.arange(8), "test")
     write_python2_pickle(load_data.folders.analysis("tiny"), {"param_values": values, "mean_valid_loss": np.float32(1)})
     prediction.predict_augmented(TINY, OPTIONS)
     np.testing.assert_array_equal(load_data.load_gz(load_data.folders.augmented("test", "tiny")), expected)

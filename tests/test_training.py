@@ -12,9 +12,12 @@ from conftest import write_jpeg
 import cc_layers
 import custom
 import decision_tree
+import examples
 import layers
 import load_data
+import realtime_augmentation as ra
 import training
+from training_step import Step
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT as BEST
 
 
@@ -127,6 +130,8 @@ def argparse_namespace():
         num_workers=1,
         chunk_size=None,
         from_ram=None,
+        augment_on="auto",
+        precision="tf32",
         initialisation="2014",
         resume=True,
         checkpoint_every=10,
@@ -156,7 +161,7 @@ class TestTraining:
         submission = pandas.read_csv(root / "predictions" / "final" / "tiny.csv.gz")
         assert list(submission.GalaxyID) == list(prepared_survey.test_ids)
         options = argparse_namespace()
-        [views] = training.fixed_chunks(TINY, np.arange(8), "test", options)
+        [views] = examples.Examples(TINY, options, network.device).fixed(np.arange(8), "test")
         np.testing.assert_allclose(submission.iloc[:, 1:], network.predict(views), rtol=0, atol=1e-6)
 
         record = json.loads((root / "analysis" / "final" / "tiny.json").read_text())
@@ -202,13 +207,14 @@ class TestTraining:
     def test_the_first_chunk_is_not_normalised_and_momentum_starts_anew_after_it(self, prepared_survey, monkeypatch):
         seen = []
 
-        def spy(network, optimizer, views, targets, normalisation, *_):
-            seen.append((normalisation, id(optimizer), optimizer.param_groups[0]["lr"]))
-            keep.append(optimizer)
-            return 0.25
+        def spy(step, views, targets, norm_constraint, errors, stop):
+            seen.append((step.normalisation, id(step.optimizer), step.optimizer.param_groups[0]["lr"]))
+            keep.append(step.optimizer)
+            errors.append(0.25)
 
         keep: list = []
         monkeypatch.setattr(training, "train_chunk", spy)
+        monkeypatch.setattr(training, "is_stuck", lambda network: False)
         training.train(TINY, argparse_namespace())
         assert [(normalised, rate) for normalised, _, rate in seen] == [(False, 0.04), (True, 0.04), (True, 0.004)]
         assert seen[0][1] != seen[1][1] == seen[2][1]
@@ -225,13 +231,67 @@ class TestTraining:
 
         for layer in layers.all_layers(network.output_layer):
             layer.dropout = 0.0
-        loss = training.train_chunk(network, NoStep(), views, targets, normalisation=True)
-        assert loss == pytest.approx(np.mean((network.predict(views) - targets) ** 2), rel=1e-5)
+        errors = training.read_errors(training.train_chunk(Step(network, NoStep(), True), views, targets))
+        assert sum(errors) / 11 == pytest.approx(np.mean((network.predict(views) - targets) ** 2), rel=1e-5)
 
-    def test_a_loss_that_is_no_number_ends_the_run(self, prepared_survey, monkeypatch):
-        monkeypatch.setattr(training, "train_chunk", lambda *_: float("nan"))
-        with pytest.raises(load_data.DataError, match="became nan in chunk 1"):
+    def test_a_loss_that_is_no_number_ends_the_run_and_leaves_the_last_checkpoint(self, prepared_survey, monkeypatch):
+        def spoil(step, views, targets, norm_constraint, errors, stop):
+            errors.append(float("nan") if step.normalisation else 1.0)
+
+        monkeypatch.setattr(training, "train_chunk", spoil)
+        options = argparse_namespace()
+        options.checkpoint_every = 1
+        with pytest.raises(
+            load_data.DataError, match=r"got nan in chunk 2; the last good checkpoint is .*000001-000000"
+        ):
+            training.train(TINY, options)
+        assert len(list(load_data.folders.checkpoints("tiny").glob("*.pt"))) == 1
+
+    def test_a_dead_network_ends_the_run(self, prepared_survey, monkeypatch):
+        def kill(output_layer: layers.Layer) -> None:
+            layers.reset_all_params(output_layer)
+            with torch.no_grad():
+                output_layer.input_layer.b.fill_(-100)  # no answer will ever be above zero
+
+        monkeypatch.setitem(training.INITIALISATIONS, "2014", kill)
+        with pytest.raises(
+            load_data.DataError, match=r"stuck: all predictions are zero.* end of chunks 1 to 2; there is no"
+        ):
             training.train(TINY, argparse_namespace())
+
+    def test_on_the_device_is_the_same_but_for_rounding(self, prepared_survey, run_main):
+        ours = run(run_main, prepared_survey, "--augment-on", "device")
+        theirs = run(run_main, prepared_survey, "--augment-on", "cpu")
+        np.testing.assert_allclose(ours["losses_train"], theirs["losses_train"], rtol=1e-4)
+        np.testing.assert_allclose(ours["predictions"], theirs["predictions"], rtol=0, atol=1e-3)
+
+    def test_in_bfloat16_is_nearly_the_same(self, prepared_survey, run_main):
+        ours = run(run_main, prepared_survey, "--precision", "bf16")
+        theirs = run(run_main, prepared_survey)
+        np.testing.assert_allclose(ours["losses_train"], theirs["losses_train"], rtol=0.02)
+        assert ours["param_values"][0].dtype == np.float32
+        assert not np.array_equal(ours["param_values"][0], theirs["param_values"][0])
+
+    @pytest.mark.parametrize(
+        ("error", "hint"),
+        [
+            (torch.OutOfMemoryError("CUDA out of memory. Tried"), "--augment-on cpu"),
+            (MemoryError(), "memory ran out .*--chunk-size or --num-workers"),
+            (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "--chunk-size"),
+        ],
+    )
+    def test_want_of_memory_names_the_flags_that_lower_it(self, prepared_survey, run_main, monkeypatch, error, hint):
+        def fail(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(training, "train_chunk", fail)
+        with pytest.raises(SystemExit, match=hint):
+            run(run_main, prepared_survey)
+
+    def test_a_processor_that_the_device_does_not_have_is_named(self, prepared_survey, run_main):
+        polar = dataclasses.replace(TINY, processor_class=ra.LoadAndProcessPolar)
+        with pytest.raises(SystemExit, match=r"LoadAndProcessPolar does more to an image.*--augment-on cpu"):
+            run(run_main, prepared_survey, "--augment-on", "device", experiment=polar)
 
     @pytest.mark.parametrize(
         ("missing", "message"),
