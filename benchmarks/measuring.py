@@ -125,11 +125,13 @@ def side_by_side(
     for _ in range(repeats):
         for name, function in candidates.items():
             seconds[name].append(seconds_a_call(function, calls[name], device))
-    timings = {}
-    for name, each in seconds.items():
-        lower, median, upper = np.quantile(each, (0.25, 0.5, 0.75))
-        timings[name] = Timing(float(median), float(lower), float(upper))
-    return timings
+    return {name: timing(each) for name, each in seconds.items()}
+
+
+def timing(seconds: Sequence[float]) -> Timing:
+    """Summarise repetitions."""
+    lower, median, upper = np.quantile(seconds, (0.25, 0.5, 0.75))
+    return Timing(float(median), float(lower), float(upper))
 
 
 def format_seconds(seconds: float) -> str:
