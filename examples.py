@@ -14,7 +14,9 @@ import numpy as np
 import torch
 from skimage.transform import AffineTransform
 
+import decoded_cache
 import device_augmentation
+import image_check
 import load_data
 import realtime_augmentation as ra
 from experiment import PRECISIONS, Experiment
@@ -37,6 +39,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--from-ram", nargs="?", const="/dev/shm", metavar="DIR", help="read what copy_data_to_shm.py copied there"
     )
     parser.add_argument(
+        "--on-bad-image",
+        choices=image_check.ON_BAD_IMAGE,
+        default="fail",
+        help="end before any work, naming all images that can not be read (default), or leave them out",
+    )
+    parser.add_argument(
         "--augment-on",
         choices=("auto", "cpu", "device"),
         default="auto",
@@ -57,23 +65,6 @@ def use_folders(options: argparse.Namespace) -> None:
         load_data.adopt(dataclasses.replace(folders, ram=Path(options.from_ram)))
 
 
-def check_images(subset: str, from_ram: bool) -> None:
-    """Raise DataError before hours of work when an image that the ids name is not there."""
-    folder = load_data.folders.images(subset, from_ram)
-    ids = load_data.load_ids(subset)
-    try:
-        present = {path.name for path in folder.iterdir()}
-    except FileNotFoundError:
-        hint = "run copy_data_to_shm.py" if from_ram else "download it from Kaggle or run simulate_galaxies.py"
-        raise DataError(f"{folder} is missing; {hint}") from None
-    missing = [f"{img_id}.jpg" for img_id in ids if f"{img_id}.jpg" not in present]
-    if missing:
-        raise DataError(
-            f"{folder}: {len(missing)} of {len(ids)} images are missing ({', '.join(missing[:3])}, ...); "
-            f"add them, or run create_{subset}_ids_file.py again"
-        )
-
-
 @contextlib.contextmanager
 def explain_want_of_memory() -> Iterator[None]:
     """Turn an error for want of memory into one that says what lowers it."""
@@ -92,10 +83,15 @@ def explain_want_of_memory() -> Iterator[None]:
 
 
 class Examples:
-    """The examples of an experiment, made where the flags say, for a network on a device."""
+    """The examples of an experiment, made where the flags say, for a network on a device.
+
+    `bad` holds, for each subset, the images that are left out: the reason by the image's position in the ids.
+    """
 
     def __init__(self, experiment: Experiment, options: argparse.Namespace, device: torch.device):
+        """Look at all images first; raises DataError for those that can not be read, unless they are to be left out."""
         self.experiment, self.options, self.device = experiment, options, device
+        self.bad = {subset: self._find_bad(subset) for subset in load_data.SUBSETS}
         self.on_device = options.augment_on == "device" or (options.augment_on == "auto" and device.type != "cpu")
         if self.on_device and not device_augmentation.supports(experiment.processor_class):
             if options.augment_on == "device":
@@ -105,6 +101,34 @@ class Examples:
                 )
             self.on_device = False
         self._images: dict[str, device_augmentation.Images] = {}
+
+    def _find_bad(self, subset: str) -> dict[int, str]:
+        if decoded_cache.find(subset) is not None:  # all could be read when it was built
+            return {}
+        options = self.options
+        return image_check.check_images(subset, options.on_bad_image, bool(options.from_ram), options.num_workers)
+
+    def good(self, indices: np.ndarray, subset: str) -> np.ndarray:
+        """Return the indices of images that are not left out."""
+        return indices[~np.isin(indices, list(self.bad[subset]))]
+
+    def with_bad(self, predictions: np.ndarray, indices: np.ndarray, subset: str) -> np.ndarray:
+        """Return predictions (n, 37) of all indices (n,), given those of the good ones.
+
+        An image that is left out gets the mean votes of the training galaxies, the best that is known of it.
+        """
+        train_indices, _ = load_data.split(load_data.num_train)
+        rows = np.tile(load_data.load_solutions()[train_indices].mean(axis=0), (len(indices), 1))
+        rows[np.isin(indices, self.good(indices, subset))] = predictions
+        return rows
+
+    def left_out(self) -> dict[str, dict[str, str]]:
+        """Return what is left out by subset and id, for the run record."""
+        ids = {subset: load_data.load_ids(subset) for subset in load_data.SUBSETS}
+        return {
+            subset: {str(ids[subset][position]): reason for position, reason in bad.items()}
+            for subset, bad in self.bad.items()
+        }
 
     def _on_device(self, subset: str, resident: bool | None = None) -> device_augmentation.Images:
         if subset not in self._images:

@@ -19,7 +19,7 @@ import layers
 import load_data
 import realtime_augmentation as ra
 from checkpoints import PredictionStore
-from examples import Examples, add_flags, check_images, explain_want_of_memory, use_folders
+from examples import Examples, add_flags, explain_want_of_memory, use_folders
 from experiment import Experiment, Network, find_device, rmse
 from part_sharing import PartSharing
 
@@ -80,8 +80,6 @@ def predict_augmented(experiment: Experiment, options: argparse.Namespace) -> No
     network = load_network(experiment, find_device(options.device), options.precision)
     labels = load_data.load_solutions()
     _, valid_indices = load_data.split(load_data.num_train)
-    for subset in load_data.SUBSETS:
-        check_images(subset, bool(options.from_ram))
     examples = Examples(experiment, options, network.device)
     for name, subset, indices in (
         ("valid", "train", valid_indices),
@@ -89,8 +87,10 @@ def predict_augmented(experiment: Experiment, options: argparse.Namespace) -> No
     ):
         start = time.monotonic()
         path = load_data.folders.augmented(name, experiment.name)
-        store = PredictionStore(path, identity(experiment, network, load_data.load_ids(subset)[indices]))
-        predictions = predict(network, examples, indices, subset, store.restore(), store.save)
+        good = examples.good(indices, subset)
+        store = PredictionStore(path, identity(experiment, network, load_data.load_ids(subset)[good]))
+        predictions = predict(network, examples, good, subset, store.restore(), store.save)
+        predictions = examples.with_bad(predictions, indices, subset)
         load_data.save_gz(path, predictions)
         store.clear()
         score = f", RMSE {rmse(predictions, labels[indices]):.6f}" if name == "valid" else ""

@@ -29,7 +29,7 @@ from tqdm import tqdm
 import checkpoints
 import layers
 import load_data
-from examples import Examples, Views, add_flags, check_images, explain_want_of_memory, use_folders
+from examples import Examples, Views, add_flags, explain_want_of_memory, use_folders
 from experiment import Experiment, Network, NormConstraint, find_device, rmse
 from load_data import DataError, hms, natural_int, positive_int
 from training_step import Step, make_step
@@ -115,10 +115,13 @@ def is_stuck(network: Network) -> bool:
     return not any(param.grad is not None and param.grad.any() for param in network.output_layer.input_layer.params)
 
 
-def identity(experiment: Experiment, options: argparse.Namespace, labels: np.ndarray) -> dict[str, object]:
+def identity(
+    experiment: Experiment, options: argparse.Namespace, train_indices: np.ndarray, labels: np.ndarray
+) -> dict[str, object]:
     """Return what two runs must have in common for one to continue the other, as plain values."""
-    data = hashlib.sha256(load_data.train_ids.tobytes() + labels.tobytes()).hexdigest()
-    return {**experiment.numbers(), "initialisation": options.initialisation, "training data": data}
+    data = hashlib.sha256(load_data.train_ids.tobytes() + labels.tobytes() + train_indices.tobytes()).hexdigest()
+    chosen = {"initialisation": options.initialisation, "precision": options.precision, "training data": data}
+    return {**experiment.numbers(), **chosen}
 
 
 class Run:
@@ -131,16 +134,15 @@ class Run:
         self.experiment, self.options = experiment, options
         self.device = find_device(options.device)
         self.labels = load_data.load_solutions()
-        _, self.valid_indices = load_data.split(load_data.num_train)
-        for subset in load_data.SUBSETS:
-            check_images(subset, bool(options.from_ram))
+        self.examples = Examples(experiment, options, self.device)
+        parts = load_data.split(load_data.num_train)
+        self.train_indices, self.valid_indices = (self.examples.good(part, "train") for part in parts)
         torch.manual_seed(experiment.seed)
         self.network = Network(experiment, self.device, options.precision)
         INITIALISATIONS[options.initialisation](self.network.output_layer)
-        self.examples = Examples(experiment, options, self.device)
         self.optimizer = make_optimizer(experiment, self.network)
         folder = load_data.folders.checkpoints(experiment.name)
-        self.store = checkpoints.Store(folder, identity(experiment, options, self.labels))
+        self.store = checkpoints.Store(folder, identity(experiment, options, self.train_indices, self.labels))
         if not options.resume:
             self.store.clear()
         print(
@@ -166,7 +168,7 @@ class Run:
 
     def train(self) -> None:
         """Take all steps that are left; on SIGINT or SIGTERM write a checkpoint and exit."""
-        chunks = self.examples.training(self.done.chunk)
+        chunks = self.examples.training(self.done.chunk, self.train_indices)
         step: Step | None = None
         with StopRequest() as stop, contextlib.closing(chunks):
             upcoming = next(chunks, None)
@@ -255,6 +257,7 @@ class Run:
             "device": torch.cuda.get_device_name(self.device) if cuda else platform.processor() or "cpu",
             "precision": self.options.precision,
             "augmented on": "device" if self.examples.on_device else "cpu",
+            "images left out": self.examples.left_out(),
             "versions": {"python": platform.python_version(), "torch": torch.__version__}
             | {module.__name__: module.__version__ for module in (np, cv2)},
             "seconds": done.seconds,
@@ -263,10 +266,12 @@ class Run:
         }
         save_analysis(load_data.folders.analysis(of.name), analysis, record)
 
-        views_test = self.examples.fixed(np.arange(load_data.num_test), "test")
+        all_test = np.arange(load_data.num_test)
+        views_test = self.examples.fixed(self.examples.good(all_test, "test"), "test")
         test_predictions = np.concatenate([self.network.predict(views) for views in views_test])
         submission = load_data.folders.predictions / f"{of.name}.csv.gz"
-        load_data.write_submission(submission, load_data.test_ids, test_predictions)
+        every_test = self.examples.with_bad(test_predictions, all_test, "test")
+        load_data.write_submission(submission, load_data.test_ids, every_test)
         print(f"wrote {submission}")
         self.store.clear()
 

@@ -45,7 +45,7 @@ FULL_RECIPE_HOURS_2014 = 67
 
 def options_for(device: torch.device | str, chunk_size: int | None = None, **others: object) -> argparse.Namespace:
     """Return the run-time choices that training and prediction ask for, at their defaults but for those given."""
-    choices = {"num_workers": None, "from_ram": None, "augment_on": "auto", "precision": "tf32"}
+    choices = {"num_workers": None, "from_ram": None, "augment_on": "auto", "on_bad_image": "fail", "precision": "tf32"}
     return argparse.Namespace(device=str(device), chunk_size=chunk_size, **{**choices, **others})
 
 

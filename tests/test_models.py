@@ -101,7 +101,7 @@ def test_a_model_has_its_parameters_takes_a_step_and_predicts(prepared_survey, n
     count, *_ = MODELS[name]
     chosen = dataclasses.replace(experiment(name), batch_size=2, chunk_size=2)
     save_catalogues(30, 8)
-    options = argparse.Namespace(num_workers=1, from_ram=None, chunk_size=60, augment_on="auto")
+    options = argparse.Namespace(num_workers=1, from_ram=None, chunk_size=60, augment_on="auto", on_bad_image="fail")
     torch.manual_seed(0)
     network = training.Network(chosen, torch.device("cpu"))
     params = layers.all_parameters(network.output_layer)

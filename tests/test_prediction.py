@@ -18,7 +18,7 @@ import show_results
 import training
 
 OPTIONS = argparse.Namespace(
-    device="cpu", num_workers=1, chunk_size=130, from_ram=None, augment_on="auto", precision="tf32"
+    device="cpu", num_workers=1, chunk_size=130, from_ram=None, augment_on="auto", on_bad_image="fail", precision="tf32"
 )
 
 
@@ -99,6 +99,16 @@ def test_rows_of_other_parameters_are_not_gone_on_from(trained, tmp_path):
     assert checkpoints.PredictionStore(tmp_path / "a.npy.gz", "one").restore().shape == (2, 37)
     store.path.write_bytes(b"PK damaged")
     assert checkpoints.PredictionStore(tmp_path / "a.npy.gz", "one").restore() is None
+
+
+def test_images_left_out_get_the_mean_votes(trained, prepared_survey):
+    (prepared_survey.raw / "images_test_rev1" / "100.jpg").write_bytes(b"no JPEG")
+    (prepared_survey.raw / "images_train_rev1" / f"{prepared_survey.train_ids[28]}.jpg").unlink()
+    prediction.predict_augmented(TINY, argparse.Namespace(**{**vars(OPTIONS), "on_bad_image": "skip"}))
+    for name, row, num in (("valid", 1, 3), ("test", 2, 8)):
+        predictions = load_data.load_gz(load_data.folders.augmented(name, "tiny"))
+        assert predictions.shape == (num, 37)
+        np.testing.assert_allclose(predictions[row], load_data.load_solutions()[:27].mean(axis=0), atol=1e-6)
 
 
 def test_without_a_trained_model_the_script_to_run_is_named(prepared_survey):

@@ -131,6 +131,7 @@ def argparse_namespace():
         chunk_size=None,
         from_ram=None,
         augment_on="auto",
+        on_bad_image="fail",
         precision="tf32",
         initialisation="2014",
         resume=True,
@@ -299,7 +300,7 @@ class TestTraining:
             ("data/train_ids.npy", "run create_train_ids_file.py"),
             ("data/test_ids.npy", "run create_test_ids_file.py"),
             ("data/solutions_train.npy", "run convert_training_labels_to_npy.py"),
-            ("data/raw/images_test_rev1/1003.jpg", "1 of 8 images are missing"),
+            ("data/raw/images_test_rev1/1003.jpg", "1 of 8 test images are bad: 1003.jpg is missing"),
         ],
     )
     def test_what_is_missing_is_named_before_training(self, prepared_survey, run_main, capsys, missing, message):
@@ -309,6 +310,27 @@ class TestTraining:
         assert message in str(stop.value)
         assert str(stop.value).startswith("error: ")
         assert "chunk 1" not in capsys.readouterr().out
+
+    def test_bad_images_end_the_run_before_it_starts_or_are_left_out(self, prepared_survey, run_main, capsys):
+        bad = {"train": (4, 28), "test": (2,)}  # two to train and to validate on, one to predict
+        for subset, positions in bad.items():
+            for position in positions:
+                img_id = getattr(prepared_survey, f"{subset}_ids")[position]
+                (prepared_survey.raw / f"images_{subset}_rev1" / f"{img_id}.jpg").write_bytes(b"no JPEG")
+        with pytest.raises(SystemExit, match=r"2 of 30 train images are bad: .*--on-bad-image skip"):
+            run(run_main, prepared_survey)
+        assert "chunk 1" not in capsys.readouterr().out
+        analysis = run(run_main, prepared_survey, "--on-bad-image", "skip")
+        np.testing.assert_array_equal(analysis["ids"], prepared_survey.train_ids[[27, 29]])
+        assert len(analysis["predictions"]) == len(analysis["targets"]) == 2
+        record = json.loads((prepared_survey.root / "analysis" / "final" / "tiny.json").read_text())
+        ids = {subset: set(left_out) for subset, left_out in record["images left out"].items()}
+        assert ids == {"train": {str(prepared_survey.train_ids[i]) for i in (4, 28)}, "test": {"100"}}
+        submission = pandas.read_csv(prepared_survey.root / "predictions" / "final" / "tiny.csv.gz")
+        assert list(submission.GalaxyID) == list(prepared_survey.test_ids)
+        mean = prepared_survey.votes[:27].mean(axis=0)
+        np.testing.assert_allclose(submission.iloc[2, 1:], mean, atol=1e-6)
+        assert np.abs(submission.iloc[1, 1:] - mean).max() > 1e-3
 
     def test_an_unknown_device_is_one_clear_line(self, prepared_survey, run_main):
         with pytest.raises(SystemExit, match="error: --device warp9 can not be used here"):
