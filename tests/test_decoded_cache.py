@@ -1,0 +1,118 @@
+import dataclasses
+import json
+import os
+
+import numpy as np
+import pytest
+from conftest import draw_blob, write_jpeg
+
+import copy_data_to_shm
+import decoded_cache
+import load_data
+import realtime_augmentation as ra
+
+
+@pytest.fixture
+def ram(prepared_survey, tmp_path):
+    """Keep decoded images in a folder of the test's own."""
+    folder = tmp_path / "ram"
+    folder.mkdir()
+    load_data.adopt(dataclasses.replace(load_data.folders, ram=folder))
+    decoded_cache.forget()
+    yield folder
+    decoded_cache.forget()
+
+
+def jpeg_of(subset: str, position: int):
+    return load_data.folders.images(subset) / f"{load_data.load_ids(subset)[position]}.jpg"
+
+
+@pytest.mark.parametrize("subset", ["train", "test"])
+def test_holds_the_pixels_in_the_order_of_the_ids(ram, subset):
+    assert decoded_cache.find(subset) is None
+    decoded_cache.build(subset, num_workers=1)
+    images = decoded_cache.find(subset)
+    expected = load_data.load_images(load_data.load_ids(subset), subset, normalise=False)
+    np.testing.assert_array_equal(images, expected)
+    manifest = json.loads(decoded_cache.path(subset).with_suffix(".json").read_text())
+    assert manifest["ids"] == load_data.load_ids(subset).tolist()
+    assert manifest["shape"] == [len(expected), 424, 424, 3]
+    assert len(list(ram.iterdir())) == 2
+
+
+def test_chunks_are_the_same_from_it(ram):
+    params = {
+        "zoom_range": (1 / 1.3, 1.3),
+        "rotation_range": (0, 360),
+        "shear_range": (0, 0),
+        "translation_range": (-4, 4),
+        "do_flip": True,
+    }
+
+    def chunk() -> list[np.ndarray]:
+        return next(ra.realtime_augmented_data_gen(1, 30, params, colour_std=0.5, seed=3, num_workers=2))[0]
+
+    from_jpegs = chunk()
+    decoded_cache.build("train", num_workers=2)
+    jpeg = jpeg_of("train", 0)
+    stat, content = jpeg.stat(), jpeg.read_bytes()
+    jpeg.write_bytes(bytes(len(content)))  # nobody decodes it any more
+    os.utime(jpeg, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    for ours, theirs in zip(chunk(), from_jpegs, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("change", ["image", "ids", "map", "manifest"])
+def test_what_does_not_match_is_not_used(ram, change):
+    target = decoded_cache.build("train", num_workers=1)
+    if change == "image":
+        write_jpeg(jpeg_of("train", 3), draw_blob(np.random.default_rng(0)))
+    elif change == "ids":
+        load_data.save_array(load_data.folders.data / "train_ids.npy", load_data.load_ids("train")[::-1])
+    elif change == "map":
+        np.save(target, np.zeros((30, 4, 4, 3), np.uint8))
+    else:
+        target.with_suffix(".json").write_text("{")
+    decoded_cache.forget()
+    assert decoded_cache.find("train") is None
+
+
+def test_building_goes_on_where_it_stopped(ram, monkeypatch):
+    monkeypatch.setattr(decoded_cache, "_BLOCK", 4)
+    bad = jpeg_of("train", 29)
+    content, stat = bad.read_bytes(), bad.stat()
+    bad.write_bytes(bytes(len(content)))
+    os.utime(bad, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    with pytest.raises(load_data.DataError, match=bad.name):
+        decoded_cache.build("train", num_workers=1)
+    assert decoded_cache.find("train") is None
+    bad.write_bytes(content)
+    os.utime(bad, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    # What was decoded before is not looked at again.
+    journal = decoded_cache.path("train").with_suffix(".blocks")
+    assert len(journal.read_text().splitlines()) > 1
+    done = int(journal.read_text().splitlines()[1])
+    expected = load_data.load_images(load_data.train_ids, normalise=False)
+    first = jpeg_of("train", done)
+    good, stat = first.read_bytes(), first.stat()
+    first.write_bytes(bytes(len(good)))
+    os.utime(first, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    decoded_cache.build("train", num_workers=1)
+    np.testing.assert_array_equal(decoded_cache.find("train"), expected)
+
+
+def test_the_script_builds_and_removes(ram, run_main, prepared_survey, capsys):
+    run_main(copy_data_to_shm, "--root", prepared_survey.root, "--ram", ram, "--decoded", "--num-workers", 1)
+    assert "wrote the decoded test images" in capsys.readouterr().out
+    assert {path.suffix for path in ram.iterdir()} == {".npy", ".json"}
+    run_main(copy_data_to_shm, "--root", prepared_survey.root, "--ram", ram, "--remove")
+    assert "removed the decoded train images" in capsys.readouterr().out
+    assert not list(ram.iterdir())
+
+
+def test_want_of_room_is_told_before_anything_is_written(ram, monkeypatch):
+    free = type("usage", (), {"free": 1000})
+    monkeypatch.setattr(decoded_cache.shutil, "disk_usage", lambda folder: free)
+    with pytest.raises(load_data.DataError, match=r"expected 16.2 MB free in .*, got 0.0 MB; .*--ram"):
+        decoded_cache.build("train")
+    assert not list(ram.iterdir())
