@@ -1,0 +1,114 @@
+"""The peers of the benchmarks of augmentation and training compute what they are compared by."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from test_training import TINY
+
+import decoded_cache
+import layers
+import load_data
+import realtime_augmentation as ra
+from benchmarks import bench_augmentation, bench_training, gpu, peers, plain
+from benchmarks.survey import Work, survey
+from experiment import Network
+from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT as BEST
+
+
+@pytest.fixture
+def work(prepared_survey, tmp_path):
+    (tmp_path / "ram").mkdir()
+    yield Work(dataclasses.replace(load_data.folders, ram=tmp_path / "ram"), 4)
+    decoded_cache.forget()
+
+
+def test_augmentation_s_peers_make_the_same_views(work):
+    cached = work
+    work.paths()
+    decoded_cache.build("train", num_workers=1)
+    from_jpegs = dataclasses.replace(work, folders=dataclasses.replace(work.folders, ram=work.folders.root))
+    differences = bench_augmentation.check(from_jpegs, cached)
+    assert set(differences) == {"grid_sample", "ours, from JPEGs", "ours, from the cache"}
+    assert max(differences.values()) < 1e-4
+
+
+def test_the_plain_network_is_ours():
+    ours = Network(BEST, torch.device("cpu"))
+    layers.reset_variance_preserving(ours.output_layer)
+    theirs = plain.PlainNetwork().eval()
+    assert sum(param.numel() for param in theirs.parameters()) == 42_377_125
+    # Ours from the top down, W before b; theirs from the bottom up.
+    weights = [p for name, p in theirs.named_parameters() if name.endswith("weight")][::-1]
+    biases = [p for name, p in theirs.named_parameters() if name.endswith("bias")][::-1]
+    with torch.no_grad():
+        for number, values in enumerate(layers.get_param_values(ours.output_layer)):
+            values = torch.from_numpy(values)
+            if number % 2:
+                biases[number // 2].copy_(values)
+            else:
+                weights[number // 2].copy_(values.T if values.ndim == 2 else values.permute(3, 0, 1, 2))
+    views = [torch.rand(2, 69, 69, 3) for _ in range(2)]
+    with torch.inference_mode():
+        predictions = theirs([view.permute(0, 3, 1, 2) for view in views])
+    np.testing.assert_allclose(predictions, ours.predict(views), rtol=0, atol=1e-5)
+
+
+def test_the_plain_loader_has_the_views_of_the_sixty_transforms(work):
+    few = ra.sixty_transforms()[7:10]
+    [(view0, view45, labels)] = list(plain.loader(BEST, work.paths()[:1], 3, 0, few))
+    image = load_data.load_image(load_data.train_ids[0])
+    for row, tform in enumerate(few):
+        for view, tform_ds in zip((view0, view45), BEST.ds_transforms, strict=True):
+            expected = ra.fast_warp(image, tform_ds + tform, (69, 69)).transpose(2, 0, 1)
+            np.testing.assert_allclose(view[row, :, 8:-8, 8:-8], expected[:, 8:-8, 8:-8], atol=1e-4)
+    np.testing.assert_array_equal(labels, np.repeat(load_data.load_solutions()[:1], 3, axis=0))
+
+
+class Sleepless:
+    def __call__(self):
+        return lambda: None
+
+
+def test_peers_run_in_turns_in_processes_of_their_own():
+    timings = peers.in_turns({"a": Sleepless(), "b": Sleepless()}, items=2, repeats=3)
+    assert list(timings) == ["a", "b"]
+    assert all(0 <= each.lower <= each.median <= each.upper for each in timings.values())
+
+
+def test_a_survey_is_simulated_where_none_is_named(capfd):
+    with survey(None, 12, 2) as folders:
+        assert len(load_data.load_ids("train")) == 12
+        assert len(list(folders.images("test").glob("*.jpg"))) == 2
+    assert not folders.root.exists()
+
+
+def test_overlapping_kernels_count_once():
+    assert gpu.covered([(5, 7), (0, 2), (1, 3), (1, 2)]) == 5
+
+
+def test_all_that_a_gpu_is_asked_runs_in_small(prepared_survey, run_main, monkeypatch, capsys):
+    for module in (gpu, bench_training):
+        monkeypatch.setattr(module, "EXPERIMENT", TINY)
+    out = prepared_survey.root / "results"
+    run_main(gpu, "--quick", "--device", "cpu", "--root", prepared_survey.root, "--output", out)
+    results = json.loads((out / "gpu.json").read_text())
+    learnt = results["curves"]
+    assert learnt["float32"] == learnt["tf32"]  # on a CPU they are one
+    np.testing.assert_allclose(learnt["tf32, examples made by worker processes"], learnt["tf32"], rtol=1e-3)
+    np.testing.assert_allclose(learnt["bf16"], learnt["tf32"], rtol=0.02)
+    assert learnt["tf32, another seed"] != learnt["tf32"]
+    assert (out / "gpu.png").stat().st_size > 1000
+    assert "79,975" in capsys.readouterr().out
+    with pytest.raises(load_data.DataError, match="expected an accelerator"):
+        run_main(gpu, "--device", "cpu", "--root", prepared_survey.root)
+
+
+def test_cost_is_measured_chunk_by_chunk(prepared_survey, monkeypatch):
+    monkeypatch.setattr(bench_training, "EXPERIMENT", TINY)
+    cpu = torch.device("cpu")
+    assert len(bench_training.seconds_a_chunk(cpu, steps=2, num_chunks=3)) == 3
+    rows = bench_training.seconds_a_view_set(cpu, [1, 2])
+    assert [row[:2] for row in rows] == [[1, 20], [1, 60], [2, 20], [2, 60]]
