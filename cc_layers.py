@@ -7,6 +7,7 @@ flipped. Pooling never ignores borders.
 Source: documentation of 2014, 3.2.3; Krizhevsky's cuda-convnet; the post "3x faster convolutions in Theano".
 """
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -111,6 +112,8 @@ class CudaConvnetConv2DLayer(C01BLayer, WeightedLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         x = bc01(x)
+        if x.is_cuda:  # tensor cores read the channels of a pixel together
+            x = x.contiguous(memory_format=torch.channels_last)
         if any(self.padding):
             x = functional.pad(x, self.padding)
         x = functional.conv2d(x, bc01(self.W), None if self.untie_biases else self.b, self.stride)

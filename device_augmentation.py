@@ -56,6 +56,12 @@ def sample(images: Tensor, which: Tensor, matrices: Tensor, size: tuple[int, int
     return torch.lerp(upper, lower, down).mul_(1 / 255).view(len(which), rows, columns, 3)
 
 
+def _send(array: np.ndarray, device: torch.device) -> Tensor:
+    """Copy an array to the device; from pinned memory, so that nothing waits for the steps that are still queued."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
 class Images:
     """The pixels of a subset, on the device or on their way to it."""
 
@@ -94,7 +100,7 @@ class Images:
             self._write, plan, _PIECE, shapes, 1, self.num_workers, None, reuse_buffers=True, dtype=np.uint8
         )
         for (pixels,), about in chunks:
-            yield torch.from_numpy(pixels[: len(about[0])]).to(self.device), about
+            yield _send(pixels[: len(about[0])], self.device), about
 
     def _write(self, outs: Sequence[np.ndarray], indices: np.ndarray, *_: object) -> None:
         for out, img_index in zip(outs[0], indices, strict=True):
@@ -114,14 +120,14 @@ class Images:
                 yield pixels, torch.arange(len(pixels), device=self.device), about
         else:
             for about in plan:
-                yield self.all, torch.from_numpy(about[0]).to(self.device), about
+                yield self.all, _send(about[0], self.device), about
 
     def views(
         self, pixels: Tensor, rows: Tensor, matrices: np.ndarray, sizes: Sequence[tuple[int, int]]
     ) -> list[Tensor]:
         """Sample the views of images under matrices (n, transforms, views, 3, 3) -> (n * transforms, ...) a view."""
         rows = rows.repeat_interleave(matrices.shape[1])
-        on_device = torch.from_numpy(matrices[..., :2, :].astype(np.float32)).to(self.device).flatten(0, 1)
+        on_device = _send(matrices[..., :2, :].astype(np.float32), self.device).flatten(0, 1)
         views = []
         for size, of_view in zip(sizes, on_device.unbind(1), strict=True):
             some = zip(rows.split(_VIEWS), of_view.split(_VIEWS), strict=True)
@@ -157,7 +163,7 @@ def realtime_augmented_data_gen(
     """Yield what the generator of that name in `realtime_augmentation` does for the same seed, as tensors."""
     if indices is None:
         indices, _ = load_data.split(load_data.num_train)
-    labels = torch.from_numpy(load_data.load_solutions()).to(images.device)
+    labels = _send(load_data.load_solutions(), images.device)
     processor = processor_class(ds_transforms, augmentation_params, target_sizes)
     numbers = itertools.count(first_chunk) if num_chunks is None else range(first_chunk, first_chunk + num_chunks)
     draws = ra.draw_chunks(numbers, indices, chunk_size, augmentation_params, colour_std, seed)
@@ -169,8 +175,8 @@ def realtime_augmented_data_gen(
         matrices = processor.matrices(drawn, images.subset, perturbations)
         views = images.views(pixels, rows, matrices, target_sizes)
         if noise is not None:
-            add_colour(views, torch.from_numpy(noise).to(images.device))
-        arrays = [*views, labels[torch.from_numpy(drawn).to(images.device)]]
+            add_colour(views, _send(noise, images.device))
+        arrays = [*views, labels[_send(drawn, images.device)]]
         if not chunk:
             chunk = [array.new_empty((chunk_size, *array.shape[1:])) for array in arrays]
         for whole, array in zip(chunk, arrays, strict=True):
