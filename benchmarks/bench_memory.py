@@ -45,7 +45,7 @@ EXPERIMENT = dataclasses.replace(
     target_sizes=[(15, 15), (15, 15)],
     batch_size=8,
     chunk_size=32,
-    num_chunks=NUM_CHUNKS,
+    num_chunks=NUM_CHUNKS + 2,  # the workers end when the last chunk is made
     learning_rate_schedule={0: 0.004},
     validate_every=10,
 )
@@ -71,9 +71,7 @@ class MeasuredRun(training.Run):
                 for pid in (os.getpid(), *(process.pid for process in multiprocessing.active_children()))
             )
             row = {"parent RSS": parent[0], "parent PSS": parent[1]}
-            row |= {
-                f"{len(workers)} workers {kind}": sum(w[i] for w in workers) for i, kind in enumerate(("RSS", "PSS"))
-            }
+            row |= {f"workers {kind}": sum(w[i] for w in workers) for i, kind in enumerate(("RSS", "PSS"))}
             self.measured[self.done.chunk] = row
             print(f"memory at chunk {self.done.chunk}: " + ", ".join(f"{k} {v} kB" for k, v in row.items()), flush=True)
 
@@ -94,7 +92,8 @@ def main() -> None:
         run.measured = {}
         run.train()
     first, last = run.measured[EVERY], run.measured[NUM_CHUNKS]
-    growth = {kind: last[kind] / first[kind] - 1 for kind in first}
+    # A share (PSS) also depends on who else has the same libraries open: it is told, not judged.
+    growth = {kind: last[kind] / first[kind] - 1 for kind in first if kind.endswith("RSS")}
     print(f"chunk {EVERY} to {NUM_CHUNKS}: " + ", ".join(f"{kind} {value:+.2%}" for kind, value in growth.items()))
     if max(growth.values()) > MOST_GROWTH:
         sys.exit(f"error: expected memory to grow by {MOST_GROWTH:.0%} at most")
