@@ -22,7 +22,9 @@ _ERROR = "error"
 
 def exit_with_parent() -> None:
     """End this process when its parent ends, however that came: no orphan outlives a killed run."""
-    parent = os.getppid()
+    # As the parent knows itself: one that is killed right now already is no more who the system says.
+    process = multiprocessing.parent_process()
+    parent = os.getppid() if process is None else process.pid
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -3,6 +3,7 @@
 A checkpoint holds tensors and plain values only. It is written whole or not at all, and the last two are kept.
 """
 
+import contextlib
 import dataclasses
 import json
 import time
@@ -13,6 +14,7 @@ import torch
 
 import layers
 import load_data
+from leftovers import remove_leftovers
 
 
 @dataclasses.dataclass
@@ -38,9 +40,13 @@ class Store:
         """Return the checkpoints from the oldest to the newest."""
         return sorted(self.folder.glob("*.pt"))
 
+    def path(self, progress: Progress) -> Path:
+        """Return the checkpoint of a state."""
+        return self.folder / f"{progress.chunk:06d}-{len(progress.errors):06d}.pt"
+
     def save(self, progress: Progress, output_layer: layers.Layer, optimizer: torch.optim.Optimizer) -> Path:
         """Write a checkpoint and remove all but the last two."""
-        path = self.folder / f"{progress.chunk:06d}-{len(progress.errors):06d}.pt"
+        path = self.path(progress)
         state = {
             "identity": json.dumps(self.identity),
             "progress": dataclasses.asdict(progress),
@@ -60,6 +66,7 @@ class Store:
 
         Raises DataError when it is damaged, or of a run that differs from this one.
         """
+        self._tidy()
         if not self.paths():
             return Progress()
         path = self.paths()[-1]
@@ -89,12 +96,19 @@ class Store:
         """Remove the checkpoints of a run that is finished."""
         for path in self.paths():
             path.unlink()
+        self._tidy()
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
 
+    def _tidy(self) -> None:
+        remove_leftovers(self.folder / "*.pt")
+
 
 class PredictionStore:
-    """The rows of an unfinished file of predictions, beside it; `identity` is a checksum of what they depend on."""
+    """The rows of an unfinished file of predictions, beside it; `identity` is a checksum of what they depend on.
+
+    Used as a context, it keeps whatever rows there are when an error or a signal ends the block.
+    """
 
     # Seconds of work that an interruption may cost.
     INTERVAL = 20.0
@@ -102,6 +116,16 @@ class PredictionStore:
     def __init__(self, product: Path, identity: str):
         self.path = product.with_name(product.name.removesuffix(".npy.gz") + ".partial.npz")
         self.identity, self.saved = identity, time.monotonic()
+        self.unsaved: np.ndarray | None = None
+        remove_leftovers(product, self.path)
+
+    def __enter__(self) -> "PredictionStore":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            with contextlib.suppress(load_data.DataError):  # the error that there is says more
+                self._write()
 
     def restore(self) -> np.ndarray | None:
         """Return the rows that are done, (n, 37) float32; None where there are none, or of other predictions."""
@@ -117,12 +141,18 @@ class PredictionStore:
 
     def save(self, rows: np.ndarray) -> None:
         """Write the rows that are done, where the last time is long enough ago."""
-        if time.monotonic() - self.saved < self.INTERVAL:
+        self.unsaved = rows
+        if time.monotonic() - self.saved >= self.INTERVAL:
+            self._write()
+
+    def _write(self) -> None:
+        if self.unsaved is None:
             return
         with load_data.replacing(self.path) as temporary, temporary.open("wb") as file:
-            np.savez(file, identity=np.array(self.identity), rows=rows)
-        self.saved = time.monotonic()
+            np.savez(file, identity=np.array(self.identity), rows=self.unsaved)
+        self.saved, self.unsaved = time.monotonic(), None
 
     def clear(self) -> None:
         """Remove the rows: their file is finished."""
+        self.unsaved = None
         self.path.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ Decoding is most of what an example costs; a map is read instead by whoever augm
 the JPEGs as they are now. It is built by `copy_data_to_shm.py --decoded`, in parallel, and goes on where it stopped.
 """
 
+import errno
 import functools
 import hashlib
 import json
@@ -11,7 +12,7 @@ import math
 import os
 import shutil
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.lib.format import open_memmap
 from tqdm import tqdm
 
 import load_data
+import process_pool
 
 # Images a task of building, and what is done again after an interruption.
 _BLOCK = 64
@@ -90,10 +92,6 @@ def _decode_block(target: Path, paths: Sequence[Path], first: int) -> int:
     return len(paths)
 
 
-def _start_worker() -> None:
-    load_data.exit_with_parent()
-
-
 def build(subset: str, num_workers: int | None = None) -> Path:
     """Decode all images of a subset into its map; what an earlier call had done is not done again.
 
@@ -110,24 +108,23 @@ def build(subset: str, num_workers: int | None = None) -> Path:
         remove(subset)
         need_room(target.parent, math.prod(wanted["shape"]))
         open_memmap(part, mode="w+", dtype=np.uint8, shape=tuple(wanted["shape"])).flush()
-        journal.write_text(f"{key}\n")
+        _reserve(part)
         done = set()
+    # Anew, since what wrote the last line may have been killed within it.
+    journal.write_text("".join(f"{line}\n" for line in (key, *sorted(done))))
     source = load_data.folders.images(subset)
     paths = [source / f"{img_id}.jpg" for img_id in wanted["ids"]]
     todo = [first for first in range(0, len(paths), _BLOCK) if first not in done]
     with (
-        ProcessPoolExecutor(num_workers, initializer=_start_worker) as executor,
+        process_pool.pool(num_workers) as executor,
         tqdm(total=len(paths), initial=len(paths) - sum(len(paths[i : i + _BLOCK]) for i in todo), desc=subset,
              unit="image", disable=None) as bar,
         journal.open("a", buffering=1) as lines,
     ):  # fmt: skip
         tasks = {executor.submit(_decode_block, part, paths[first : first + _BLOCK], first): first for first in todo}
-        try:
-            for task in as_completed(tasks):
-                bar.update(task.result())
-                lines.write(f"{tasks[task]}\n")
-        finally:
-            executor.shutdown(wait=False, cancel_futures=True)
+        for task in as_completed(tasks):
+            bar.update(task.result())
+            lines.write(f"{tasks[task]}\n")
     part.replace(target)
     with load_data.replacing(target.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(wanted))
@@ -136,10 +133,26 @@ def build(subset: str, num_workers: int | None = None) -> Path:
     return target
 
 
+def _reserve(part: Path) -> None:
+    """Take the room of a file now: a map that finds none later ends whoever writes to it without a word."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        with part.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
+    except OSError as error:
+        size = part.stat().st_size
+        part.unlink()
+        if error.errno != errno.ENOSPC:
+            raise
+        need_room(part.parent, size)
+        raise
+
+
 def _read_journal(journal: Path, key: str) -> set[int] | None:
     """Return the blocks that are done; None where the journal is of another map."""
     try:
-        first, *lines = journal.read_text().splitlines()
+        first, *lines = journal.read_text().split("\n")[:-1]  # what ends without a newline is half a line
     except (OSError, ValueError):
         return None
     return {int(line) for line in lines if line.isdigit()} if first == key else None

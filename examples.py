@@ -169,6 +169,8 @@ class Examples:
     ) -> Iterator[Views]:
         """Yield the views of images under fixed transforms, some images at a time; all transforms of one together."""
         of = self.experiment
+        if not len(indices):
+            return
         chunk_size = min(max(chunk_size, len(transforms)), len(indices) * len(transforms))
         if self.on_device:
             # Each test image is looked at but once: it need not stay.

@@ -6,6 +6,7 @@ Source: documentation of 2014, 2.4.1 and 3.3.2.
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import time
@@ -22,6 +23,7 @@ from checkpoints import PredictionStore
 from examples import Examples, add_flags, explain_want_of_memory, use_folders
 from experiment import Experiment, Network, find_device, rmse
 from part_sharing import PartSharing
+from stopping import ending_in_order
 
 # Images whose views go through the network together.
 _IMAGES_A_BATCH = {"cpu": 4, "cuda": 64}
@@ -58,8 +60,12 @@ def predict(
     chunk_size = examples.options.chunk_size or experiment.chunk_size
     images_a_batch = _IMAGES_A_BATCH.get(network.device.type, 16)
     rows = np.empty((0, 37), np.float32) if done is None else done
-    with tqdm(total=len(indices), initial=len(rows), desc=subset, unit="galaxy", disable=None) as bar:
-        for views in examples.fixed(indices[len(rows) :], subset, sharing.representatives, chunk_size):
+    chunks = examples.fixed(indices[len(rows) :], subset, sharing.representatives, chunk_size)
+    with (
+        contextlib.closing(chunks),
+        tqdm(total=len(indices), initial=len(rows), desc=subset, unit="galaxy", disable=None) as bar,
+    ):
+        for views in chunks:
             predictions = sharing.predict(views, images_a_batch)
             rows = np.concatenate([rows, predictions])
             bar.update(len(predictions))
@@ -88,11 +94,12 @@ def predict_augmented(experiment: Experiment, options: argparse.Namespace) -> No
         start = time.monotonic()
         path = load_data.folders.augmented(name, experiment.name)
         good = examples.good(indices, subset)
-        store = PredictionStore(path, identity(experiment, network, load_data.load_ids(subset)[good]))
-        predictions = predict(network, examples, good, subset, store.restore(), store.save)
-        predictions = examples.with_bad(predictions, indices, subset)
-        load_data.save_gz(path, predictions)
-        store.clear()
+        of_what = identity(experiment, network, load_data.load_ids(subset)[good])
+        with PredictionStore(path, of_what) as store:
+            predictions = predict(network, examples, good, subset, store.restore(), store.save)
+            predictions = examples.with_bad(predictions, indices, subset)
+            load_data.save_gz(path, predictions)
+            store.clear()
         score = f", RMSE {rmse(predictions, labels[indices]):.6f}" if name == "valid" else ""
         print(f"wrote {len(predictions)} rows to {path}{score}, {load_data.hms(time.monotonic() - start)}")
 
@@ -105,7 +112,7 @@ def main(experiment: Experiment) -> None:
 
     def run() -> None:
         use_folders(options)
-        with explain_want_of_memory():
+        with ending_in_order(), explain_want_of_memory():
             predict_augmented(experiment, options)
 
     load_data.run_script(run)

@@ -16,7 +16,9 @@ import sep
 from tqdm import tqdm
 
 import load_data
+import stopping
 from centering import CENTRE, Catalogue
+from leftovers import remove_leftovers
 from process_pool import mapping
 
 # Of the prior exp(-d^2 / sigma^2) on the distance d to the centre, pixels squared; without a 2, as in 2014.
@@ -209,6 +211,7 @@ def extract(catalogue: Catalogue, subset: str, num_workers: int | None = None, f
         print(f"{path} is there already; delete it to measure again")
         return
     partial_path = _partial_path(path)
+    remove_leftovers(path, partial_path)
     rows = _load_partial(partial_path, ids, len(catalogue.columns))
     measure_image = partial(_measure_image, catalogue, subset, from_ram)
 
@@ -241,5 +244,6 @@ def run(catalogue: Catalogue, description: str) -> None:
     parser.add_argument("--from-ram", action="store_true", help="read images that copy_data_to_shm.py copied")
     args = parser.parse_args()
     load_data.use_folders(args.root, args.data)
-    for subset in load_data.SUBSETS:
-        extract(catalogue, subset, args.num_workers, args.from_ram)
+    with stopping.ending_in_order():
+        for subset in load_data.SUBSETS:
+            extract(catalogue, subset, args.num_workers, args.from_ram)

@@ -15,11 +15,12 @@ import hashlib
 import json
 import pickle
 import platform
-import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import NoReturn
 
 import cv2
 import numpy as np
@@ -31,37 +32,15 @@ import layers
 import load_data
 from examples import Examples, Views, add_flags, explain_want_of_memory, use_folders
 from experiment import Experiment, Network, NormConstraint, find_device, rmse
+from leftovers import remove_leftovers
 from load_data import DataError, hms, natural_int, positive_int
+from stopping import Stopped, StopRequest, ending_in_order
 from training_step import Step, make_step
 
 INITIALISATIONS: dict[str, Callable[[layers.Layer], None]] = {
     "2014": layers.reset_all_params,
     "variance-preserving": layers.reset_variance_preserving,
 }
-
-
-class StopRequest:
-    """Notes SIGINT and SIGTERM, so that a run stops between two steps; a second one stops it at once."""
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-
-    def __enter__(self) -> "StopRequest":
-        self.before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: object) -> None:
-        if self.signal is not None:
-            raise KeyboardInterrupt
-        self.signal = number
-
-
-class Stopped(Exception):
-    """Training was asked to stop, and did between two steps."""
 
 
 def train_chunk(
@@ -156,57 +135,83 @@ class Run:
         self.num_stuck = 0
 
     def save(self) -> Path:
-        """Write a checkpoint."""
+        """Write a checkpoint; raises DataError instead where parameters are no longer finite."""
+        self.done.errors = read_errors(self.done.errors)
+        params = layers.all_parameters(self.network.output_layer)
+        if not torch.stack([param.detach().isfinite().all() for param in params]).all():
+            self._give_up(f"expected finite parameters, got others in chunk {self.done.chunk + bool(self.done.errors)}")
         self.done.seconds = time.monotonic() - self.start
         return self.store.save(self.done, self.network.output_layer, self.optimizer)
 
     def validate(self) -> float:
         """Predict the validation galaxies and return the error."""
-        views = self.examples.fixed(self.valid_indices, "train")
-        self.predictions = np.concatenate([self.network.predict(each) for each in views])
+        with contextlib.closing(self.examples.fixed(self.valid_indices, "train")) as chunks:
+            self.predictions = np.concatenate([self.network.predict(views) for views in chunks])
         return rmse(self.predictions, self.labels[self.valid_indices])
 
     def train(self) -> None:
-        """Take all steps that are left; on SIGINT or SIGTERM write a checkpoint and exit."""
+        """Take all steps that are left; on SIGINT, SIGTERM or SIGHUP write a checkpoint and exit."""
         chunks = self.examples.training(self.done.chunk, self.train_indices)
-        step: Step | None = None
         with StopRequest() as stop, contextlib.closing(chunks):
+            try:
+                self._take_steps(chunks, stop)
+            except Stopped:
+                path, done = self.save(), self.done
+                print(
+                    f"stopped in chunk {done.chunk + 1} after {len(done.errors)} steps; run again to go on from {path}"
+                )
+                sys.exit(128 + stop.signal)
+
+    def _take_steps(self, chunks: Iterator[tuple[Views, int]], stop: StopRequest) -> None:
+        step: Step | None = None
+        with self._keeping_work(stop):
             upcoming = next(chunks, None)
-            while upcoming is not None:
-                (*views, targets), _ = upcoming
-                chunk, done = self.done.chunk, self.done
-                normalisation = chunk >= self.experiment.num_chunks_nonorm
-                if chunk == self.experiment.num_chunks_nonorm and not done.errors:
-                    # In 2014 the steps with and without normalisation were two functions, with a momentum each.
-                    self.optimizer = make_optimizer(self.experiment, self.network)
-                if step is None or step.normalisation != normalisation or step.optimizer is not self.optimizer:
-                    step = make_step(self.network, self.optimizer, normalisation)
-                self.optimizer.set_rate(self.experiment.learning_rate(chunk))
-                try:
-                    train_chunk(step, views, targets, self.experiment.norm_constraint, done.errors, stop)
-                except Stopped:
-                    done.errors = read_errors(done.errors)
-                    path = self.save()
-                    print(
-                        f"stopped in chunk {chunk + 1} after {len(done.errors)} steps; run again to go on from {path}"
-                    )
-                    sys.exit(128 + stop.signal)
-                # An accelerator still computes: the next chunk is made before anything waits for it.
+        while upcoming is not None:
+            (*views, targets), _ = upcoming
+            chunk, done = self.done.chunk, self.done
+            normalisation = chunk >= self.experiment.num_chunks_nonorm
+            if chunk == self.experiment.num_chunks_nonorm and not done.errors:
+                # In 2014 the steps with and without normalisation were two functions, with a momentum each.
+                self.optimizer = make_optimizer(self.experiment, self.network)
+            if step is None or step.normalisation != normalisation or step.optimizer is not self.optimizer:
+                step = make_step(self.network, self.optimizer, normalisation)
+            self.optimizer.set_rate(self.experiment.learning_rate(chunk))
+            train_chunk(step, views, targets, self.experiment.norm_constraint, done.errors, stop)
+            # An accelerator still computes: the next chunk is made before anything waits for it.
+            with self._keeping_work(stop):
                 upcoming = next(chunks, None)
-                done.errors = read_errors(done.errors)
-                self._check(done.errors)
+            done.errors = read_errors(done.errors)
+            self._check(done.errors)
+            with self._keeping_work(stop):
                 self._finish_chunk(sum(done.errors) / len(targets))
+
+    @contextlib.contextmanager
+    def _keeping_work(self, stop: StopRequest) -> Iterator[None]:
+        """Write a checkpoint where what happens between two steps fails: a worker dies, an image can not be read."""
+        try:
+            yield
+        except Exception as error:
+            if stop.signal is not None and isinstance(error, BrokenProcessPool):
+                raise Stopped from None  # whoever stops a run may stop all of its processes
+            # Where this fails too, the error that there is says more.
+            with contextlib.suppress(OSError, DataError):
+                if not self.store.path(self.done).exists():
+                    print(f"what was learnt until now is kept in {self.save()}", flush=True)
+            raise
 
     def _finish_chunk(self, error: float) -> None:
         done, of = self.done, self.experiment
-        done.chunk, done.errors = done.chunk + 1, []
+        number = done.chunk + 1
+        last = number == of.num_chunks
+        # First what can fail, so that it is done again by the run that goes on.
+        if number % of.validate_every == 0 or last:
+            done.losses_valid[number] = self.validate()
+        done.chunk, done.errors = number, []
         done.losses_train.append(error**0.5)
         line = f"chunk {done.chunk}/{of.num_chunks}  rate {of.learning_rate(done.chunk - 1):g}  "
         line += f"RMSE {done.losses_train[-1]:.6f}"
-        last = done.chunk == of.num_chunks
-        if done.chunk % of.validate_every == 0 or last:
-            done.losses_valid[done.chunk] = self.validate()
-            line += f"  validation {done.losses_valid[done.chunk]:.6f}"
+        if number in done.losses_valid:
+            line += f"  validation {done.losses_valid[number]:.6f}"
         seconds = time.monotonic() - self.start
         left = seconds / done.chunk * (of.num_chunks - done.chunk)
         print(f"{line}  {hms(seconds)} passed, {hms(left)} left", flush=True)
@@ -215,21 +220,23 @@ class Run:
 
     def _check(self, errors: list[float]) -> None:
         """Raise DataError, leaving the last checkpoint as it is, when training came to nothing."""
-        paths = self.store.paths()
-        kept = f"the last good checkpoint is {paths[-1]}" if paths else "there is no checkpoint yet"
         number = self.done.chunk + 1
         if not np.isfinite(errors).all():
-            raise DataError(
-                f"expected finite training errors, got {sum(errors)} in chunk {number}; {kept}; "
-                "lower the learning rate in the script, or start anew with --no-resume and another --seed"
-            )
+            self._give_up(f"expected finite training errors, got {sum(errors)} in chunk {number}")
         self.num_stuck = self.num_stuck + 1 if errors[-1] > 0 and is_stuck(self.network) else 0
         if self.num_stuck == self.STUCK_CHUNKS:
-            raise DataError(
-                f"training is stuck: all predictions are zero, and so is the gradient, at the end of chunks "
-                f"{number - self.STUCK_CHUNKS + 1} to {number}; {kept}; "
-                "lower the learning rate in the script, or start anew with --no-resume and another --seed"
+            self._give_up(
+                "training is stuck: all predictions are zero, and so is the gradient, at the end of chunks "
+                f"{number - self.STUCK_CHUNKS + 1} to {number}"
             )
+
+    def _give_up(self, reason: str) -> NoReturn:
+        paths = self.store.paths()
+        kept = f"the last good checkpoint is {paths[-1]}" if paths else "there is no checkpoint yet"
+        raise DataError(
+            f"{reason}; {kept}; "
+            "lower the learning rate in the script, or start anew with --no-resume and another --seed"
+        )
 
     def finish(self) -> None:
         """Write the analysis pickle, the run record and the predictions of the test images."""
@@ -267,17 +274,23 @@ class Run:
         save_analysis(load_data.folders.analysis(of.name), analysis, record)
 
         all_test = np.arange(load_data.num_test)
-        views_test = self.examples.fixed(self.examples.good(all_test, "test"), "test")
-        test_predictions = np.concatenate([self.network.predict(views) for views in views_test])
-        submission = load_data.folders.predictions / f"{of.name}.csv.gz"
+        with contextlib.closing(self.examples.fixed(self.examples.good(all_test, "test"), "test")) as chunks:
+            test_predictions = np.concatenate([self.network.predict(views) for views in chunks])
+        submission = _submission(of)
         every_test = self.examples.with_bad(test_predictions, all_test, "test")
         load_data.write_submission(submission, load_data.test_ids, every_test)
         print(f"wrote {submission}")
         self.store.clear()
 
 
+def _submission(experiment: Experiment) -> Path:
+    return load_data.folders.predictions / f"{experiment.name}.csv.gz"
+
+
 def train(experiment: Experiment, options: argparse.Namespace) -> None:
     """Train an experiment and write its analysis pickle, run record and test predictions."""
+    analysis = load_data.folders.analysis(experiment.name)
+    remove_leftovers(analysis, analysis.with_suffix(".json"), _submission(experiment))
     with explain_want_of_memory():
         run = Run(experiment, options)
         run.train()
@@ -327,6 +340,7 @@ def main(experiment: Experiment) -> None:
         use_folders(options)
         chosen = experiment.shortened(options.num_chunks, options.keep_schedule) if options.num_chunks else experiment
         changes = {name: getattr(options, name) for name in ("chunk_size", "validate_every", "seed")}
-        train(dataclasses.replace(chosen, **{k: v for k, v in changes.items() if v is not None}), options)
+        with ending_in_order():
+            train(dataclasses.replace(chosen, **{k: v for k, v in changes.items() if v is not None}), options)
 
     load_data.run_script(run)

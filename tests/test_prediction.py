@@ -91,6 +91,24 @@ def test_a_stopped_prediction_goes_on_to_the_same_result(trained, monkeypatch, c
     assert [path.name for path in product.parent.iterdir()] == [product.name]
 
 
+def test_a_prediction_of_which_only_the_file_was_missing_is_finished(trained, capsys):
+    prediction.predict_augmented(TINY, OPTIONS)
+    product = load_data.folders.augmented("test", "tiny")
+    expected = load_data.load_gz(product)
+    product.unlink()
+    ids = load_data.load_ids("test")
+    with (
+        pytest.raises(KeyboardInterrupt),
+        checkpoints.PredictionStore(product, prediction.identity(TINY, trained, ids)) as store,
+    ):
+        store.save(expected)
+        raise KeyboardInterrupt
+    capsys.readouterr()
+    prediction.predict_augmented(TINY, OPTIONS)
+    assert "8 rows done" in capsys.readouterr().out
+    np.testing.assert_array_equal(load_data.load_gz(product), expected)
+
+
 def test_rows_of_other_parameters_are_not_gone_on_from(trained, tmp_path):
     store = checkpoints.PredictionStore(tmp_path / "a.npy.gz", "one")
     store.INTERVAL = 0.0

@@ -1,0 +1,346 @@
+"""What ends with an error when something dies or runs out, soon, in one clear line, and with nothing left running."""
+
+import argparse
+import dataclasses
+import errno
+import gc
+import mmap
+import multiprocessing
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from test_checkpoints import ROOT, SIX_CHUNKS, assert_same_result, processes_of_session
+from test_realtime_augmentation import PARAMS, SIZES, VIEWS
+from test_training import TINY, argparse_namespace, run
+
+import checkpoints
+import chunk_workers
+import decoded_cache
+import device_augmentation
+import load_data
+import process_pool
+import realtime_augmentation as ra
+import training
+from leftovers import remove_leftovers
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks, reads /proc")
+
+# Seconds after which a wait that should have ended is an error.
+LONG = 90
+
+
+@pytest.fixture(autouse=True)
+def no_wait_is_endless() -> Iterator[None]:
+    """Raise TimeoutError in the middle of whatever waits too long."""
+
+    def give_up(*_: object) -> None:
+        raise TimeoutError(f"still waiting after {LONG} seconds")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(LONG)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+    assert not multiprocessing.active_children()
+
+
+def kill_a_worker() -> None:
+    os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+
+
+def die(*_: object, **__: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Dying(ra.LoadAndProcessFixed):
+    def load(self, img_index: int, subset: str) -> np.ndarray:
+        die()
+
+
+class Hungry(ra.LoadAndProcess):
+    """Needs more memory than a worker may have."""
+
+    def load(self, img_index: int, subset: str) -> np.ndarray:
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+        return np.ones(8 << 30, np.uint8)
+
+
+class HungryForOpenCV(ra.LoadAndProcess):
+    def load(self, img_index: int, subset: str) -> np.ndarray:
+        error = cv2.error("no memory")
+        error.code, error.err = cv2.Error.StsNoMem, "Failed to allocate 8 bytes"
+        raise error
+
+
+@pytest.mark.usefixtures("prepared_survey")
+class TestDeadWorkers:
+    @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+    def test_fixed_chunks(self, monkeypatch, number):
+        monkeypatch.setattr(sys.modules[__name__], "die", lambda: os.kill(os.getpid(), number))
+        gen = ra.realtime_fixed_augmented_data_gen(
+            np.arange(8), "test", VIEWS, chunk_size=4, target_sizes=SIZES, processor_class=Dying, num_workers=2
+        )
+        with pytest.raises(BrokenProcessPool, match=r"a worker process died.*--chunk-size or fewer --num-workers"):
+            next(gen)
+
+    def test_streaming_to_the_device(self):
+        images = device_augmentation.Images("train", torch.device("cpu"), num_workers=2, resident=False)
+        gen = device_augmentation.realtime_augmented_data_gen(images, None, 300, PARAMS, VIEWS, SIZES)
+        next(gen)
+        kill_a_worker()
+        with pytest.raises(BrokenProcessPool, match="a worker process died"):
+            for _ in range(50):
+                next(gen)
+
+    def test_decoding(self, monkeypatch, tmp_path):
+        load_data.adopt(dataclasses.replace(load_data.folders, ram=tmp_path))
+        with monkeypatch.context() as patch:
+            patch.setattr(load_data, "read_image", die)
+            with pytest.raises(BrokenProcessPool, match=r"a worker process died.*fewer --num-workers"):
+                decoded_cache.build("train", 2)
+        assert decoded_cache.find("train") is None
+        decoded_cache.build("train", 2)
+        np.testing.assert_array_equal(
+            decoded_cache.find("train")[3], load_data.load_image(load_data.train_ids[3], normalise=False)
+        )
+
+    def test_a_map(self):
+        with (
+            pytest.raises(BrokenProcessPool, match="a worker process died"),
+            process_pool.mapping(2, 1) as each,
+        ):
+            list(each(die, range(9)))
+
+    def test_while_the_parent_notes_signals(self):
+        """Forked workers inherit the handler; those that are left are to end nevertheless."""
+        gen = ra.realtime_augmented_data_gen(None, 2000, PARAMS, VIEWS, SIZES, num_workers=3)
+        with training.StopRequest(), pytest.raises(BrokenProcessPool):
+            next(gen)
+            kill_a_worker()
+            for _ in range(9):
+                next(gen)
+
+    def test_a_process_that_can_not_be_started_leaves_none_waiting(self, monkeypatch):
+        fork, count = os.fork, 0
+
+        def second_fails() -> int:
+            nonlocal count
+            count += 1
+            if count == 2:
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            return fork()
+
+        monkeypatch.setattr(os, "fork", second_fails)
+        with pytest.raises(load_data.DataError, match=r"can not be started \(Resource temp.*fewer --num-workers"):
+            next(ra.realtime_augmented_data_gen(1, 4, PARAMS, VIEWS, SIZES, num_workers=3))
+        assert count == 2
+
+
+@pytest.mark.usefixtures("prepared_survey")
+class TestWantOfMemory:
+    @pytest.mark.parametrize("processor", [Hungry, HungryForOpenCV])
+    def test_in_a_worker_names_the_flags(self, processor):
+        gen = ra.realtime_augmented_data_gen(1, 4, PARAMS, VIEWS, SIZES, processor, num_workers=2)
+        with pytest.raises(load_data.DataError, match=r"memory ran out .*allocate .*--chunk-size or fewer --num-w"):
+            next(gen)
+
+    def test_chunks_larger_than_memory_are_refused(self):
+        gen = ra.realtime_augmented_data_gen(1, 2**34, PARAMS, VIEWS, SIZES, num_workers=1, indices=np.arange(3))
+        with pytest.raises(load_data.DataError, match=r"expected .* GB of memory for two chunks, .*--chunk-size"):
+            next(gen)
+
+    def test_memory_that_is_refused_is_one_line(self, monkeypatch):
+        def refuse(*_: object) -> None:
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+        monkeypatch.setattr(mmap, "mmap", refuse)
+        with pytest.raises(load_data.DataError, match=r"can not be had \(.*Cannot allocate memory\); .*--chunk-size"):
+            chunk_workers._take_memory(2**20, "fork")
+
+    def test_a_small_ram_drive_is_named_where_chunks_live_in_files(self, monkeypatch):
+        monkeypatch.setattr(shutil, "disk_usage", lambda place: argparse.Namespace(free=9))
+        with pytest.raises(load_data.DataError, match=r"free in /dev/shm or .*remount,size=.*--chunk-size"):
+            chunk_workers._take_memory(2**20, "spawn")
+
+
+def start_script(root: Path, body: str, *flags: object, before: tuple[str, ...] = ()) -> subprocess.Popen:
+    """Start a script on a survey in a session of its own."""
+    script = root / "script.py"
+    script.write_text(f"import sys\nsys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]\n{body}")
+    return subprocess.Popen(
+        [*before, sys.executable, script, "--root", root, *map(str, flags)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def assert_nothing_is_left_of(process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 30
+    while processes_of_session(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not processes_of_session(process.pid)
+
+
+TRAIN = "import test_checkpoints, training\nif __name__ == '__main__': training.main(test_checkpoints.SIX_CHUNKS)\n"
+
+
+def test_training_on_a_ram_drive_of_no_room(prepared_survey):
+    """Containers have small ones; only the locks of the processes need it."""
+    tiny = ("unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=256k none /dev/shm && exec "$@"', "sh")
+    if subprocess.run([*tiny, "true"], capture_output=True).returncode:
+        pytest.skip("needs the right to mount")
+    flags = ("--device", "cpu", "--num-workers", 2, "--num-chunks", 1, "--chunk-size", 200)
+    process = start_script(prepared_survey.root, TRAIN, *flags, before=tiny)
+    _, errors = process.communicate(timeout=80)
+    assert process.returncode == 0, errors
+    full = (*tiny[:4], 'mount -t tmpfs -o size=4k none /dev/shm && yes > /dev/shm/full; exec "$@"', "sh")
+    process = start_script(prepared_survey.root, TRAIN, *flags, before=full)
+    _, errors = process.communicate(timeout=80)
+    assert process.returncode == 1
+    assert "worker processes can not be started (No space left on device)" in errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.usefixtures("prepared_survey")
+class TestConsumers:
+    def test_a_dropped_generator_ends_its_workers(self):
+        gen = ra.realtime_augmented_data_gen(None, 40, PARAMS, VIEWS, SIZES, num_workers=2)
+        next(gen)
+        assert multiprocessing.active_children()
+        del gen
+        gc.collect()
+        assert not multiprocessing.active_children()
+
+    def test_an_orphan_ends_even_where_its_parent_died_before_it_looked(self):
+        code = (
+            "import multiprocessing, os, time, load_data\n"
+            "def child():\n    time.sleep(1)\n    load_data.exit_with_parent()\n    time.sleep(600)\n"
+            "process = multiprocessing.get_context('fork').Process(target=child)\n"
+            "process.start()\nos.kill(os.getpid(), 9)\n"
+        )
+        process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, start_new_session=True)
+        process.wait(30)
+        assert_nothing_is_left_of(process)
+
+
+class TestKeptWork:
+    def test_a_worker_s_death_costs_no_step(self, prepared_survey, run_main, monkeypatch, capsys):
+        whole = run(run_main, prepared_survey, experiment=SIX_CHUNKS)
+        load_data.folders.analysis("tiny").unlink()
+        finish, count = training.Run._finish_chunk, 0
+
+        def kill_after(self: training.Run, error: float) -> None:
+            nonlocal count
+            finish(self, error)
+            count += 1
+            if count == 3:
+                kill_a_worker()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(training.Run, "_finish_chunk", kill_after)
+            with pytest.raises(SystemExit, match="error: a worker process died"):
+                run(run_main, prepared_survey, experiment=SIX_CHUNKS)
+        assert "what was learnt until now is kept in" in capsys.readouterr().out
+        assert_same_result(run(run_main, prepared_survey, experiment=SIX_CHUNKS), whole)
+        assert "going on from" in capsys.readouterr().out
+
+    def test_a_signal_to_workers_too_is_a_request_to_stop(self, prepared_survey, run_main, monkeypatch):
+        finish = training.Run._finish_chunk
+
+        def stop_all(self: training.Run, error: float) -> None:
+            finish(self, error)
+            for process in [*multiprocessing.active_children(), argparse.Namespace(pid=os.getpid())]:
+                os.kill(process.pid, signal.SIGTERM)
+
+        monkeypatch.setattr(training.Run, "_finish_chunk", stop_all)
+        with pytest.raises(SystemExit) as stop:
+            run(run_main, prepared_survey, experiment=SIX_CHUNKS)
+        assert stop.value.code == 143
+        assert load_data.folders.checkpoints("tiny").is_dir()
+
+    def test_parameters_that_are_not_finite_are_not_kept(self, prepared_survey):
+        load_data.use_folders(prepared_survey.root)
+        spoilt = training.Run(TINY, argparse_namespace())
+        spoilt.save()
+        with torch.no_grad():
+            spoilt.network.output_layer.input_layer.W.fill_(float("inf"))
+        with pytest.raises(load_data.DataError, match=r"finite parameters.*last good checkpoint is .*000000-000000"):
+            spoilt.save()
+
+    def test_a_second_interrupt_while_saving_leaves_the_last_checkpoint(self, prepared_survey, monkeypatch):
+        run_ = training.Run(TINY, argparse_namespace())
+        path = run_.save()
+        before = path.read_bytes()
+
+        def interrupted(state: dict, target: Path) -> None:
+            Path(target).write_bytes(b"half")
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        monkeypatch.setattr(torch, "save", interrupted)
+        with training.StopRequest(), pytest.raises(KeyboardInterrupt):
+            run_.save()
+        assert [each.name for each in path.parent.iterdir()] == [path.name]
+        assert path.read_bytes() == before
+
+    def test_predictions_are_saved_whatever_the_interval(self, tmp_path):
+        with (
+            pytest.raises(SystemExit),
+            checkpoints.PredictionStore(tmp_path / "a.npy.gz", "one") as store,
+            training.ending_in_order(),
+        ):
+            store.save(np.ones((2, 37), np.float32))
+            assert not store.path.exists()
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert len(checkpoints.PredictionStore(tmp_path / "a.npy.gz", "one").restore()) == 2
+
+
+def test_leftovers_of_dead_processes_are_removed(tmp_path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    kept = [tmp_path / f".other.pt.{ended.pid}.part", tmp_path / ".a.pt.1.part", tmp_path / "a.pt"]
+    gone = [tmp_path / f".a.pt.{pid}.part" for pid in (ended.pid, os.getpid())]
+    for path in (*kept, *gone):
+        path.touch()
+    remove_leftovers(tmp_path / "a.pt")
+    assert sorted(tmp_path.iterdir()) == sorted(kept)
+
+
+EXTRACT = """
+import os, signal
+import centering, load_data, source_extraction
+measure, count = source_extraction.measure, 0
+def stopping(channel, catalogue):
+    global count
+    count += 1
+    if count == 8:
+        os.kill(os.getpid(), signal.{name})
+    return measure(channel, catalogue)
+source_extraction.measure = stopping
+if __name__ == "__main__":
+    load_data.run_script(lambda: source_extraction.run(centering.GEN2, ""))
+"""
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_stopped_extraction_keeps_its_rows(prepared_survey, name, status):
+    process = start_script(prepared_survey.root, EXTRACT.format(name=name), "--num-workers", 1)
+    _, errors = process.communicate(timeout=80)
+    assert process.returncode == status, errors
+    [remainder] = load_data.folders.data.glob(".*")
+    assert len(np.load(remainder)) == 7
+    assert_nothing_is_left_of(process)
