@@ -42,6 +42,7 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 
 bench: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:

@@ -25,8 +25,9 @@ from experiment import Experiment, Network, find_device, rmse
 from part_sharing import PartSharing
 from stopping import ending_in_order
 
-# Images whose views go through the network together.
-_IMAGES_A_BATCH = {"cpu": 4, "cuda": 64}
+# Images whose views go through the network together; a gigabyte of activations on an accelerator.
+_IMAGES_A_BATCH = {"cpu": 4}
+_IMAGES_A_BATCH_ELSEWHERE = 16
 
 
 def load_network(experiment: Experiment, device: torch.device, precision: str = "tf32") -> Network:
@@ -58,7 +59,7 @@ def predict(
     experiment = examples.experiment
     sharing = PartSharing(network, experiment, ra.sixty_transforms())
     chunk_size = examples.options.chunk_size or experiment.chunk_size
-    images_a_batch = _IMAGES_A_BATCH.get(network.device.type, 16)
+    images_a_batch = _IMAGES_A_BATCH.get(network.device.type, _IMAGES_A_BATCH_ELSEWHERE)
     rows = np.empty((0, 37), np.float32) if done is None else done
     chunks = examples.fixed(indices[len(rows) :], subset, sharing.representatives, chunk_size)
     with (

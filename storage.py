@@ -40,6 +40,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)
+            _keep_names(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
@@ -47,6 +48,16 @@ def replacing(path: str | Path) -> Iterator[Path]:
             f"{path} can not be written ({error.strerror or error}); what stood there before is unchanged; "
             "make room, allow writing or name another folder with --root, and run this again"
         ) from error
+
+
+def _keep_names(folder: Path) -> None:
+    """Have a folder's new names outlive a power cut, where the system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def save_array(path: str | Path, array: np.ndarray) -> None:
