@@ -116,6 +116,8 @@ class Run:
         self.examples = Examples(experiment, options, self.device)
         parts = load_data.split(load_data.num_train)
         self.train_indices, self.valid_indices = (self.examples.good(part, "train") for part in parts)
+        if not len(self.train_indices) or not len(self.valid_indices):
+            raise DataError("expected images to train on and to validate on, but all of either are left out as bad")
         torch.manual_seed(experiment.seed)
         self.network = Network(experiment, self.device, options.precision)
         INITIALISATIONS[options.initialisation](self.network.output_layer)

@@ -332,6 +332,12 @@ class TestTraining:
         np.testing.assert_allclose(submission.iloc[2, 1:], mean, atol=1e-6)
         assert np.abs(submission.iloc[1, 1:] - mean).max() > 1e-3
 
+    def test_without_any_validation_image_there_is_no_run(self, prepared_survey, run_main):
+        for img_id in prepared_survey.train_ids[27:]:
+            (prepared_survey.raw / "images_train_rev1" / f"{img_id}.jpg").unlink()
+        with pytest.raises(SystemExit, match="all of either are left out as bad"):
+            run(run_main, prepared_survey, "--on-bad-image", "skip")
+
     def test_an_unknown_device_is_one_clear_line(self, prepared_survey, run_main):
         with pytest.raises(SystemExit, match="error: --device warp9 can not be used here"):
             run(run_main, prepared_survey, "--device", "warp9")
