@@ -31,7 +31,7 @@ Maker = Callable[..., None]
 _buffers: list[list[np.ndarray]] = []
 
 # Images a task: large enough that handing out tasks costs nothing, small enough that the workers end together.
-_TASK_SIZE = 32
+_TASK_SIZE = 64
 
 
 def default_num_workers() -> int:

@@ -209,7 +209,7 @@ def alone(work: Work, num_workers: int, repeats: int) -> float:
 def generated(work: Work, num_workers: int, repeats: int) -> float:
     """Return the images a second of the chunk generator."""
     work.paths()
-    size = work.num * num_workers
+    size = 10 * work.num
     gen = ra.realtime_augmented_data_gen(
         None, size, PARAMS, VIEWS, SIZES, colour_std=STD, num_workers=num_workers, reuse_buffers=True
     )
