@@ -126,6 +126,9 @@ class Network:
         self.output_layer.to(device)
         if device.type == "cpu":
             keep_freed_memory()
+            # Once it is told, MKL keeps to this number; else it decides anew by how many threads a sum is shared, which
+            # shows in the last digit, and a run would not go on to the same result.
+            torch.set_num_threads(torch.get_num_threads())
         use_precision(precision)
 
     def to_device(self, array: np.ndarray | torch.Tensor) -> torch.Tensor:
