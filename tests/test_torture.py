@@ -122,6 +122,10 @@ class Victim:
         assert len(list(self.root.rglob(".*.part"))) <= 1
         return process.returncode != 0
 
+    def finish(self) -> None:
+        """Run the script undisturbed."""
+        assert not self.is_killed("3600")
+
     def torture(self, rounds: Iterator[list[str]], finish: Callable[[], object], same: Callable[..., None]) -> None:
         """Kill it in each of a round's ways, let it finish, and compare with what an undisturbed run gives."""
         expected, names = finish(), self.products()
@@ -144,24 +148,11 @@ def draw_rounds(victim: Victim, longest: float, files: tuple[str, ...]) -> Itera
         yield ways
 
 
-@pytest.fixture
-def finish(run_main) -> Callable[[Victim], None]:
-    """Return a function that runs a victim's command undisturbed, in this process."""
-
-    def run(victim: Victim) -> None:
-        def script() -> None: ...
-
-        script.main = main
-        run_main(script, *victim.arguments)
-
-    return run
-
-
-def test_training(prepared_survey, finish):
+def test_training(prepared_survey):
     victim = Victim(prepared_survey.root, "train", "--checkpoint-every", "1")
 
     def train() -> dict:
-        finish(victim)
+        victim.finish()
         return load_data.load_pickle(load_data.Folders(victim.root).analysis("tiny"), "the test")
 
     rounds = iter([["half:.pt:3", "before:.pt:3"]])
@@ -173,7 +164,7 @@ def test_training(prepared_survey, finish):
     assert victim.kills >= (KILLS if LONG else 2)
 
 
-def test_prediction(prepared_survey, finish):
+def test_prediction(prepared_survey):
     torch.manual_seed(3)
     network = training.Network(EIGHT_CHUNKS, torch.device("cpu"))
     layers.reset_variance_preserving(network.output_layer)
@@ -182,7 +173,7 @@ def test_prediction(prepared_survey, finish):
     victim = Victim(prepared_survey.root, "predict", "--chunk-size", "60")
 
     def predict() -> np.ndarray:
-        finish(victim)
+        victim.finish()
         folders = load_data.Folders(victim.root)
         return np.concatenate([load_data.load_gz(folders.augmented(name, "tiny")) for name in ("valid", "test")])
 
