@@ -54,6 +54,7 @@ class Store:
             "optimizer": optimizer.state_dict(),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "threads": torch.get_num_threads(),
         }
         with load_data.replacing(path) as temporary:
             torch.save(state, temporary)
@@ -90,6 +91,9 @@ class Store:
         if state["random_cuda"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(state["random_cuda"])
         print(f"going on from {path}: {progress.chunk} chunks and {len(progress.errors)} steps done")
+        threads = torch.get_num_threads()
+        if threads != state["threads"]:
+            print(f"threads: {state['threads']} until then, {threads} from now; on the CPU, last digits depend on that")
         return progress
 
     def clear(self) -> None:

@@ -264,6 +264,7 @@ class Run:
             "experiment": of.numbers(),
             "initialisation": self.options.initialisation,
             "device": torch.cuda.get_device_name(self.device) if cuda else platform.processor() or "cpu",
+            "threads": torch.get_num_threads(),
             "precision": self.options.precision,
             "augmented on": "device" if self.examples.on_device else "cpu",
             "images left out": self.examples.left_out(),

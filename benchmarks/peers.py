@@ -29,11 +29,23 @@ def _serve(build: Build, threads: int, connection: Connection) -> None:
 
 
 @contextlib.contextmanager
+def _openmp_threads(threads: int) -> Iterator[None]:
+    before = os.environ.copy()
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextlib.contextmanager
 def _peer(build: Build, threads: int) -> Iterator[Connection]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(build, threads, theirs))
-    process.start()
+    with _openmp_threads(threads):  # read when its libraries are loaded
+        process.start()
     theirs.close()
     try:
         yield ours
@@ -46,7 +58,6 @@ def _peer(build: Build, threads: int) -> Iterator[Connection]:
 
 def in_turns(peers: Mapping[str, Build], items: int, repeats: int, threads: int = 1) -> dict[str, Timing]:
     """Return the seconds an item of each peer's rounds, A B C A B C ...; `items` are what a round works through."""
-    os.environ["OMP_NUM_THREADS"] = str(threads)
     seconds = {name: [] for name in peers}
     with contextlib.ExitStack() as stack:
         connections = {name: stack.enter_context(_peer(build, threads)) for name, build in peers.items()}

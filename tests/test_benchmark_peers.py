@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 
 import numpy as np
 import pytest
@@ -76,7 +77,9 @@ class Sleepless:
 
 
 def test_peers_run_in_turns_in_processes_of_their_own():
+    environment = dict(os.environ)
     timings = peers.in_turns({"a": Sleepless(), "b": Sleepless()}, items=2, repeats=3)
+    assert dict(os.environ) == environment
     assert list(timings) == ["a", "b"]
     assert all(0 <= each.lower <= each.median <= each.upper for each in timings.values())
 

@@ -1,6 +1,7 @@
 """A run that is stopped or killed goes on to the very same result."""
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -72,6 +73,21 @@ def test_a_stopped_run_goes_on_to_the_same_result(prepared_survey, run_main, mon
     assert not list(load_data.folders.checkpoints("tiny").parent.rglob("*.pt"))
 
 
+def test_another_number_of_threads_is_told(prepared_survey, run_main, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, STEPS_A_CHUNK, signal.SIGINT)
+        with pytest.raises(SystemExit):
+            run(run_main, prepared_survey, experiment=SIX_CHUNKS)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        run(run_main, prepared_survey, experiment=SIX_CHUNKS)
+    finally:
+        torch.set_num_threads(threads)
+    assert f"threads: {threads} until then, {threads + 1} from now" in capsys.readouterr().out
+    assert json.loads(load_data.folders.analysis("tiny").with_suffix(".json").read_text())["threads"] == threads + 1
+
+
 def processes_of_session(session: int) -> list[int]:
     """Return the living processes of a session (Linux)."""
     found = []
@@ -94,7 +110,7 @@ def test_a_killed_run_goes_on_to_the_same_result_and_leaves_no_worker(prepared_s
         "if __name__ == '__main__':\n    training.main(test_checkpoints.SIX_CHUNKS)\n"
     )
     flags = ["--root", prepared_survey.root, "--device", "cpu", "--num-workers", "1", "--checkpoint-every", "1"]
-    # All in processes of their own, as a user's runs are: what this one did before can show in a last digit.
+    # All in processes of their own, as a user's runs are, with one number of threads: last digits depend on it.
     command = [sys.executable, script, *flags]
 
     def run_whole() -> dict:
