@@ -7,6 +7,7 @@ Source: documentation of 2014, 3.1 (paths) and 3.2.1 (this module).
 """
 
 import argparse
+import functools
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures.process import BrokenProcessPool
@@ -75,6 +76,7 @@ class Folders:
     def predictions(self) -> Path:
         return self.root / "predictions" / "final"
 
+    @functools.cache  # noqa: B019 (of the few folders of a process; to join paths takes longer than to read a small file)
     def images(self, subset: str, from_ram: bool = False) -> Path:
         """Return the folder of a subset's JPEGs."""
         if subset not in SUBSETS:
@@ -209,7 +211,7 @@ def split(num_train: int) -> tuple[np.ndarray, np.ndarray]:
     return indices[:-num_valid], indices[-num_valid:]
 
 
-def read_image(path: Path) -> np.ndarray:
+def read_image(path: Path | str) -> np.ndarray:
     """Decode one JPEG into (424, 424, 3) uint8: rows, columns, RGB. Raises DataError for anything else."""
     try:
         return jpeg.decode_image(path)
@@ -219,7 +221,7 @@ def read_image(path: Path) -> np.ndarray:
 
 def load_image(img_id: int, subset: str = "train", normalise: bool = True, from_ram: bool = False) -> np.ndarray:
     """Load a galaxy, (424, 424, 3): float32 in [0, 1], or uint8 where `normalise` is False."""
-    image = read_image(folders.images(subset, from_ram) / f"{img_id}.jpg")
+    image = read_image(f"{folders.images(subset, from_ram)}/{img_id}.jpg")
     return np.divide(image, np.float32(255), dtype=np.float32) if normalise else image
 
 
