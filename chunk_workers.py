@@ -23,6 +23,7 @@ from numpy.typing import DTypeLike
 
 import load_data
 import process_pool
+from freed_memory import keep_freed_memory
 
 # Writes the examples of some images into their rows of the buffers, given what the plan says of these images.
 Maker = Callable[..., None]
@@ -37,19 +38,6 @@ _TASK_SIZE = 64
 def default_num_workers() -> int:
     """Return the number of processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def keep_freed_memory() -> None:
-    """Have glibc keep the memory that is freed for whoever asks next, where it is the C library.
-
-    By default it returns every large array to the kernel, which clears the pages anew each time: a third of the time of
-    a training step on the CPU, and a quarter of decoding an image (`benchmarks/`).
-    """
-    m_trim_threshold, m_mmap_max = -1, -4
-    with contextlib.suppress(AttributeError, OSError, TypeError):
-        c_library = ctypes.CDLL(None)
-        c_library.mallopt(m_mmap_max, 0)
-        c_library.mallopt(m_trim_threshold, 2**31 - 1)
 
 
 def _available_memory() -> float:

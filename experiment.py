@@ -13,7 +13,7 @@ from skimage.transform import AffineTransform
 
 import layers
 import realtime_augmentation as ra
-from chunk_workers import keep_freed_memory
+from freed_memory import keep_freed_memory
 from load_data import DataError
 
 

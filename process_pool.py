@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 
 import load_data
+from freed_memory import give_back_freed_memory
 
 
 def start_worker(folders: load_data.Folders) -> None:
@@ -36,6 +37,8 @@ def pool(
     one can not be started or runs out of memory, with what to do next: to run again with the `remedy`.
     """
     context = multiprocessing.get_context(start_method or ("fork" if sys.platform == "linux" else "spawn"))
+    if context.get_start_method() == "fork":
+        give_back_freed_memory()
     with contextlib.ExitStack() as stack:
         try:
             executor = ProcessPoolExecutor(num_workers, context, initializer, (load_data.folders, *initargs))

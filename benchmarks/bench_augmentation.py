@@ -37,7 +37,8 @@ import decoded_cache
 import realtime_augmentation as ra
 from benchmarks import measuring, peers
 from benchmarks.survey import Work, survey
-from chunk_workers import default_num_workers, keep_freed_memory
+from chunk_workers import default_num_workers
+from freed_memory import keep_freed_memory
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT
 
 PARAMS = dict(EXPERIMENT.augmentation_params)

@@ -32,7 +32,8 @@ import load_data
 from benchmarks import lenet, measuring
 from benchmarks.convolution_algorithms import ALGORITHMS, MODES
 from benchmarks.measuring import Timing
-from experiment import find_device, keep_freed_memory
+from experiment import find_device
+from freed_memory import keep_freed_memory
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT
 
 TOLERANCE = 1e-4

@@ -145,21 +145,21 @@ def seconds_a_chunk(device: torch.device, steps: int, num_chunks: int) -> list[f
     return [measuring.seconds_a_call(partial(next, run), device=device) for _ in range(num_chunks)]
 
 
-def seconds_a_view_set(device: torch.device, galaxies: list[int]) -> list[list[object]]:
+def seconds_a_view_set(device: torch.device, galaxies: list[int], repeats: int) -> list[list[object]]:
     """Return rows of galaxies, transforms (no two of which have parts in common), and seconds of prediction."""
-    network = Network(EXPERIMENT, device)
-    rows = []
-    for count, num in itertools.product(galaxies, (20, 60)):
+    network, examples = Network(EXPERIMENT, device), Examples(EXPERIMENT, options_for(device), device)
+
+    def predict(count: int, num: int) -> None:
         transforms = [ra.build_augmentation_transform(rotation=i, zoom=1 + i / 200) for i in range(num)]
-        examples = Examples(EXPERIMENT, options_for(device), device)
+        for views in examples.fixed(np.arange(count), "train", transforms):
+            network.predict(views)
 
-        def predict(examples: Examples = examples, count: int = count, transforms: list = transforms) -> None:
-            for views in examples.fixed(np.arange(count), "train", transforms):
-                network.predict(views)
-
-        seconds = measuring.seconds_a_call(predict, device=device)
-        rows.append([count, num, f"{seconds:.2f} s", measuring.format_seconds(seconds / (count * num))])
-    return rows
+    sizes = list(itertools.product(galaxies, (20, 60)))
+    timings = measuring.side_by_side({size: partial(predict, *size) for size in sizes}, repeats, device=device)
+    seconds = {size: each.median for size, each in timings.items()}
+    return [
+        [*size, f"{seconds[size]:.2f} s", measuring.format_seconds(seconds[size] / np.prod(size))] for size in sizes
+    ]
 
 
 def draw_figure(timings: dict[str, dict[str, measuring.Timing]], chunks: list[float]) -> Figure:
@@ -200,7 +200,7 @@ def main() -> None:
         first, second = (np.median(half) for half in np.array_split(chunks, 2))
         print(f"seconds a chunk of {steps} steps: {' '.join(f'{each:.2f}' for each in chunks)}")
         print(f"second half against first: {second / first:.3f}\n")
-        rows = seconds_a_view_set(device, [1, 2] if options.quick else [5, 10, 20])
+        rows = seconds_a_view_set(device, [1, 2] if options.quick else [5, 10, 20], options.repeats)
         print(measuring.table(["galaxies", "transforms", "together", "a view set"], rows), "\n")
         num_steps = EXPERIMENT.num_chunks * EXPERIMENT.chunk_size / EXPERIMENT.batch_size
         hours = np.median(chunks) / steps * num_steps / 3600

@@ -116,5 +116,5 @@ def test_cost_is_measured_chunk_by_chunk(prepared_survey, monkeypatch):
     monkeypatch.setattr(bench_training, "EXPERIMENT", TINY)
     cpu = torch.device("cpu")
     assert len(bench_training.seconds_a_chunk(cpu, steps=2, num_chunks=3)) == 3
-    rows = bench_training.seconds_a_view_set(cpu, [1, 2])
+    rows = bench_training.seconds_a_view_set(cpu, [1, 2], repeats=1)
     assert [row[:2] for row in rows] == [[1, 20], [1, 60], [2, 20], [2, 60]]
