@@ -23,6 +23,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import cv2
 import numpy as np
 import skimage.io
 import torch
@@ -186,6 +187,7 @@ def alone(work: Work, num_workers: int, repeats: int) -> float:
     barrier = context.Barrier(num_workers + 1)
 
     def serve() -> None:
+        cv2.setNumThreads(0)
         run = ours(work)
         run()
         for _ in range(repeats):
