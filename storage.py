@@ -103,7 +103,8 @@ def _read_header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype, bool]:
         shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
     except Exception as error:  # the header is a Python expression: a damaged one can raise anything
         raise ValueError(f"its header can not be read: {first_line(error)}") from None
-    if dtype.kind not in "biuf" or not all(0 <= length < 2**48 for length in shape):
+    # True, which Python takes for a whole number, is no length.
+    if dtype.kind not in "biuf" or not all(type(length) is int and 0 <= length < 2**48 for length in shape):
         raise ValueError(f"expected numbers, its header says {dtype} {shape}")
     return shape, dtype, fortran_order
 

@@ -310,8 +310,8 @@ def save_analysis(path: Path, analysis: dict, record: dict) -> None:
     print(f"wrote {path} and {record_path.name}")
 
 
-def main(experiment: Experiment) -> None:
-    """Run a training script: read its flags, train."""
+def flags(experiment: Experiment) -> argparse.ArgumentParser:
+    """Return what reads the flags of a training script."""
     parser = load_data.script_parser(f"Train {experiment.name} (docs: doc/method.md).")
     add_flags(parser)
     parser.add_argument("--num-chunks", type=positive_int, metavar="N", help=f"default: {experiment.num_chunks}")
@@ -337,7 +337,12 @@ def main(experiment: Experiment) -> None:
         default="2014",
         help="2014 (default): the recipe's; variance-preserving: leaves the plateau in a few hundred steps",
     )
-    options = parser.parse_args()
+    return parser
+
+
+def main(experiment: Experiment) -> None:
+    """Run a training script: read its flags, train."""
+    options = flags(experiment).parse_args()
 
     def run() -> None:
         use_folders(options)

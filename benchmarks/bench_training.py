@@ -35,7 +35,7 @@ import training
 from benchmarks import measuring, peers, plain
 from benchmarks.survey import Work, survey
 from chunk_workers import default_num_workers
-from examples import Examples
+from examples import Examples, add_flags
 from experiment import Experiment, Network, find_device
 from training_step import make_step
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT
@@ -45,8 +45,9 @@ FULL_RECIPE_HOURS_2014 = 67
 
 def options_for(device: torch.device | str, chunk_size: int | None = None, **others: object) -> argparse.Namespace:
     """Return the run-time choices that training and prediction ask for, at their defaults but for those given."""
-    choices = {"num_workers": None, "from_ram": None, "augment_on": "auto", "on_bad_image": "fail", "precision": "tf32"}
-    return argparse.Namespace(device=str(device), chunk_size=chunk_size, **{**choices, **others})
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    return parser.parse_args([], argparse.Namespace(device=str(device), chunk_size=chunk_size, **others))
 
 
 def train(

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import os
+import re
+import sys
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ import decoded_cache
 import layers
 import load_data
 import realtime_augmentation as ra
-from benchmarks import bench_augmentation, bench_training, gpu, peers, plain
+from benchmarks import bench_augmentation, bench_memory, bench_training, gpu, peers, plain
 from benchmarks.survey import Work, survey
 from experiment import Network
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT as BEST
@@ -118,3 +120,15 @@ def test_cost_is_measured_chunk_by_chunk(prepared_survey, monkeypatch):
     assert len(bench_training.seconds_a_chunk(cpu, steps=2, num_chunks=3)) == 3
     rows = bench_training.seconds_a_view_set(cpu, [1, 2], repeats=1)
     assert [row[:2] for row in rows] == [[1, 20], [1, 60], [2, 20], [2, 60]]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_is_measured_and_judged(run_main, monkeypatch, capsys):
+    monkeypatch.setattr(bench_memory, "MOST_GROWTH", 100)
+    run_main(bench_memory, "--chunks", 20)
+    assert re.findall(r"memory at chunk (\d+): parent RSS \d+ kB", capsys.readouterr().out) == [
+        str(chunk) for chunk in range(2, 21, 2)
+    ]
+    monkeypatch.setattr(bench_memory, "MOST_GROWTH", -1)
+    with pytest.raises(SystemExit, match="expected memory to grow by -100% at most"):
+        run_main(bench_memory, "--chunks", 20)

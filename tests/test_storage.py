@@ -292,6 +292,7 @@ HUGE = {
     "axes beside none": header((0, 2**62)),
     "more bytes than a pointer counts": header((2**47, 2**47, 2**47)),
     "a length below nought": header((-1, 37)),
+    "a length that is none": header((9, True)),
     "within the limit, but not in so small a file": header((2**25,)),
     "one long text": header((1,), "<U999999999"),
     "a long header": b"\x93NUMPY\x02\x00\xff\xff\xff\x7f" + b" " * 10**6,

@@ -15,11 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from test_checkpoints import ROOT, assert_same_result, processes_of_session
+from test_prediction import write_analysis
 from test_training import TINY
 
-import layers
 import load_data
 import prediction
 import training
@@ -165,11 +164,7 @@ def test_training(prepared_survey):
 
 
 def test_prediction(prepared_survey):
-    torch.manual_seed(3)
-    network = training.Network(EIGHT_CHUNKS, torch.device("cpu"))
-    layers.reset_variance_preserving(network.output_layer)
-    values = layers.get_param_values(network.output_layer)
-    training.save_analysis(load_data.folders.analysis("tiny"), {"param_values": values}, {})
+    write_analysis()
     victim = Victim(prepared_survey.root, "predict", "--chunk-size", "60")
 
     def predict() -> np.ndarray:

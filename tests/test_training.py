@@ -1,4 +1,3 @@
-import argparse
 import dataclasses
 import json
 import pickle
@@ -125,18 +124,7 @@ def run(run_main, survey, *arguments: object, experiment: training.Experiment = 
 
 
 def argparse_namespace():
-    return argparse.Namespace(
-        device="cpu",
-        num_workers=1,
-        chunk_size=None,
-        from_ram=None,
-        augment_on="auto",
-        on_bad_image="fail",
-        precision="tf32",
-        initialisation="2014",
-        resume=True,
-        checkpoint_every=10,
-    )
+    return training.flags(TINY).parse_args(["--device", "cpu", "--num-workers", "1"])
 
 
 class TestTraining:
