@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from layers import Input2DLayer, Layer, Nonlinearity, WeightedLayer, rectify
-from lazy_modules import names_of
 
 
 def c01b(x: Tensor) -> Tensor:
@@ -140,7 +139,3 @@ class CudaConvnetPooling2DLayer(C01BLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         return c01b(functional.max_pool2d(bc01(x), self.pool_size, self.stride, ceil_mode=True))
-
-
-# What the 17 models do not use imports this module, and is read when first asked for.
-__getattr__ = names_of("more_cc_layers", offered_by=__name__)

@@ -10,8 +10,11 @@ import argparse
 
 import numpy as np
 
-import decision_tree
-import load_data
+from machine.command_line import run_script, script_parser
+from machine.files import DataError
+from survey import decision_tree
+from survey.folders import use_folders
+from survey.images import read_labels_csv
 
 
 def tolerance(text: str) -> float:
@@ -21,14 +24,14 @@ def tolerance(text: str) -> float:
     return number
 
 
-def deviations(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return how far votes (n, 37) are from the tree's sums, (n, 11), and from the interval [0, 1], (n,)."""
-    totals, expected = decision_tree.question_totals(votes)
-    return np.abs(totals - expected), np.maximum(-votes, votes - 1).max(axis=1).clip(min=0)
+def deviations(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far labels (n, 37) are from the tree's sums, (n, 11), and from the interval [0, 1], (n,)."""
+    totals, expected = decision_tree.question_totals(labels)
+    return np.abs(totals - expected), np.maximum(-labels, labels - 1).max(axis=1).clip(min=0)
 
 
 def main() -> None:
-    parser = load_data.script_parser(__doc__)
+    parser = script_parser(__doc__)
     parser.add_argument(
         "--tolerance",
         type=tolerance,
@@ -37,11 +40,11 @@ def main() -> None:
         help="deviation that passes as rounding (default: %(default)g)",
     )
     args = parser.parse_args()
-    path = load_data.use_folders(args.root, args.data).solutions_csv
-    ids, votes = load_data.read_solutions_csv()
+    path = use_folders(args.root, args.data).labels_csv
+    ids, labels = read_labels_csv()
     if len(ids) == 0:
-        raise load_data.DataError(f"{path}: expected one line for each galaxy, got none; download it again")
-    sums, outside = deviations(votes)
+        raise DataError(f"{path}: expected one line for each galaxy, got none; download it again")
+    sums, outside = deviations(labels)
 
     print(f"{'':24} {'largest deviation':>17}  galaxies beyond {args.tolerance:g}")
     for number, deviation in zip(decision_tree.QUESTIONS, sums.T, strict=True):
@@ -50,7 +53,7 @@ def main() -> None:
 
     violating = (sums > args.tolerance).any(axis=1) | (outside > args.tolerance)
     if violating.any():
-        raise load_data.DataError(
+        raise DataError(
             f"{path}: expected labels within {args.tolerance:g} of the decision tree, but {violating.sum()} of "
             f"{len(ids)} galaxies are not, GalaxyID {ids[violating][0]} first; download training_solutions_rev1 again"
         )
@@ -58,4 +61,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    load_data.run_script(main)
+    run_script(main)

@@ -5,16 +5,21 @@ Kaggle's table is text, and nothing but its header says which line is whose; her
 Source: documentation of 2014, 3.4 and 5.4.
 """
 
+from pathlib import Path
+
 import numpy as np
 
-import decision_tree
-import load_data
+from machine.command_line import run_script, script_parser
+from machine.files import DataError, save_array
+from survey import decision_tree
+from survey.folders import use_folders
+from survey.images import ids_of, read_labels_csv
 
 
 def rows_of(wanted: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """Return where each of `wanted` stands in `ids`, which has no id twice; raises DataError for one without a row."""
     if absent := sorted(set(wanted.tolist()) - set(ids.tolist())):
-        raise load_data.DataError(
+        raise DataError(
             f"expected a line of labels for each of the {len(wanted)} ids in train_ids.npy, "
             f"but GalaxyID {absent[0]} has none ({len(absent)} such ids); run create_train_ids_file.py again"
         )
@@ -22,28 +27,28 @@ def rows_of(wanted: np.ndarray, ids: np.ndarray) -> np.ndarray:
     return order[np.searchsorted(ids, wanted, sorter=order)]
 
 
-def refuse_outside(ids: np.ndarray, votes: np.ndarray) -> None:
-    """Raise DataError for votes (n, 37) that are no fractions."""
-    outside = np.argwhere((votes < -decision_tree.TOLERANCE) | (votes > 1 + decision_tree.TOLERANCE))
+def refuse_outside(path: Path, ids: np.ndarray, labels: np.ndarray) -> None:
+    """Raise DataError for labels (n, 37) that are no fractions."""
+    outside = np.argwhere((labels < -decision_tree.TOLERANCE) | (labels > 1 + decision_tree.TOLERANCE))
     if len(outside):
         row, column = outside[0]
-        raise load_data.DataError(
-            f"{load_data.folders.solutions_csv}: expected fractions within [0, 1], got {votes[row, column]:g} for "
+        raise DataError(
+            f"{path}: expected fractions within [0, 1], got {labels[row, column]:g} for "
             f"GalaxyID {ids[row]} in {decision_tree.COLUMN_NAMES[column]} ({len(outside)} such cells); "
             "download it again; check_label_constraints.py counts them"
         )
 
 
 def main() -> None:
-    args = load_data.script_parser(__doc__).parse_args()
-    folders = load_data.use_folders(args.root, args.data)
-    ids, votes = load_data.read_solutions_csv()
-    refuse_outside(ids, votes)
-    solutions = votes[rows_of(load_data.train_ids, ids)].astype(np.float32)
+    args = script_parser(__doc__).parse_args()
+    folders = use_folders(args.root, args.data)
+    ids, labels = read_labels_csv()
+    refuse_outside(folders.labels_csv, ids, labels)
+    labels = labels[rows_of(ids_of("train"), ids)].astype(np.float32)
     path = folders.data / "solutions_train.npy"
-    load_data.save_array(path, solutions)
-    print(f"wrote {len(solutions)} rows of {solutions.shape[1]} labels to {path} ({len(ids)} lines read)")
+    save_array(path, labels)
+    print(f"wrote {len(labels)} rows of {labels.shape[1]} labels to {path} ({len(ids)} lines read)")
 
 
 if __name__ == "__main__":
-    load_data.run_script(main)
+    run_script(main)

@@ -14,8 +14,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-import decoded_cache
-import load_data
+from machine.command_line import positive_int, run_script, script_parser
+from machine.files import DataError, replacing
+from survey import decoded_cache
+from survey.folders import SUBSETS, Folders, adopt, use_folders
+from survey.images import SUFFIXES
 
 # A RAM drive hands out whole pages of memory.
 PAGE_BYTES = 4096
@@ -26,38 +29,38 @@ def list_images(folder: Path) -> dict[str, int]:
     if not folder.is_dir():
         return {}
     with os.scandir(folder) as entries:
-        return {entry.name: entry.stat().st_size for entry in entries if entry.name.endswith(".jpg")}
+        return {entry.name: entry.stat().st_size for entry in entries if entry.name.endswith(SUFFIXES)}
 
 
-def copy_images(folders: load_data.Folders) -> None:
+def copy_images(folders: Folders) -> None:
     """Copy what is not yet in `folders.ram`; raises DataError when there is nothing to copy or no room for it."""
     decoded_cache.need_room(folders.ram, 0)
     missing: dict[str, list[str]] = {}
     num_bytes = 0
-    for subset in load_data.SUBSETS:
-        images = list_images(folders.images(subset))
+    for subset in SUBSETS:
+        images = list_images(folders.raw_images(subset))
         if not images:
-            raise load_data.DataError(
-                f"expected the {subset} images in {folders.images(subset)}, but there is no .jpg file; "
+            raise DataError(
+                f"expected the {subset} images in {folders.raw_images(subset)}, but there is no .jpg file; "
                 "download them from Kaggle or run simulate_galaxies.py"
             )
-        there = list_images(folders.images(subset, from_ram=True))
+        there = list_images(folders.ram_images(subset))
         missing[subset] = sorted(name for name in images if there.get(name) != images[name])
         num_bytes += sum(-(-images[name] // PAGE_BYTES) * PAGE_BYTES for name in missing[subset])
         print(f"{len(images)} {subset} images, {len(images) - len(missing[subset])} of them already copied")
     decoded_cache.need_room(folders.ram, num_bytes)
     for subset, names in missing.items():
-        source, target = folders.images(subset), folders.images(subset, from_ram=True)
+        source, target = folders.raw_images(subset), folders.ram_images(subset)
         for name in tqdm(names, desc=subset, unit="image", disable=None):
-            with load_data.replacing(target / name) as temporary:
+            with replacing(target / name) as temporary:
                 shutil.copyfile(source / name, temporary)
         print(f"wrote {len(names)} images to {target}")
 
 
-def remove_images(folders: load_data.Folders) -> None:
+def remove_images(folders: Folders) -> None:
     """Remove the copies of images; a file whose original is gone stays, since it may be the only one."""
-    for subset in load_data.SUBSETS:
-        source, target = folders.images(subset), folders.images(subset, from_ram=True)
+    for subset in SUBSETS:
+        source, target = folders.raw_images(subset), folders.ram_images(subset)
         originals, copies = list_images(source), list_images(target)
         removable = [name for name in copies if name in originals]
         for name in removable:
@@ -73,23 +76,24 @@ def remove_images(folders: load_data.Folders) -> None:
 
 def decode_images(num_workers: int | None) -> None:
     """Build the map of decoded images of each subset, or go on building it."""
-    for subset in load_data.SUBSETS:
+    for subset in SUBSETS:
         print(f"wrote the decoded {subset} images to {decoded_cache.build(subset, num_workers)}")
 
 
 def main() -> None:
-    parser = load_data.script_parser(__doc__)
-    ram = load_data.folders.ram
-    parser.add_argument("--ram", type=Path, default=ram, metavar="DIR", help="where to copy to (default: %(default)s)")
+    parser = script_parser(__doc__)
+    parser.add_argument(
+        "--ram", type=Path, default=Folders.ram, metavar="DIR", help="where to copy to (default: %(default)s)"
+    )
     parser.add_argument("--decoded", action="store_true", help="put pixels there instead of JPEGs")
-    parser.add_argument("--num-workers", type=load_data.positive_int, metavar="N", help="to decode (default: cores)")
+    parser.add_argument("--num-workers", type=positive_int, metavar="N", help="to decode (default: cores)")
     parser.add_argument("--remove", action="store_true", help="remove the copies instead")
     args = parser.parse_args()
-    folders = load_data.adopt(dataclasses.replace(load_data.use_folders(args.root, args.data), ram=args.ram))
-    for subset in load_data.SUBSETS:
-        if folders.images(subset).resolve() == folders.images(subset, from_ram=True).resolve():
-            raise load_data.DataError(
-                f"expected another folder than that of the originals, got {folders.images(subset)} for both; "
+    folders = adopt(dataclasses.replace(use_folders(args.root, args.data), ram=args.ram))
+    for subset in SUBSETS:
+        if folders.raw_images(subset).resolve() == folders.ram_images(subset).resolve():
+            raise DataError(
+                f"expected another folder than that of the originals, got {folders.raw_images(subset)} for both; "
                 "name another place with --ram"
             )
     if args.remove:
@@ -101,4 +105,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    load_data.run_script(main)
+    run_script(main)

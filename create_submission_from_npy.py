@@ -9,21 +9,25 @@ from pathlib import Path
 
 import numpy as np
 
-import decision_tree
-import load_data
+from machine.command_line import run_script, script_parser
+from machine.files import load_gz
+from survey import decision_tree
+from survey.folders import use_folders
+from survey.images import ids_of
+from survey.submission import write_submission
 
 
 def main() -> None:
-    parser = load_data.script_parser(__doc__)
+    parser = script_parser(__doc__)
     parser.add_argument("file", metavar="FILE.npy.gz", help="predictions of the test set, (num_test, 37)")
     args = parser.parse_args()
-    load_data.use_folders(args.root, args.data)
-    expected = (load_data.num_test, decision_tree.NUM_ANSWERS)
-    predictions = load_data.load_gz(args.file, expected, np.floating)
+    use_folders(args.root, args.data)
+    ids = ids_of("test")
+    predictions = load_gz(args.file, (len(ids), decision_tree.NUM_ANSWERS), np.floating)
     path = Path(args.file.removesuffix(".npy.gz") + ".csv.gz")
-    load_data.write_submission(path, load_data.test_ids, predictions)
+    write_submission(path, ids, predictions)
     print(f"wrote {len(predictions)} rows to {path}")
 
 
 if __name__ == "__main__":
-    load_data.run_script(main)
+    run_script(main)

@@ -6,18 +6,20 @@ file.
 Source: documentation of 2014, 3.4 and 5.4.
 """
 
-import image_check
-import load_data
+from machine.command_line import run_script, script_parser
+from machine.files import save_array
+from survey.folders import use_folders
+from survey.images import list_ids
 
 
 def main() -> None:
-    args = load_data.script_parser(__doc__).parse_args()
-    folders = load_data.use_folders(args.root, args.data)
-    ids = image_check.list_ids("test")
+    args = script_parser(__doc__).parse_args()
+    folders = use_folders(args.root, args.data)
+    ids = list_ids("test")
     path = folders.data / "test_ids.npy"
-    load_data.save_array(path, ids)
+    save_array(path, ids)
     print(f"wrote {len(ids)} ids to {path}")
 
 
 if __name__ == "__main__":
-    load_data.run_script(main)
+    run_script(main)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-import decision_tree
-from layers import Layer
+from layers import Layer, OutputBase
+from survey import decision_tree
 
 
 def weigh(fractions: Tensor, constant: bool = False) -> Tensor:
@@ -32,7 +32,7 @@ def weigh(fractions: Tensor, constant: bool = False) -> Tensor:
     return torch.stack(weighted, dim=1)
 
 
-class GalaxyOutput(Layer):
+class GalaxyOutput(OutputBase):
     """What all output layers share; a subclass says how activations (batch, 37) become answer fractions."""
 
     def __init__(self, input_layer: Layer):
@@ -61,28 +61,9 @@ class GalaxyOutput(Layer):
         """Map activations to predictions that do not obey the tree, which the first steps of training need."""
         return activations.clamp(0, 1)
 
-    def predictions(self, inputs: Mapping[Layer, Tensor], dropout_active: bool = True) -> Tensor:
-        """Return the predictions (batch, 37) for the tensors of the input layers."""
-        return self(self.input_layer.output(inputs, dropout_active))
-
     def predictions_no_normalisation(self, inputs: Mapping[Layer, Tensor], dropout_active: bool = True) -> Tensor:
         """Return predictions (batch, 37) that need not obey the tree."""
         return self.forward_no_normalisation(self.input_layer.output(inputs, dropout_active))
-
-    def error(
-        self,
-        inputs: Mapping[Layer, Tensor],
-        targets: Tensor,
-        normalisation: bool = True,
-        dropout_active: bool = True,
-    ) -> Tensor:
-        """Return the mean of the squared errors over all answers and examples."""
-        return self.error_of(self.input_layer.output(inputs, dropout_active), targets, normalisation)
-
-    def error_of(self, activations: Tensor, targets: Tensor, normalisation: bool = True) -> Tensor:
-        """Return the error of what activations (batch, 37) are turned into."""
-        predictions = self(activations) if normalisation else self.forward_no_normalisation(activations)
-        return functional.mse_loss(predictions, targets)
 
 
 class GalaxyOutputLayer(GalaxyOutput):
@@ -161,3 +142,13 @@ class SoftplusDivGalaxyOutputLayer(GalaxyOutput):
 
     def fractions(self, activations: Tensor) -> Tensor:
         return self.normalise(functional.softplus(10 * activations))
+
+
+class SigmoidGalaxyOutputLayer(GalaxyOutput):
+    """A logistic function an answer: predictions between 0 and 1 that need not obey the tree."""
+
+    def forward(self, activations: Tensor) -> Tensor:
+        return activations.sigmoid()
+
+    def forward_no_normalisation(self, activations: Tensor) -> Tensor:
+        return self(activations)

@@ -13,31 +13,23 @@ Source: documentation of 2014, 2.4.2, 3.3.3 and 5.7.
 import numpy as np
 from tqdm import tqdm
 
-import decision_tree
 import load_data
+from machine.command_line import run_script, script_parser
+from machine.files import DataError, save_gz
+from survey import decision_tree, images
+from survey.folders import Folders, use_folders
+from survey.predictions import find_models, load_predictions, made_by
 
 
-def find_models(folders: load_data.Folders) -> list[str]:
+def find_blendable(folders: Folders) -> list[str]:
     """Return the names of the models that predicted the test set; each must have predicted the validation set, too."""
-    folder = folders.augmented("test", "").parent
-    names = sorted(path.name.removesuffix(".npy.gz") for path in folder.glob("*.npy.gz"))
-    if not names:
-        raise load_data.DataError(
-            f"expected predictions to blend in {folder}, got none; run predict_augmented_npy_*.py scripts first"
-        )
+    names = find_models(folders, "test")
     for name in names:
         if not (valid := folders.augmented("valid", name)).exists():
-            raise load_data.DataError(
-                f"{valid} is missing, to go with {folders.augmented('test', name)}; "
-                f"run the predict_augmented_npy script of {name} again"
+            raise DataError(
+                f"{valid} is missing, to go with {folders.augmented('test', name)}; run {made_by(name)} again"
             )
     return names
-
-
-def load_predictions(folders: load_data.Folders, subset: str, name: str, num_galaxies: int) -> np.ndarray:
-    """Load a model's predictions (num_galaxies, 37) of 'valid' or 'test'; raises DataError for anything else."""
-    made_by = f"the predict_augmented_npy script of {name}"
-    return load_data.load_predictions(folders.augmented(subset, name), num_galaxies, made_by)
 
 
 def residual_grams(residuals: np.ndarray) -> np.ndarray:
@@ -131,17 +123,8 @@ def print_table(names: list[str], grams: np.ndarray, blends: dict[str, np.ndarra
         print(f"{stem:{width}}  {blend_rmse(blend, grams):15.6f}")
 
 
-def main() -> None:
-    args = load_data.script_parser(__doc__).parse_args()
-    folders = load_data.use_folders(args.root, args.data)
-    names = find_models(folders)
-    _, valid = load_data.split(load_data.num_train)
-    targets = load_data.load_solutions()[valid]
-    residuals = np.stack([load_predictions(folders, "valid", name, len(valid)) - targets for name in names])
-    grams = residual_grams(residuals)
-    blends = fit_blends(grams)
-    print_table(names, grams, blends)
-
+def write_blends(folders: Folders, names: list[str], blends: dict[str, np.ndarray]) -> None:
+    """Blend the models' predictions of the test set with each blend's weights (37, models), and write them."""
     blended = {stem: np.zeros((load_data.num_test, decision_tree.NUM_ANSWERS)) for stem in blends}
     for index, name in enumerate(tqdm(names, desc="blending", unit="model", disable=None)):
         predictions = load_predictions(folders, "test", name, load_data.num_test)
@@ -149,9 +132,22 @@ def main() -> None:
             blended[stem] += weights[:, index] * predictions
     for stem, predictions in blended.items():
         path = folders.predictions / "blended" / f"{stem}.npy.gz"
-        load_data.save_gz(path, predictions.astype(np.float32))
+        save_gz(path, predictions.astype(np.float32))
         print(f"wrote {len(predictions)} rows to {path}")
 
 
+def main() -> None:
+    args = script_parser(__doc__).parse_args()
+    folders = use_folders(args.root, args.data)
+    names = find_blendable(folders)
+    _, valid = images.split(load_data.num_train)
+    labels = images.load_labels()[valid]
+    residuals = np.stack([load_predictions(folders, "valid", name, len(valid)) - labels for name in names])
+    grams = residual_grams(residuals)
+    blends = fit_blends(grams)
+    print_table(names, grams, blends)
+    write_blends(folders, names, blends)
+
+
 if __name__ == "__main__":
-    load_data.run_script(main)
+    run_script(main)

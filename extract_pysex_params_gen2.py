@@ -6,14 +6,14 @@ run again. The models whose names end with `pysex` centre and rescale by these n
 Source: documentation of 2014, 2.1.5 and 3.4.
 """
 
-import centering
-import load_data
-import source_extraction
+from machine.command_line import run_script
+from survey import extraction
+from survey.centering import GEN2_CATALOGUE
 
 
 def main() -> None:
-    source_extraction.run(centering.GEN2, __doc__)
+    extraction.run(GEN2_CATALOGUE, __doc__)
 
 
 if __name__ == "__main__":
-    load_data.run_script(main)
+    run_script(main)

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lazy_modules import names_of
 from update_rules import (  # noqa: F401 documented as this module's
     gen_updates_adadelta,
     gen_updates_adagrad,
@@ -63,6 +62,11 @@ class Layer(nn.Module):
     def get_output_shape(self) -> tuple[int, ...]:
         """Return the shape of the output for the declared batch size."""
         return self.input_layer.get_output_shape()
+
+    @property
+    def state(self) -> list[Tensor]:
+        """What training changes beside the parameters, and predictions depend on: a batch norm's statistics."""
+        return []
 
     def reset_params(self) -> None:
         """Draw the parameters anew."""
@@ -188,6 +192,54 @@ class DenseLayer(WeightedLayer):
         return [(self.W, self.rescaled_weights(c))]
 
 
+class ModuleLayer(Layer):
+    """Any `torch.nn.Module` as a layer: in training mode in training, in evaluation mode in prediction.
+
+    Its persistent buffers are this layer's `state`. `load` brings the module to its published parameters; it is called
+    where parameters are drawn, at the start of a training run, and nowhere else. `bias_params` are the module's
+    vectors, which weight decay spares as it does biases.
+    """
+
+    def __init__(
+        self,
+        input_layer: Layer,
+        module: nn.Module,
+        output_shape: Sequence[int],
+        load: Callable[[nn.Module], None] | None = None,
+    ):
+        super().__init__(input_layer)
+        self.module, self.output_shape, self.load = module.eval(), tuple(output_shape), load
+        self.params = list(module.parameters())
+        self.bias_params = [param for param in self.params if param.ndim <= 1]
+
+    @property
+    def state(self) -> list[Tensor]:
+        persistent = self.module.state_dict(keep_vars=True)
+        return [buffer for name, buffer in self.module.named_buffers() if name in persistent]
+
+    def get_output_shape(self) -> tuple[int, ...]:
+        return self.output_shape
+
+    def reset_params(self) -> None:
+        """Draw all parameters as the module's parts do by themselves, then load what is published."""
+        for each in self.module.modules():
+            if callable(reset := getattr(each, "reset_parameters", None)):
+                reset()
+        if self.load is not None:
+            self.load(self.module)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._in_mode(x, training=False)
+
+    def forward_dropout(self, x: Tensor) -> Tensor:
+        return self._in_mode(x, training=True)
+
+    def _in_mode(self, x: Tensor, training: bool) -> Tensor:
+        if self.module.training is not training:
+            self.module.train(training)
+        return self.module(x)
+
+
 class FlattenLayer(Layer):
     """Flattens all axes but the batch, (batch, features)."""
 
@@ -274,6 +326,37 @@ class FeatureMaxPoolingLayer(Layer):
         return x.unflatten(self.feature_dim, (-1, self.pool_size)).amax(self.feature_dim + 1)
 
 
+class OutputBase(Layer):
+    """What all output layers share: predictions, and an error to train on; a subclass says how activations become them.
+
+    `forward` maps the activations of the layer below to predictions, `forward_no_normalisation` to what the first steps
+    of training use instead, where predictions are normalised at all.
+    """
+
+    def forward_no_normalisation(self, activations: Tensor) -> Tensor:
+        """Map activations to predictions that are not normalised; the same where none are."""
+        return self(activations)
+
+    def predictions(self, inputs: Mapping[Layer, Tensor], dropout_active: bool = True) -> Tensor:
+        """Return the predictions for the tensors of the input layers."""
+        return self(self.input_layer.output(inputs, dropout_active))
+
+    def error(
+        self,
+        inputs: Mapping[Layer, Tensor],
+        targets: Tensor,
+        normalisation: bool = True,
+        dropout_active: bool = True,
+    ) -> Tensor:
+        """Return the error of the predictions, a scalar."""
+        return self.error_of(self.input_layer.output(inputs, dropout_active), targets, normalisation)
+
+    def error_of(self, activations: Tensor, targets: Tensor, normalisation: bool = True) -> Tensor:
+        """Return the error of what activations are turned into, the mean square unless a subclass measures another."""
+        predictions = self(activations) if normalisation else self.forward_no_normalisation(activations)
+        return functional.mse_loss(predictions, targets)
+
+
 def all_layers(layer: Layer) -> list[Layer]:
     """Return a layer and all below it, from the top down, each once."""
     found: dict[Layer, None] = {layer: None}
@@ -292,20 +375,25 @@ def all_bias_parameters(layer: Layer) -> list[nn.Parameter]:
     return [param for each in all_layers(layer) for param in each.bias_params]
 
 
+def all_state(layer: Layer) -> list[Tensor]:
+    """Return what training changes below a layer beside the parameters (batch norm's statistics), from the top down."""
+    return [buffer for each in all_layers(layer) for buffer in each.state]
+
+
 def get_param_values(layer: Layer) -> list[np.ndarray]:
-    """Return copies of all parameters below a layer, in the order of `all_parameters`."""
-    return [param.detach().cpu().numpy().copy() for param in all_parameters(layer)]
+    """Return copies of all parameters below a layer, in the order of `all_parameters`, then those of `all_state`."""
+    return [each.detach().cpu().numpy().copy() for each in (*all_parameters(layer), *all_state(layer))]
 
 
 @torch.no_grad()
 def set_param_values(layer: Layer, param_values: Sequence[np.ndarray]) -> None:
     """Set all parameters below a layer; raises ValueError, having set none, when a number or shape differs."""
-    params = all_parameters(layer)
+    params = [*all_parameters(layer), *all_state(layer)]
     expected, got = [tuple(p.shape) for p in params], [tuple(np.shape(v)) for v in param_values]
     if expected != got:
         raise ValueError(f"the parameters are another network's: expected shapes {expected}, got {got}")
     for param, value in zip(params, param_values, strict=True):
-        param.copy_(torch.as_tensor(np.asarray(value, dtype=np.float32)))
+        param.copy_(torch.as_tensor(np.asarray(value)))
 
 
 def reset_all_params(layer: Layer) -> None:
@@ -327,7 +415,3 @@ def reset_variance_preserving(layer: Layer) -> None:
         gain = 2 if each.nonlinearity is rectify else 1
         each.W.normal_(0, (gain / each.fan_in) ** 0.5)
         each.b.zero_()
-
-
-# What the 17 models do not use imports this module, and is read when first asked for.
-__getattr__ = names_of("more_layers", offered_by=__name__)

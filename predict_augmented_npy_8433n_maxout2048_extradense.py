@@ -1,6 +1,6 @@
 """Predict with 8433n_maxout2048_extradense, averaged over sixty transforms."""
 
-import prediction
+from engine import prediction
 from try_convnet_cc_multirotflip_3x69r45_8433n_maxout2048_extradense import EXPERIMENT
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Predict with bigger, averaged over sixty transforms."""
 
-import prediction
+from engine import prediction
 from try_convnet_cc_multirotflip_3x69r45_bigger import EXPERIMENT
 
 if __name__ == "__main__":

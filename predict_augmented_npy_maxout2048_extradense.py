@@ -1,6 +1,6 @@
 """Predict with the best single model, averaged over sixty transforms (just over 4 hours in 2014)."""
 
-import prediction
+from engine import prediction
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Predict with pysex, averaged over sixty transforms."""
 
-import prediction
+from engine import prediction
 from try_convnet_cc_multirotflip_3x69r45_pysex import EXPERIMENT
 
 if __name__ == "__main__":

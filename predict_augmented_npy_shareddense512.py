@@ -1,6 +1,6 @@
 """Predict with shareddense512, averaged over sixty transforms."""
 
-import prediction
+from engine import prediction
 from try_convnet_cc_multirotflip_3x69r45_shareddense512 import EXPERIMENT
 
 if __name__ == "__main__":

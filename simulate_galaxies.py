@@ -1,6 +1,6 @@
 """Make up a survey of galaxies in the layout of Kaggle's Galaxy Challenge, for whoever has not downloaded the real one.
 
-Each galaxy is drawn as a set of traits, painted (`galaxy_images`), and shown to 30 to 60 simulated volunteers, who
+Each galaxy is drawn as a set of traits, painted (`survey.painting`), and shown to 30 to 60 simulated volunteers, who
 walk the decision tree and answer by what of the traits can be seen: an arm that the atmosphere blurs away gets no
 votes. Galaxy i of a subset depends on the seed, the subset and i, on nothing else.
 
@@ -9,12 +9,7 @@ Source: Willett et al. 2013 (arXiv 1308.3496), figure 1 and table 2, for the tre
 
 import functools
 import json
-import multiprocessing
-import os
-import signal
 import sys
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
@@ -22,10 +17,13 @@ import numpy as np
 import simplejpeg
 from tqdm import tqdm
 
-import load_data
-from decision_tree import COLUMN_NAMES, NUM_ANSWERS, QUESTIONS, SLICES, weigh
-from galaxy_images import SEEING, Traits, render
-from load_data import SUBSETS, DataError
+from machine.command_line import positive_int, run_script, script_parser
+from machine.files import DataError, replacing
+from machine.processes import Start, available_cores, mapping
+from survey.decision_tree import COLUMN_NAMES, NUM_ANSWERS, QUESTIONS, SLICES, weigh
+from survey.folders import SUBSETS, Folders, adopt, use_folders
+from survey.images import read_labels_csv
+from survey.painting import SEEING, Traits, render
 
 # Every question stands after those whose answers lead to it.
 WALK = (1, 7, 2, 9, 3, 4, 10, 11, 5, 6, 8)
@@ -171,11 +169,11 @@ def vote(traits: Traits, rng: np.random.Generator) -> np.ndarray:
 
 
 def simulate(seed: int, subset: str, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Make galaxy `index` of a subset: image (424, 424, 3) uint8 RGB and weighted votes (37,) float64."""
+    """Make galaxy `index` of a subset: image (424, 424, 3) uint8 RGB and labels (37,) float64."""
     rng = np.random.default_rng([seed, SUBSETS.index(subset), index])
     traits = draw_traits(rng)
-    votes = vote(traits, rng)
-    return render(traits, rng), votes
+    labels = vote(traits, rng)
+    return render(traits, rng), labels
 
 
 def draw_ids(seed: int, numbers: dict[str, int]) -> dict[str, np.ndarray]:
@@ -188,7 +186,7 @@ def draw_ids(seed: int, numbers: dict[str, int]) -> dict[str, np.ndarray]:
     return {"train": np.sort(train), "test": np.sort(test)}
 
 
-def claim_folders(folders: load_data.Folders, survey: dict[str, int], ids: dict[str, np.ndarray]) -> None:
+def claim_folders(folders: Folders, survey: dict[str, int], ids: dict[str, np.ndarray]) -> None:
     """Mark the data folder as this survey's; raises DataError, and touches nothing, where it holds anything else."""
     manifest = folders.data / "raw" / MANIFEST
     try:
@@ -198,74 +196,73 @@ def claim_folders(folders: load_data.Folders, survey: dict[str, int], ids: dict[
     except ValueError:
         raise DataError(f"{manifest} is no survey's manifest; choose an empty folder with --data") from None
     for subset in SUBSETS:
-        own = {f"{img_id}.jpg" for img_id in ids[subset]} if claimed else set()
-        folder = folders.images(subset)
+        own = {f"{id}.jpg" for id in ids[subset]} if claimed else set()
+        folder = folders.raw_images(subset)
         present = (path.name for path in folder.iterdir()) if folder.exists() else ()
         if (
             foreign := next((name for name in present if not name.startswith(".") and name not in own), None)
         ) is not None:
             raise DataError(f"{folder} already holds {foreign}, not of this survey; choose an empty folder with --data")
-    table = folders.solutions_csv
-    if table.exists() and not (claimed and np.array_equal(load_data.read_solutions_csv(table)[0], ids["train"])):
+    table = folders.labels_csv
+    if table.exists() and not (claimed and np.array_equal(read_labels_csv(table)[0], ids["train"])):
         raise DataError(f"{table} is there already and not of this survey; choose an empty folder with --data")
-    with load_data.replacing(manifest) as temporary:
+    with replacing(manifest) as temporary:
         temporary.write_text(json.dumps(survey) + "\n")
 
 
 def write_galaxy(seed: int, subset: str, folder: Path, galaxy: tuple[int, int]) -> np.ndarray:
-    """Write one image; `galaxy` is (index, id). Returns its votes (37,)."""
-    index, img_id = galaxy
-    image, votes = simulate(seed, subset, index)
+    """Write one image; `galaxy` is (index, id). Returns its labels (37,)."""
+    index, id = galaxy
+    image, labels = simulate(seed, subset, index)
     jpeg = simplejpeg.encode_jpeg(image, quality=JPEG_QUALITY, colorspace="RGB", colorsubsampling="420")
-    with load_data.replacing(folder / f"{img_id}.jpg") as temporary:
+    with replacing(folder / f"{id}.jpg") as temporary:
         temporary.write_bytes(jpeg)
-    return votes
+    return labels
 
 
-def _start_worker() -> None:
-    # Ctrl-C ends the parent, which ends its workers; each worker keeps to one core.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    load_data.exit_with_parent()
-    cv2.setNumThreads(1)
+def _start_worker(folders: Folders) -> None:
+    adopt(folders)
+    cv2.setNumThreads(1)  # each worker keeps to one core
 
 
-def write_survey(folders: load_data.Folders, seed: int, numbers: dict[str, int], workers: int) -> None:
-    """Write a survey of `numbers` galaxies a subset below `folders.data`: images of both, votes of 'train'."""
+def write_labels(path: Path, ids: np.ndarray, labels: list[np.ndarray]) -> None:
+    """Write the table of labels, as Kaggle does but with all digits."""
+    lines = (",".join(map(repr, row.tolist())) for row in labels)
+    rows = [f"{id},{line}\n" for id, line in zip(ids, lines, strict=True)]
+    with replacing(path) as temporary:
+        temporary.write_text(",".join(("GalaxyID", *COLUMN_NAMES)) + "\n" + "".join(rows))
+
+
+def write_survey(folders: Folders, seed: int, numbers: dict[str, int], num_workers: int) -> None:
+    """Write a survey of `numbers` galaxies a subset below `folders.data`: images of both, labels of 'train'."""
     ids = draw_ids(seed, numbers)
     claim_folders(folders, {"seed": seed, **{f"num_{subset}": numbers[subset] for subset in SUBSETS}}, ids)
-    votes = {}
-    with ExitStack() as stack:
-        each = map
-        if workers > 1:
-            context = multiprocessing.get_context("spawn")
-            pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
-            stack.callback(pool.shutdown, cancel_futures=True)  # what is queued is not painted after Ctrl-C
-            each = functools.partial(pool.map, chunksize=8)
-        bar = stack.enter_context(tqdm(total=sum(numbers.values()), unit="galaxy", disable=None))
+    labels = {}
+    with (
+        mapping(num_workers, 8, Start(_start_worker, (folders,))) as each,
+        tqdm(total=sum(numbers.values()), unit="galaxy", disable=None) as bar,
+    ):
         for subset in SUBSETS:
-            write = functools.partial(write_galaxy, seed, subset, folders.images(subset))
-            votes[subset] = []
+            write = functools.partial(write_galaxy, seed, subset, folders.raw_images(subset))
+            labels[subset] = []
             for row in each(write, enumerate(ids[subset].tolist())):
-                votes[subset].append(row)
+                labels[subset].append(row)
                 bar.update()
-    with load_data.replacing(folders.solutions_csv) as temporary:
-        lines = (",".join(map(repr, row.tolist())) for row in votes["train"])
-        rows = [f"{img_id},{line}\n" for img_id, line in zip(ids["train"], lines, strict=True)]
-        temporary.write_text(",".join(("GalaxyID", *COLUMN_NAMES)) + "\n" + "".join(rows))
+    write_labels(folders.labels_csv, ids["train"], labels["train"])
     if not sys.stderr.isatty():
         print(f"{numbers['train']} training and {numbers['test']} test galaxies are in {folders.data / 'raw'}")
 
 
 def main() -> None:
-    parser = load_data.script_parser(__doc__)
-    parser.add_argument("--num-train", type=load_data.positive_int, default=2000, metavar="N", help="default: 2000")
-    parser.add_argument("--num-test", type=load_data.positive_int, default=500, metavar="N", help="default: 500")
-    parser.add_argument("--seed", type=load_data.positive_int, default=1, metavar="S", help="default: 1")
-    parser.add_argument("--workers", type=load_data.positive_int, default=os.cpu_count(), metavar="W", help="processes")
+    parser = script_parser(__doc__)
+    parser.add_argument("--num-train", type=positive_int, default=2000, metavar="N", help="default: 2000")
+    parser.add_argument("--num-test", type=positive_int, default=500, metavar="N", help="default: 500")
+    parser.add_argument("--seed", type=positive_int, default=1, metavar="S", help="default: 1")
+    parser.add_argument("--workers", type=positive_int, default=available_cores(), metavar="W", help="processes")
     args = parser.parse_args()
-    folders = load_data.use_folders(args.root, args.data)
+    folders = use_folders(args.root, args.data)
     write_survey(folders, args.seed, {"train": args.num_train, "test": args.num_test}, args.workers)
 
 
 if __name__ == "__main__":
-    load_data.run_script(main)
+    run_script(main)

@@ -10,14 +10,13 @@ import dataclasses
 from pathlib import Path
 
 import realtime_augmentation as ra
-import training
+from engine import training
 from try_convnet_cc_multirotflip_3x69r45_8433n_maxout2048_extradense import EXPERIMENT as BASE
 
 EXPERIMENT = dataclasses.replace(
     BASE,
     name=Path(__file__).stem,
-    processor_class=ra.LoadAndProcessPysexCenteringRescaling,
-    processor_class_fixed=ra.LoadAndProcessFixedPysexCenteringRescaling,
+    views=dataclasses.replace(BASE.views, placement=ra.GEN2),
 )
 
 if __name__ == "__main__":

@@ -12,7 +12,9 @@ import cc_layers
 import custom
 import layers
 import realtime_augmentation as ra
-import training
+from engine import training
+from engine.experiment import Experiment, Steps
+from engine.optimizers import Nesterov
 
 
 def build_network(batch_size: int) -> tuple[list[layers.Layer], layers.Layer]:
@@ -46,29 +48,34 @@ def build_network(batch_size: int) -> tuple[list[layers.Layer], layers.Layer]:
 
 VIEW = ra.build_ds_transform(3.0, target_size=(69, 69))
 
-EXPERIMENT = training.Experiment(
+EXPERIMENT = Experiment(
     name=Path(__file__).stem,
     build_network=build_network,
-    ds_transforms=[VIEW, VIEW + ra.build_augmentation_transform(rotation=45)],
-    target_sizes=[(69, 69), (69, 69)],
-    augmentation_params={
-        "zoom_range": (1 / 1.3, 1.3),
-        "rotation_range": (0, 360),
-        "shear_range": (0, 0),
-        "translation_range": (-4, 4),
-        "do_flip": True,
-    },
-    colour_std=0.5,
-    processor_class=ra.LoadAndProcess,
-    processor_class_fixed=ra.LoadAndProcessFixed,
+    views=ra.Views(
+        ds_transforms=[VIEW, VIEW + ra.build_augmentation_transform(rotation=45)],
+        target_sizes=[(69, 69), (69, 69)],
+        perturbations={
+            "zoom_range": (1 / 1.3, 1.3),
+            "rotation_range": (0, 360),
+            "shear_range": (0, 0),
+            "translation_range": (-4, 4),
+            "do_flip": True,
+        },
+        colour_std=0.5,
+        gamma_std=0.0,
+        noise_std=0.0,
+        placement=None,
+        warp=ra.warp_views,
+    ),
+    test_transforms=ra.sixty_transforms(),
     batch_size=16,
     chunk_size=10000,
     num_chunks=2500,
     num_chunks_nonorm=1,
-    learning_rate_schedule={0: 0.04, 1800: 0.004, 2300: 0.0004},
-    momentum=0.9,
-    weight_decay=0.0,
+    make_optimizer=Nesterov(momentum=0.9, weight_decay=0.0),
+    learning_rate=Steps({0: 0.04, 1800: 0.004, 2300: 0.0004}),
     norm_constraint=None,
+    weight_average=None,
     validate_every=20,
     seed=0,
 )

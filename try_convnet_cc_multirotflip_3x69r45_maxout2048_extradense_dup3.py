@@ -9,7 +9,7 @@ Source: documentation of 2014, 2.2.4.
 import dataclasses
 from pathlib import Path
 
-import training
+from engine import training
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT as BEST
 
 EXPERIMENT = dataclasses.replace(

@@ -10,14 +10,13 @@ import dataclasses
 from pathlib import Path
 
 import realtime_augmentation as ra
-import training
+from engine import training
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT as BEST
 
 EXPERIMENT = dataclasses.replace(
     BEST,
     name=Path(__file__).stem,
-    processor_class=ra.LoadAndProcessPysexCenteringRescaling,
-    processor_class_fixed=ra.LoadAndProcessFixedPysexCenteringRescaling,
+    views=dataclasses.replace(BEST.views, placement=ra.GEN2),
 )
 
 if __name__ == "__main__":

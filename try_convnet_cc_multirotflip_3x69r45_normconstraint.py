@@ -9,13 +9,14 @@ Source: documentation of 2014, 2.2.4.
 import dataclasses
 from pathlib import Path
 
-import training
+from engine import training
+from engine.experiment import NormConstraint
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT as BEST
 
 EXPERIMENT = dataclasses.replace(
     BEST,
     name=Path(__file__).stem,
-    norm_constraint=training.NormConstraint(every=10, limits=(0.4, 0.23)),
+    norm_constraint=NormConstraint(every=10, limits=(0.4, 0.23)),
 )
 
 if __name__ == "__main__":

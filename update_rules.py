@@ -9,23 +9,30 @@ import torch
 from torch import Tensor, nn
 
 
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Change an optimizer's learning rate, each group's by its `share`; raises ValueError unless it is above 0.
+
+    Where a rate is a tensor, in place, so that a captured graph sees it.
+    """
+    if not rate > 0:
+        raise ValueError(f"expected a learning rate above 0, got {rate}")
+    for group in optimizer.param_groups:
+        of_group = rate * group.get("share", 1.0)
+        if isinstance(optimizer, _Momentum):
+            optimizer.follow(group, of_group)
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(of_group)
+        else:
+            group["lr"] = of_group
+
+
 class _Momentum(torch.optim.SGD):
     """2014's momentum, v <- mu v - lr g, kept in torch's buffer -v / lr, which a change of lr must rescale."""
 
-    def set_rate(self, rate: float) -> None:
-        """Change the learning rate; where it is a tensor, in place, so that a captured graph sees it."""
-        for group in self.param_groups:
-            self._follow(group, rate)
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)
-            else:
-                group["lr"] = rate
-
-    def _follow(self, group: dict, rate: float) -> None:
+    def follow(self, group: dict, rate: float) -> None:
+        """Rescale a group's buffers where its rate is another than in the last step."""
         last = group.setdefault("last_lr", rate)
         if rate != last:
-            if not rate > 0:
-                raise ValueError(f"expected a learning rate above 0, got {rate}")
             for param in group["params"]:
                 if (buffer := self.state[param].get("momentum_buffer")) is not None:
                     buffer.mul_(last / rate)
@@ -35,7 +42,7 @@ class _Momentum(torch.optim.SGD):
         """Move the parameters once."""
         for group in self.param_groups:
             if not isinstance(group["lr"], Tensor):
-                self._follow(group, group["lr"])
+                self.follow(group, group["lr"])
         return super().step(closure)
 
 
@@ -56,9 +63,15 @@ class _RMSProp(torch.optim.Optimizer):
             for param in group["params"]:
                 if param.grad is None:
                     continue
-                squares = self.state[param].setdefault("squares", torch.zeros_like(param))
-                squares.mul_(group["decay"]).addcmul_(param.grad, param.grad, value=group["new"])
-                param.addcdiv_(param.grad, (squares + group["epsilon"]).sqrt_(), value=-group["lr"])
+                state = self.state[param]
+                if "squares" not in state:
+                    state["squares"] = torch.zeros_like(param)
+                squares = state["squares"].mul_(group["decay"]).addcmul_(param.grad, param.grad, value=group["new"])
+                root = (squares + group["epsilon"]).sqrt_()
+                if isinstance(group["lr"], Tensor):  # of a captured graph
+                    param.sub_(group["lr"] * (param.grad / root))
+                else:
+                    param.addcdiv_(param.grad, root, value=-group["lr"])
         return loss
 
 

@@ -1,0 +1,117 @@
+"""What an experiment declares: everything that bears on the result of a training run.
+
+An `Experiment` is frozen and has no defaults: a forgotten number is a TypeError, and the difference of two scripts is
+the scientific difference.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import torch
+from skimage.transform import AffineTransform
+
+import layers
+from survey.views import Views
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NormConstraint:
+    """Limits to the L2 norms of weight columns: one for each dense layer from the bottom up, none for the rest."""
+
+    every: int
+    limits: tuple[float, ...]
+
+    def apply(self, output_layer: layers.Layer) -> None:
+        """Rescale the columns that are too long (documentation 2.3.4; Hinton et al. 2012)."""
+        dense = [each for each in reversed(layers.all_layers(output_layer)) if isinstance(each, layers.DenseLayer)]
+        with torch.no_grad():
+            for layer, limit in zip(dense, self.limits, strict=False):
+                for parameter, value in layer.rescaling_updates(limit):
+                    parameter.copy_(value)
+
+
+class Schedule(Protocol):
+    """A learning rate that changes while a run goes on."""
+
+    def at(self, chunk: float, num_chunks: int) -> float:
+        """Return the rate after so many chunks of `num_chunks`, fractions of a chunk counted."""
+
+    def scaled(self, scale: float) -> "Schedule":
+        """Return the schedule of a run that is `scale` times as long."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """A rate that holds from a chunk on, counted from 0, until the next one does."""
+
+    rates: Mapping[int, float]
+
+    def at(self, chunk: float, num_chunks: int) -> float:
+        return self.rates[max(start for start in self.rates if start <= chunk)]
+
+    def scaled(self, scale: float) -> "Steps":
+        return Steps({round(start * scale): rate for start, rate in self.rates.items()})
+
+
+@dataclasses.dataclass(frozen=True)
+class Cosine:
+    """A rate that rises to its peak in the fraction `warm_up` of a run, then falls along a cosine (Loshchilov 2017)."""
+
+    peak: float
+    warm_up: float
+
+    # The rate never is zero, by which some update rules would divide.
+    LEAST = 1e-4  # of the peak
+
+    def at(self, chunk: float, num_chunks: int) -> float:
+        passed = chunk / num_chunks
+        if passed < self.warm_up:
+            return self.peak * max(passed / self.warm_up, self.LEAST)
+        left = 0.5 * (1 + math.cos(math.pi * (passed - self.warm_up) / (1 - self.warm_up)))
+        return self.peak * max(left, self.LEAST)
+
+    def scaled(self, scale: float) -> "Cosine":
+        return self
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One model and its training; every scientific number stands here, none has a default."""
+
+    name: str
+    # batch size -> input layers, one a view, and the output layer
+    build_network: Callable[[int], tuple[list[layers.Layer], layers.Layer]]
+
+    views: Views
+    # The predictions of a galaxy are averaged over these perturbations of its views.
+    test_transforms: Sequence[AffineTransform]
+
+    batch_size: int
+    chunk_size: int
+    num_chunks: int
+    num_chunks_nonorm: int
+    # output layer -> what moves its parameters; a frozen dataclass of `optimizers`, or any function
+    make_optimizer: Callable[[layers.Layer], torch.optim.Optimizer]
+    learning_rate: Schedule
+    norm_constraint: NormConstraint | None
+    # The decay a step of the average of weights that predicts in place of the last ones; None: the last ones predict.
+    weight_average: float | None
+    validate_every: int
+    seed: int
+
+    def shortened(self, num_chunks: int, keep_schedule: bool = False) -> "Experiment":
+        """Return the experiment with another number of chunks; its rates and validations keep their fractions.
+
+        The chunks without normalisation do not: they are as many as it takes to leave the start.
+        """
+        if keep_schedule:
+            return dataclasses.replace(self, num_chunks=num_chunks)
+        scale = num_chunks / self.num_chunks
+        return dataclasses.replace(
+            self,
+            num_chunks=num_chunks,
+            learning_rate=self.learning_rate.scaled(scale),
+            validate_every=max(1, round(self.validate_every * scale)),
+        )

@@ -1,0 +1,14 @@
+"""Galaxies: the decision tree, tables, images, views of them. Knows no network. From the ground up:
+
+- `decision_tree`, `scores`: questions, answers, columns; how far predictions are off.
+- `folders`: where things lie, and which folders are in use.
+- `jpeg`, `labels_table`: one file each, read with suspicion.
+- `images`: ids, labels, the split, pixels.
+- `predictions`, `submission`: what models predicted; Kaggle's format.
+- `decoded_cache`, `bad_images`: every image decoded once; those that can not be.
+- `affine`, `warping`, `centering`: transforms, pixels of views, where in its image a galaxy lies.
+- `draws`, `views`: what is random; what a network sees of a galaxy.
+- `chunk_workers`: worker processes that write chunks of views into shared memory.
+- `sextractor`, `extraction`: SExtractor's measurements; of all galaxies, resumable.
+- `painting`: pixels of a made-up galaxy.
+"""

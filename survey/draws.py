@@ -1,0 +1,71 @@
+"""What is random in a chunk of examples: every draw comes from (what it is for, seed, chunk, position).
+
+So a chunk does not depend on what was drawn before it, nor on how many processes make it, nor on the device.
+
+Source: documentation of 2014, 2.1.2 and 2.1.3.
+"""
+
+from dataclasses import dataclass, fields
+from enum import IntEnum
+
+import numpy as np
+
+from survey.warping import colour_channel_weights
+
+
+class Stream(IntEnum):
+    """What a draw is for; the first number of its key, so that no two streams are the same."""
+
+    INDICES = 1
+    PERTURBATION = 2
+    COLOUR = 3
+    GAMMA = 4
+    NOISE = 5
+    NOISE_SEPARATE = 6
+
+
+def generator(stream: Stream, seed: int, chunk: int, position: int = 0) -> np.random.Generator:
+    """Return the random generator of one draw, the same in whichever process it is made."""
+    return np.random.default_rng([int(stream), seed, chunk, position])
+
+
+def select_indices(num: int, num_selected: int, rng: np.random.Generator | None = None) -> np.ndarray:
+    """Draw `num_selected` of `num` indices without repetition, or in whole shuffled passes where that is not enough."""
+    rng = rng or np.random.default_rng()
+    passes = [rng.permutation(num) for _ in range(-(-num_selected // num))]
+    return np.concatenate(passes)[:num_selected] if passes else np.empty(0, dtype=int)
+
+
+def draw_colour(seed: int, chunk: int, num: int, std: float) -> np.ndarray:
+    """Draw the colour noise of a chunk, (num, 3) float32."""
+    alpha = generator(Stream.COLOUR, seed, chunk).normal(0, std, size=num).astype(np.float32)
+    return alpha[:, None] * colour_channel_weights
+
+
+def draw_gamma(seed: int, chunk: int, num: int, std: float) -> np.ndarray:
+    """Draw the exponents of a chunk, (num,) float32: exp(normal(0, std)), each from its position's own generator."""
+    drawn = [generator(Stream.GAMMA, seed, chunk, position).normal(0, std) for position in range(num)]
+    return np.exp(drawn).astype(np.float32)
+
+
+def draw_noise(key: np.ndarray, shape: tuple[int, ...], std: float) -> np.ndarray:
+    """Draw the pixel noise of one view, shape float32; `key` (4,) is that of its position."""
+    return np.float32(std) * np.random.default_rng(key).standard_normal(shape, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What is drawn for the examples of a chunk, a row each; None where the views have no such noise."""
+
+    indices: np.ndarray  # (n,) of the galaxies
+    perturbations: np.ndarray  # (n, 1, 3, 3)
+    colour: np.ndarray | None = None  # (n, 3)
+    gamma: np.ndarray | None = None  # (n,)
+    noise_keys: np.ndarray | None = None  # (n, 4) of the generators of pixel noise
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, rows: slice) -> "Draw":
+        values = (getattr(self, field.name) for field in fields(self))
+        return Draw(*(None if value is None else value[rows] for value in values))

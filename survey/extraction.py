@@ -1,0 +1,91 @@
+"""SExtractor's measurements of all galaxies of a survey: in parallel, and resumable.
+
+Source: documentation of 2014, 2.1.5 and 3.4.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from machine import signals
+from machine.command_line import positive_int, script_parser
+from machine.files import DataError, load_array, remove_leftovers, save_array, save_gz
+from machine.processes import mapping
+from survey import folders, images
+from survey.centering import Catalogue
+from survey.folders import SUBSETS, use_folders
+from survey.sextractor import measure
+
+IMAGES_A_SAVE = 400
+
+
+def _measure_image(catalogue: Catalogue, subset: str, id: int) -> np.ndarray:
+    path = images.image_path(folders.current.images(subset), id)
+    return measure(images.read_image(path)[:, :, 1], catalogue)
+
+
+class _Rows:
+    """The rows that are measured so far, kept beside the catalogue's file; none unless they are of the first ids."""
+
+    def __init__(self, product: Path, ids: np.ndarray, num_columns: int):
+        self.path = product.with_name(f".{product.name.removesuffix('.npy.gz')}.partial.npy")
+        self.ids = ids
+        remove_leftovers(product, self.path)
+        self.rows = self._load(num_columns)
+
+    def _load(self, num_columns: int) -> list[np.ndarray]:
+        try:
+            saved = load_array(self.path, "the script", (None, 1 + num_columns), np.floating)
+        except DataError:
+            return []
+        return list(saved[:, 1:]) if np.array_equal(saved[:, 0], self.ids[: len(saved)]) else []
+
+    def save(self) -> None:
+        if self.rows:
+            save_array(self.path, np.column_stack([self.ids[: len(self.rows)].astype(np.float64), self.rows]))
+
+
+def extract(catalogue: Catalogue, subset: str, num_workers: int | None = None) -> None:
+    """Measure all galaxies of a subset and write the catalogue's file: whole, or not at all.
+
+    What was measured is kept every few hundred images and when the extraction is interrupted; the next one goes on
+    from there. A file that is complete already is left alone.
+    """
+    path, ids = catalogue.path(subset), images.load_ids(subset)
+    if path.exists():
+        catalogue.load(subset)
+        print(f"{path} is there already; delete it to measure again")
+        return
+    done = _Rows(path, ids, len(catalogue.columns))
+    with (
+        tqdm(total=len(ids), initial=len(done.rows), desc=subset, unit="image", disable=None) as bar,
+        mapping(num_workers, 4, folders.worker_start()) as each,
+    ):
+        try:
+            for row in each(partial(_measure_image, catalogue, subset), ids[len(done.rows) :].tolist()):
+                done.rows.append(row)
+                bar.update()
+                if len(done.rows) % IMAGES_A_SAVE == 0:
+                    done.save()
+        except BaseException:
+            done.save()
+            raise
+    save_gz(path, np.array(done.rows).reshape(-1, len(catalogue.columns)))
+    done.path.unlink(missing_ok=True)
+    print(f"wrote {len(done.rows)} rows of {', '.join(catalogue.columns)} to {path}")
+
+
+def run(catalogue: Catalogue, description: str) -> None:
+    """Run the script that makes a catalogue: read its command line, measure both subsets."""
+    parser = script_parser(description)
+    parser.add_argument("--num-workers", type=positive_int, metavar="N", help="processes (default: cores)")
+    parser.add_argument(
+        "--from-ram", nargs="?", const="/dev/shm", metavar="DIR", help="read what copy_data_to_shm.py copied there"
+    )
+    args = parser.parse_args()
+    use_folders(args.root, args.data, args.from_ram)
+    with signals.ending_in_order():
+        for subset in SUBSETS:
+            extract(catalogue, subset, args.num_workers)

@@ -1,0 +1,136 @@
+"""Ids, labels, the split and pixels: what is read of a survey.
+
+Everything goes by `index`, the row of a galaxy in the order of its subset's ids; an `id` is Kaggle's number, which
+names its JPEG.
+
+Source: documentation of 2014, 2.3.1, 3.1 and 3.2.1.
+"""
+
+import functools
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from machine.files import DataError, duplicate, load_array
+from survey import decision_tree, folders, jpeg
+from survey.folders import Folders
+
+# Eighteen digits fit an int64; a leading zero would be lost, and the image not found again.
+ID = re.compile(r"0|[1-9][0-9]{0,17}")
+SUFFIXES = (".jpg", ".jpeg", ".JPG", ".JPEG")
+
+
+def list_ids(subset: str) -> np.ndarray:
+    """Return the ids (n,) int64 of the JPEGs of 'train' or 'test', in rising order; say what else lies there.
+
+    Raises DataError for a folder that is missing or empty, for a name that is no number, and for an id with two files.
+    """
+    folder = folders.current.images(subset)
+    hint = "download them from Kaggle or run simulate_galaxies.py"
+    if not folder.is_dir():
+        raise DataError(f"expected the {subset} images in {folder}, but there is no such folder; {hint}")
+    names = sorted(path.name for path in folder.iterdir())
+    stems = [Path(name).stem for name in names if _is_image(name)]
+    if not stems:
+        raise DataError(f"expected the {subset} images in {folder}, but it holds no .jpg file; {hint}")
+    if strangers := [name for name in names if _is_image(name) and not ID.fullmatch(Path(name).stem)]:
+        raise DataError(
+            f"expected images named by their id, as in 100018.jpg, got {folder / strangers[0]} "
+            f"({len(strangers)} such names); move them elsewhere"
+        )
+    ids = np.sort(np.array(stems).astype(np.int64))
+    if (twice := duplicate(ids)) is not None:
+        raise DataError(f"{folder}: expected one image of each id, got several of {twice}; remove all but one")
+    if left_out := [name for name in names if not _is_image(name)]:
+        print(f"{folder}: left out {len(left_out)} other files, {left_out[0]!r} for one")
+    return ids
+
+
+def _is_image(name: str) -> bool:
+    """Say whether a file is a galaxy's by its name; macOS leaves `._100008.jpg` beside `100008.jpg`."""
+    return name.endswith(SUFFIXES) and not name.startswith(".")
+
+
+def load_ids(subset: str) -> np.ndarray:
+    """Load the ids of 'train' or 'test', (n,) integers, in the order of everything else."""
+    path, made_by = folders.current.data / f"{subset}_ids.npy", f"create_{subset}_ids_file.py"
+    ids = load_array(path, made_by, (None,), np.integer)
+    if len(ids) == 0 or ids.min() < 0:
+        raise DataError(f"{path}: expected ids, numbers of at least 0, got {ids[ids < 0][:1]}; run {made_by} again")
+    if (twice := duplicate(ids)) is not None:
+        raise DataError(f"{path}: expected each id once, got {twice} twice; run {made_by} again")
+    return ids
+
+
+def ids_of(subset: str) -> np.ndarray:
+    """Return the ids of 'train' or 'test', (n,), read once for the folders in use."""
+    return _ids_of(subset, folders.current)
+
+
+@functools.lru_cache(maxsize=4)
+def _ids_of(subset: str, _: Folders) -> np.ndarray:
+    return load_ids(subset)
+
+
+def load_labels() -> np.ndarray:
+    """Load the labels, the weighted vote fractions of the training galaxies, (num_train, 37) float32."""
+    path, made_by = folders.current.data / "solutions_train.npy", "convert_training_labels_to_npy.py"
+    labels = load_array(path, made_by, (len(load_ids("train")), decision_tree.NUM_ANSWERS), np.floating)
+    if not np.isfinite(labels).all():
+        raise DataError(f"{path}: expected finite numbers, got NaN or infinity; run {made_by} again")
+    return labels.astype(np.float32)
+
+
+def read_labels_csv(path: Path | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Read Kaggle's table of training labels: ids (n,) int64, labels (n, 37) float64 in the decision tree's order.
+
+    Raises DataError for anything else.
+    """
+    from survey import labels_table  # pandas takes half a second that only the preparation scripts pay
+
+    return labels_table.read(path or folders.current.labels_csv)
+
+
+def split(num_train: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split 0..num_train-1 into the indices of the parts 'train' and 'valid', the last tenth (documentation 2.3.1)."""
+    num_valid = num_train // 10
+    if num_valid < 1:
+        raise DataError(f"expected at least 10 training galaxies, to validate on a tenth of them, got {num_train}")
+    indices = np.arange(num_train)
+    return indices[:-num_valid], indices[-num_valid:]
+
+
+def image_path(folder: Path, id: int) -> str:
+    """Return the file of a galaxy in a folder, with whichever suffix it has."""
+    usual = f"{folder}/{id}.jpg"
+    if os.path.exists(usual):
+        return usual
+    others = (f"{folder}/{id}{suffix}" for suffix in SUFFIXES[1:])
+    return next((path for path in others if os.path.exists(path)), usual)
+
+
+def read_image(path: Path | str) -> np.ndarray:
+    """Decode one JPEG into (424, 424, 3) uint8: rows, columns, RGB. Raises DataError for anything else."""
+    try:
+        return jpeg.decode_image(path)
+    except ValueError as error:
+        raise DataError(f"image {path} {error}; download it again") from None
+
+
+def listing(folder: Path, ids: Sequence[int]) -> str:
+    """Return a checksum of the names, sizes and times of the JPEGs of some ids: the same while none has changed."""
+    try:
+        with os.scandir(folder) as entries:
+            stats = {entry.name: entry.stat() for entry in entries if _is_image(entry.name)}
+    except FileNotFoundError:
+        stats = {}
+    digest = hashlib.sha256()
+    for id in ids:
+        names = (f"{id}{suffix}" for suffix in SUFFIXES)
+        found = next(((name, stats[name]) for name in names if name in stats), None)
+        digest.update(f"{id} {found and (found[0], found[1].st_size, found[1].st_mtime_ns)}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,33 @@
+"""What models predicted: which have files, and the files."""
+
+import numpy as np
+
+from machine.files import DataError, load_array
+from survey import decision_tree
+from survey.folders import Folders
+
+
+def made_by(name: str) -> str:
+    """Say which script makes a model's predictions."""
+    return f"the predict_augmented_npy script of {name}"
+
+
+def find_models(folders: Folders, part: str) -> list[str]:
+    """Return the names of the models that predicted 'valid' or 'test', in order; raises DataError where none did."""
+    folder = folders.augmented(part, "").parent
+    names = sorted(path.name.removesuffix(".npy.gz") for path in folder.glob("*.npy.gz"))
+    if not names:
+        raise DataError(f"expected predictions in {folder}, got none; run predict_augmented_npy_*.py scripts first")
+    return names
+
+
+def load_predictions(folders: Folders, part: str, name: str, num_galaxies: int) -> np.ndarray:
+    """Load a model's predictions (num_galaxies, 37) of 'valid' or 'test'; raises DataError for anything else."""
+    path = folders.augmented(part, name)
+    predictions = load_array(path, made_by(name), (num_galaxies, decision_tree.NUM_ANSWERS), np.floating)
+    if not (finite := np.isfinite(predictions).all(axis=1)).all():
+        raise DataError(
+            f"{path}: expected finite numbers, got NaN or infinity in row {np.flatnonzero(~finite)[0]}; "
+            "train the model again, or move its files away"
+        )
+    return predictions

@@ -1,0 +1,39 @@
+"""Kaggle's format: a row of 37 numbers for each test galaxy, `.csv.gz`.
+
+Source: documentation of 2014, 3.4 and 5.8.
+"""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+
+from machine.files import DataError, replacing
+from survey import decision_tree
+
+
+def write_submission(path: str | Path, ids: np.ndarray, predictions: np.ndarray) -> None:
+    """Write predictions (n, 37) of the test images ids (n,) in Kaggle's format, `.csv.gz`, whole or not at all.
+
+    The same numbers give the same bytes. Raises DataError for another shape, a NaN or a value outside [0, 1].
+    """
+    expected = (len(ids), decision_tree.NUM_ANSWERS)
+    if predictions.shape != expected:
+        raise DataError(
+            f"{path}: expected predictions {expected}, a row for each test id, got {predictions.shape}; predict again"
+        )
+    if np.isnan(predictions).any():
+        id = ids[np.isnan(predictions).any(axis=1)][0]
+        raise DataError(f"{path}: expected numbers, got NaN for GalaxyID {id}; train the model again")
+    low, high = predictions.min(initial=0), predictions.max(initial=1)
+    if low < -1e-6 or high > 1 + 1e-6:  # averages of float32 may round past the ends
+        raise DataError(f"{path}: expected predictions within [0, 1], got {low:g} to {high:g}; predict again")
+    row_format = "%d" + ",%.9g" * decision_tree.NUM_ANSWERS + "\n"  # nine digits give a float32 back
+    with (
+        replacing(path) as temporary,
+        temporary.open("wb") as raw,
+        gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as file,
+    ):
+        file.write(",".join(("GalaxyID", *decision_tree.COLUMN_NAMES)).encode() + b"\n")
+        for id, row in zip(ids.tolist(), predictions.tolist(), strict=True):
+            file.write((row_format % (id, *row)).encode())

@@ -1,0 +1,110 @@
+"""What a network sees of a galaxy: the recipe of its views, as one object that all generators take whole.
+
+Cropping, downsampling, perturbation and placement are affine, so they are composed into one matrix, and each view of an
+image is interpolated once. Colour noise, gamma and pixel noise come after the warp.
+
+Source: documentation of 2014, 2.1; gamma and pixel noise: 6.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from skimage.transform import AffineTransform
+
+from survey.affine import random_perturbations, view_matrices
+from survey.centering import Placement
+from survey.decoded_cache import load_pixels
+from survey.draws import Draw, Stream, draw_colour, draw_gamma, draw_noise, generator, select_indices
+from survey.warping import add_colour, touched_parts, warp_views
+
+# Writes the views of an image, as `warp_views` does.
+Warp = Callable[[np.ndarray, Sequence[int], np.ndarray, Sequence[np.ndarray]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """The views of a galaxy in training and in prediction; every number stands here, none has a default."""
+
+    # One a view: target pixel -> pixel of the image; sizes are (rows, columns).
+    ds_transforms: Sequence[AffineTransform]
+    target_sizes: Sequence[tuple[int, int]]
+    # In training only: what `affine.random_perturbations` takes, and standard deviations of noise.
+    perturbations: Mapping[str, object]
+    colour_std: float
+    gamma_std: float
+    noise_std: float
+    # Where the galaxy lies in its image; None: as it lies.
+    placement: Placement | None
+    # How pixels become views: `warp_views`, or another function of the same arguments.
+    warp: Warp
+
+    def __post_init__(self) -> None:
+        if len(self.ds_transforms) != len(self.target_sizes):
+            raise ValueError(
+                f"expected a target size for each of {len(self.ds_transforms)} ds_transforms, "
+                f"got {len(self.target_sizes)}"
+            )
+
+    @property
+    def shapes(self) -> list[tuple[int, int, int]]:
+        """The shape (rows, columns, 3) of each view."""
+        return [(*size, 3) for size in self.target_sizes]
+
+    @property
+    def only_affine(self) -> bool:
+        """Whether views are samples of pixels plus colour noise, which is all that an accelerator makes."""
+        return self.warp is warp_views and not self.gamma_std and not self.noise_std
+
+    def draw(self, indices: np.ndarray, chunk_size: int, seed: int, chunk: int) -> Draw:
+        """Draw the examples of chunk number `chunk` of the training galaxies `indices`."""
+        drawn = indices[select_indices(len(indices), chunk_size, generator(Stream.INDICES, seed, chunk))]
+        rng = generator(Stream.PERTURBATION, seed, chunk)
+        perturbations = random_perturbations(chunk_size, **self.perturbations, rng=rng)
+        keys = np.array([(Stream.NOISE_SEPARATE, seed, chunk, position) for position in range(chunk_size)])
+        return Draw(
+            drawn,
+            perturbations[:, None],
+            draw_colour(seed, chunk, chunk_size, self.colour_std) if self.colour_std else None,
+            draw_gamma(seed, chunk, chunk_size, self.gamma_std) if self.gamma_std else None,
+            keys if self.noise_std else None,
+        )
+
+    def matrices(self, indices: np.ndarray, subset: str, perturbations: np.ndarray) -> np.ndarray:
+        """Return what maps pixels of views to those of images (n,), (n, transforms, views, 3, 3).
+
+        Perturbations are (n, transforms, 3, 3), or (1, transforms, 3, 3) where all images share them.
+        """
+        places = np.eye(3) if self.placement is None else self.placement.matrices(indices, subset)
+        places = np.broadcast_to(places, (len(indices), 3, 3))
+        return view_matrices(self.ds_transforms, perturbations, places[:, None])
+
+    def write(self, outs: Sequence[np.ndarray], indices: np.ndarray, subset: str, perturbations: np.ndarray) -> None:
+        """Write the views of images (n,) under perturbations (see `matrices`) into rows of `outs`, an array a view."""
+        matrices = self.matrices(indices, subset, perturbations)
+        parts = touched_parts(matrices, self.target_sizes).tolist()
+        num = matrices.shape[1]
+        for position, index in enumerate(indices):
+            rows = slice(position * num, (position + 1) * num)
+            pixels = load_pixels(index, subset)
+            self.warp(pixels, parts[position], matrices[position], [out[rows] for out in outs])
+
+    def write_drawn(self, outs: Sequence[np.ndarray], draw: Draw) -> None:
+        """Write the views of the training images of a draw, and their noise."""
+        self.write(outs, draw.indices, "train", draw.perturbations)
+        if draw.colour is not None:
+            add_colour(outs, draw.colour)
+        if draw.gamma is not None:
+            for out in outs:
+                np.power(np.clip(out, 0, 1, out=out), draw.gamma[:, None, None, None], out=out)
+        if draw.noise_keys is not None:
+            for number, out in enumerate(outs):
+                for key, view in zip(draw.noise_keys, out, strict=True):
+                    view += draw_noise([*key, number], view.shape, self.noise_std)
+                np.clip(out, 0, 1, out=out)
+
+    def write_fixed(
+        self, outs: Sequence[np.ndarray], indices: np.ndarray, subset: str, transforms: Sequence[AffineTransform]
+    ) -> None:
+        """Write the views of images (n,) under fixed transforms, all of an image together."""
+        self.write(outs, indices, subset, np.stack([tform.params for tform in transforms])[None])

@@ -1,0 +1,124 @@
+"""Layers of 2014 around cuda-convnet that the 17 models do not use; batch-last (c01b) as in `cc_layers`.
+
+Source: Krizhevsky's cuda-convnet; the post "3x faster convolutions in Theano"; the papers named below.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cc_layers import (
+    C01BLayer,
+    CudaConvnetConv2DLayer,
+    CudaConvnetPooling2DLayer,
+    ShuffleBC01ToC01BLayer,
+    ShuffleC01BToBC01Layer,
+    bc01,
+    c01b,
+)
+from layers import Layer, Nonlinearity, rectify
+
+
+class CudaConvnetStochasticPooling2DLayer(CudaConvnetPooling2DLayer):
+    """Stochastic pooling, (channels, rows, columns, batch), of rectified input (Zeiler & Fergus 2013, arXiv 1301.3557).
+
+    In training, one pixel of each window is drawn with probability p = x / (sum of x); otherwise the output is the sum
+    of p x. Negative pixels count as 0, as do those past the border; a window of zeros gives 0.
+    """
+
+    def _windows(self, x: Tensor) -> Tensor:
+        """Return the windows of an image, (batch, channels, rows, columns, pool_size^2)."""
+        _, rows, columns, _ = self.get_output_shape()
+        bottom, right = ((steps - 1) * self.stride + self.pool_size for steps in (rows, columns))
+        x = functional.pad(bc01(x).clamp(min=0), (0, right - x.shape[2], 0, bottom - x.shape[1]))
+        return x.unfold(2, self.pool_size, self.stride).unfold(3, self.pool_size, self.stride).flatten(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        windows = self._windows(x)
+        sums = windows.sum(4).clamp(min=torch.finfo(x.dtype).tiny)
+        return c01b((windows.square()).sum(4) / sums)
+
+    def forward_dropout(self, x: Tensor) -> Tensor:
+        windows = self._windows(x)
+        cumulative = windows.detach().cumsum(4)
+        drawn = torch.rand_like(cumulative[..., -1:]) * cumulative[..., -1:]
+        # The first pixel at which the cumulative sum exceeds the draw; where all are 0 there is none.
+        chosen = (cumulative <= drawn).sum(4, keepdim=True).clamp(max=windows.shape[4] - 1)
+        return c01b(windows.gather(4, chosen).squeeze(4))
+
+
+StochasticPoolingC01BLayer = CudaConvnetStochasticPooling2DLayer
+
+
+class CudaConvnetCrossMapNormLayer(C01BLayer):
+    """Normalises across maps, x / (1 + alpha / size * sum of squares over `size` adjacent maps)^beta, shape kept.
+
+    The maps are i - size // 2 to i + (size - 1) // 2, as far as there are such (cuda-convnet's `cmrnorm`).
+    """
+
+    def __init__(self, input_layer: Layer, size: int = 5, alpha: float = 1e-4, beta: float = 0.75):
+        super().__init__(input_layer)
+        self.size, self.alpha, self.beta = size, alpha, beta
+
+    def forward(self, x: Tensor) -> Tensor:
+        return c01b(functional.local_response_norm(bc01(x), self.size, self.alpha, self.beta, k=1.0))
+
+
+class _WrapColumnsLayer(C01BLayer):
+    """Surrounds images by columns of their other side, `wrap` in all, (channels, rows, columns + wrap, batch)."""
+
+    def __init__(self, input_layer: Layer, wrap: int):
+        super().__init__(input_layer)
+        # As many before as after, one more after where that does not work out.
+        self.before, self.after = wrap // 2, wrap - wrap // 2
+
+    def get_output_shape(self) -> tuple[int, ...]:
+        channels, rows, columns, batch = self.input_layer.get_output_shape()
+        return channels, rows, self.before + columns + self.after, batch
+
+    def forward(self, x: Tensor) -> Tensor:
+        return c01b(functional.pad(bc01(x), (self.before, self.after, 0, 0), mode="circular"))
+
+
+class CudaConvnetCircularConv2DLayer(CudaConvnetConv2DLayer):
+    """A convolution whose columns are a circle, as the angles of a polar view are: (n_filters, rows, columns, batch).
+
+    There is an output column for every `stride` input columns; without a stride and with an odd `filter_size`, filters
+    are centred at it. Rows are as in CudaConvnetConv2DLayer.
+    """
+
+    def __init__(
+        self,
+        input_layer: Layer,
+        n_filters: int,
+        filter_size: int,
+        weights_std: float,
+        init_bias_value: float,
+        stride: int = 1,
+        nonlinearity: Nonlinearity = rectify,
+        dropout: float = 0.0,
+        partial_sum: int | None = None,
+        untie_biases: bool = False,
+    ):
+        columns = input_layer.get_output_shape()[2]
+        if columns % stride or not stride <= filter_size <= columns:
+            raise ValueError(
+                f"expected columns that stride {stride} divides, and a filter from {stride} to all of them, "
+                f"got {columns} columns and filter_size {filter_size}"
+            )
+        wrapped = _WrapColumnsLayer(input_layer, filter_size - stride)
+        super().__init__(
+            wrapped, n_filters, filter_size, weights_std, init_bias_value, stride, nonlinearity, dropout, partial_sum,
+            untie_biases=untie_biases,
+        )  # fmt: skip
+        # Wrapping is a part of this layer and not of the graph: dropout comes before it, and takes both copies.
+        self.wrapped, self.input_layers = wrapped, nn.ModuleList([input_layer])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.wrapped(x))
+
+
+def shuffle_pool_unshuffle(input_layer: Layer, *args: object, **kwargs: object) -> ShuffleC01BToBC01Layer:
+    """Pool bc01 images by CudaConvnetPooling2DLayer, which takes the further arguments; return a bc01 layer."""
+    shuffled = ShuffleBC01ToC01BLayer(input_layer)
+    return ShuffleC01BToBC01Layer(CudaConvnetPooling2DLayer(shuffled, *args, **kwargs))
