@@ -12,7 +12,6 @@ from scipy.optimize import nnls
 import ensemble_predictions_npy as ensemble
 import load_data
 
-STEMS = ("blended_predictions_uniform", "blended_predictions", "blended_predictions_separate")
 
 
 def rmse(weights: np.ndarray, gram: np.ndarray) -> float:
@@ -162,20 +161,6 @@ def test_gram_matrices_give_the_rmse_of_a_blend():
     for answer, galaxy, model in itertools.product(range(37), range(50), range(3)):
         blended[galaxy, answer] += weights[answer, model] * residuals[model, galaxy, answer]
     assert ensemble.blend_rmse(weights, grams) == pytest.approx(np.sqrt((blended**2).mean()), rel=1e-12)
-
-
-def write_models(survey: Survey, num_models: int) -> list[str]:
-    """Write predictions of models, the first the best, and return the models' names."""
-    generator = np.random.default_rng(10)
-    solutions = load_data.load_solutions()
-    _, valid = load_data.split(len(solutions))
-    names = [f"try_model_{letter}" for letter in "abcdefgh"[:num_models]]
-    truth = {"valid": solutions[valid], "test": draw_votes(len(survey.test_ids), generator)}
-    for index, name in enumerate(names):
-        for subset, votes in truth.items():
-            predictions = votes + 0.05 * (1 + index) * generator.normal(size=votes.shape)
-            load_data.save_gz(load_data.folders.augmented(subset, name), predictions.clip(0, 1).astype(np.float32))
-    return names
 
 
 def test_blends_of_files(prepared_survey: Survey, run_main, capsys):

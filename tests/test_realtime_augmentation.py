@@ -14,17 +14,6 @@ import load_data
 import realtime_augmentation as ra
 
 REFERENCE = np.load(Path(__file__).parent / "reference" / "augmentation.npz")
-VIEW = ra.build_ds_transform(3.0, target_size=(69, 69))
-VIEWS = [VIEW, VIEW + ra.build_augmentation_transform(rotation=45)]
-SIZES = [(69, 69), (69, 69)]
-PARAMS = {
-    "zoom_range": (1 / 1.3, 1.3),
-    "rotation_range": (0, 360),
-    "shear_range": (0, 0),
-    "translation_range": (-4, 4),
-    "do_flip": True,
-}
-
 TEXTURE = np.random.default_rng(7).integers(0, 256, (424, 424, 3), dtype=np.uint8)
 
 

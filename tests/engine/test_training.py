@@ -20,32 +20,6 @@ from training_step import Step
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT as BEST
 
 
-def build_tiny_network(batch_size: int) -> tuple[list[layers.Layer], layers.Layer]:
-    """Return a network of the best model's kinds of layers that trains in milliseconds."""
-    inputs = [layers.Input2DLayer(batch_size, 3, 15, 15) for _ in range(2)]
-    parts = layers.MultiRotSliceLayer(inputs, part_size=9)
-    conv = cc_layers.CudaConvnetConv2DLayer(cc_layers.ShuffleBC01ToC01BLayer(parts), 4, 4, 0.1, 0.1, untie_biases=True)
-    pool = cc_layers.ShuffleC01BToBC01Layer(cc_layers.CudaConvnetPooling2DLayer(conv, pool_size=2))
-    merged = layers.MultiRotMergeLayer(pool, num_views=4)
-    dense = layers.DenseLayer(merged, 16, 0.05, 0.01, nonlinearity=layers.identity, dropout=0.5)
-    maxout = layers.FeatureMaxPoolingLayer(dense, pool_size=2)
-    top = layers.DenseLayer(maxout, 37, 0.01, 0.1, nonlinearity=layers.identity, dropout=0.5)
-    return inputs, custom.OptimisedDivGalaxyOutputLayer(top)
-
-
-TINY = dataclasses.replace(
-    BEST,
-    name="tiny",
-    build_network=build_tiny_network,
-    target_sizes=[(15, 15), (15, 15)],
-    batch_size=8,
-    chunk_size=24,
-    num_chunks=3,
-    learning_rate_schedule={0: 0.04, 2: 0.004},
-    validate_every=2,
-)
-
-
 class TestTheBestModel:
     def test_has_the_documented_parameters_in_2014_s_order(self):
         inputs, output = BEST.build_network(16)
@@ -109,22 +83,6 @@ class TestExperiment:
         assert numbers["learning_rate_schedule"] == {"0": 0.04, "1800": 0.004, "2300": 0.0004}
         assert numbers["processor_class"] == "LoadAndProcess"
         np.testing.assert_array_equal(numbers["ds_transforms"][0], BEST.ds_transforms[0].params)
-
-
-def run(run_main, survey, *arguments: object, experiment: training.Experiment = TINY) -> dict:
-    class Script:
-        __name__ = experiment.name
-
-        @staticmethod
-        def main() -> None:
-            training.main(experiment)
-
-    run_main(Script, "--root", survey.root, "--device", "cpu", "--num-workers", 1, *arguments)
-    return load_data.load_pickle(survey.root / "analysis" / "final" / f"{experiment.name}.pkl", "the test")
-
-
-def argparse_namespace():
-    return training.flags(TINY).parse_args(["--device", "cpu", "--num-workers", "1"])
 
 
 class TestTraining:

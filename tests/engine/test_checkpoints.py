@@ -19,17 +19,6 @@ import experiment
 import layers
 import load_data
 
-ROOT = Path(__file__).parent.parent
-STEPS_A_CHUNK = 3
-SIX_CHUNKS = dataclasses.replace(TINY, num_chunks=6, learning_rate_schedule={0: 0.04, 3: 0.004})
-
-
-def assert_same_result(ours: dict, theirs: dict) -> None:
-    for a, b in zip(ours["param_values"], theirs["param_values"], strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert ours["losses_train"] == theirs["losses_train"]
-    assert ours["losses_valid"] == theirs["losses_valid"]
-    np.testing.assert_array_equal(ours["predictions"], theirs["predictions"])
 
 
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, steps: int, number: int) -> None:
@@ -86,19 +75,6 @@ def test_another_number_of_threads_is_told(prepared_survey, run_main, monkeypatc
         torch.set_num_threads(threads)
     assert f"threads: {threads} until then, {threads + 1} from now" in capsys.readouterr().out
     assert json.loads(load_data.folders.analysis("tiny").with_suffix(".json").read_text())["threads"] == threads + 1
-
-
-def processes_of_session(session: int) -> list[int]:
-    """Return the living processes of a session (Linux)."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            state, _, _, of_session = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
-        except OSError:
-            continue
-        if int(of_session) == session and state not in "ZX":
-            found.append(int(folder.name))
-    return found
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -26,16 +26,6 @@ def source(**options: object) -> examples.Examples:
     return examples.Examples(TINY, argparse.Namespace(**{**vars(OPTIONS), **options}), torch.device("cpu"))
 
 
-def write_analysis():
-    """Write an analysis pickle of the tiny experiment with some parameters; return the network."""
-    torch.manual_seed(3)
-    network = training.Network(TINY, torch.device("cpu"))
-    layers.reset_variance_preserving(network.output_layer)
-    values = layers.get_param_values(network.output_layer)
-    training.save_analysis(load_data.folders.analysis("tiny"), {"param_values": values}, {})
-    return network
-
-
 @pytest.fixture
 def trained(prepared_survey):
     return write_analysis()

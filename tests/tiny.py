@@ -1,0 +1,204 @@
+"""Small things that tests build on: a survey in Kaggle's layout, an experiment that trains in milliseconds, its runs."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import simplejpeg
+import torch
+
+import cc_layers
+import custom
+import layers
+import realtime_augmentation as ra
+from engine import record, training
+from engine.experiment import Experiment, Steps
+from engine.flags import Options
+from engine.network import Network
+from machine.command_line import run_script
+from machine.files import load_pickle, save_gz
+from survey import decision_tree, folders, images
+from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT as BEST
+
+ROOT = Path(__file__).resolve().parent.parent
+CPU = torch.device("cpu")
+
+NUM_TRAIN = 30
+# Sorted by number they stand in another order than sorted by name.
+TEST_IDS = (7, 31, 100, 205, 1003, 20011, 100024, 900080)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A survey on disk: labels (30, 37) as the table has them, in the order of train_ids (30,)."""
+
+    root: Path
+    train_ids: np.ndarray
+    test_ids: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def raw(self) -> Path:
+        return self.root / "data" / "raw"
+
+    @property
+    def csv(self) -> Path:
+        return self.raw / "training_solutions_rev1.csv"
+
+
+def draw_blob(rng: np.random.Generator) -> np.ndarray:
+    """Return a smooth ellipse on a dark sky, (424, 424, 3) uint8."""
+    x, y = (np.arange(424) - rng.normal(211.5, 4, size=(2, 1))).reshape(2, 424)
+    angle, long, short = rng.uniform(0, np.pi), rng.uniform(25, 70), rng.uniform(12, 25)
+    along = np.cos(angle) * x + np.sin(angle) * y[:, None]
+    across = np.cos(angle) * y[:, None] - np.sin(angle) * x
+    light = np.exp(-np.hypot(along / long, across / short))
+    return (light[:, :, None] * rng.uniform(100, 250, size=3) + 4).astype(np.uint8)
+
+
+def write_jpeg(path: Path, image: np.ndarray) -> None:
+    """Write an image (rows, columns, 3) uint8 as a JPEG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality=90, colorspace="RGB"))
+
+
+def draw_labels(num_galaxies: int, rng: np.random.Generator) -> np.ndarray:
+    """Return labels (num_galaxies, 37) that obey the decision tree, some of them hard zeros."""
+    fractions = rng.gamma(0.5, size=(num_galaxies, decision_tree.NUM_ANSWERS))
+    for columns in decision_tree.SLICES.values():
+        fractions[:, columns] /= fractions[:, columns].sum(axis=1, keepdims=True)
+    return decision_tree.weigh(fractions)
+
+
+def write_csv(path: Path, ids: np.ndarray, labels: np.ndarray) -> None:
+    """Write labels as Kaggle does, with six decimals."""
+    header = ",".join(("GalaxyID", *decision_tree.COLUMN_NAMES))
+    rows = [f"{i}," + ",".join(f"{v:.6f}" for v in row) for i, row in zip(ids, labels, strict=True)]
+    path.write_text("\n".join([header, *rows]) + "\n")
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Return the contents of all files below a folder by their names."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def cases_of(rows: dict[str, list]) -> list:
+    """Return the cases of several rows of doc/bad_data.md as parameters, each with its row's name."""
+    return [pytest.param(*case, id=f"{row} {n}") for row, of_row in rows.items() for n, case in enumerate(of_row)]
+
+
+def refused(run_main: Callable[..., None], root: Path, script: object, *arguments: object) -> str:
+    """Run a script that is to end with one line and status 1, and to leave all files as they were; return the line."""
+    before = files_of(root)
+    with pytest.raises(SystemExit) as ended:
+        run_script(lambda: run_main(script, "--root", root, *arguments))
+    line = ended.value.code  # a text is printed, and makes the status 1
+    assert isinstance(line, str) and line.startswith("error: ") and "\n" not in line
+    assert files_of(root) == before
+    return line
+
+
+VIEW = ra.build_ds_transform(3.0, target_size=(69, 69))
+VIEWS = [VIEW, VIEW + ra.build_augmentation_transform(rotation=45)]
+SIZES = [(69, 69), (69, 69)]
+PARAMS = {
+    "zoom_range": (1 / 1.3, 1.3),
+    "rotation_range": (0, 360),
+    "shear_range": (0, 0),
+    "translation_range": (-4, 4),
+    "do_flip": True,
+}
+
+
+def build_tiny_network(batch_size: int) -> tuple[list[layers.Layer], layers.Layer]:
+    """Return a network of the best model's kinds of layers that trains in milliseconds."""
+    inputs = [layers.Input2DLayer(batch_size, 3, 15, 15) for _ in range(2)]
+    parts = layers.MultiRotSliceLayer(inputs, part_size=9)
+    conv = cc_layers.CudaConvnetConv2DLayer(cc_layers.ShuffleBC01ToC01BLayer(parts), 4, 4, 0.1, 0.1, untie_biases=True)
+    pool = cc_layers.ShuffleC01BToBC01Layer(cc_layers.CudaConvnetPooling2DLayer(conv, pool_size=2))
+    merged = layers.MultiRotMergeLayer(pool, num_views=4)
+    dense = layers.DenseLayer(merged, 16, 0.05, 0.01, nonlinearity=layers.identity, dropout=0.5)
+    maxout = layers.FeatureMaxPoolingLayer(dense, pool_size=2)
+    top = layers.DenseLayer(maxout, 37, 0.01, 0.1, nonlinearity=layers.identity, dropout=0.5)
+    return inputs, custom.OptimisedDivGalaxyOutputLayer(top)
+
+
+TINY = dataclasses.replace(
+    BEST,
+    name="tiny",
+    build_network=build_tiny_network,
+    views=dataclasses.replace(BEST.views, target_sizes=[(15, 15), (15, 15)]),
+    batch_size=8,
+    chunk_size=24,
+    num_chunks=3,
+    learning_rate=Steps({0: 0.04, 2: 0.004}),
+    validate_every=2,
+)
+STEPS_A_CHUNK = 3
+SIX_CHUNKS = dataclasses.replace(TINY, num_chunks=6, learning_rate=Steps({0: 0.04, 3: 0.004}))
+OPTIONS = Options(device="cpu", num_workers=1)
+
+
+def run(run_main: Callable, survey: Survey, *arguments: object, experiment: Experiment = TINY) -> dict:
+    """Train an experiment as its script does, in this process; return its analysis."""
+
+    class Script:
+        __name__ = experiment.name
+
+        @staticmethod
+        def main() -> None:
+            training.main(experiment)
+
+    run_main(Script, "--root", survey.root, "--device", "cpu", "--num-workers", 1, *arguments)
+    return load_pickle(survey.root / "analysis" / "final" / f"{experiment.name}.pkl", "the test")
+
+
+def assert_same_result(ours: dict, theirs: dict) -> None:
+    for a, b in zip(ours["param_values"], theirs["param_values"], strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert ours["losses_train"] == theirs["losses_train"]
+    assert ours["losses_valid"] == theirs["losses_valid"]
+    np.testing.assert_array_equal(ours["predictions"], theirs["predictions"])
+
+
+def processes_of_session(session: int) -> list[int]:
+    """Return the living processes of a session (Linux)."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state, _, _, of_session = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+        except OSError:
+            continue
+        if int(of_session) == session and state not in "ZX":
+            found.append(int(folder.name))
+    return found
+
+
+def write_analysis() -> Network:
+    """Write an analysis pickle of the tiny experiment with some parameters; return the network."""
+    torch.manual_seed(3)
+    network = Network(TINY, CPU)
+    layers.reset_variance_preserving(network.output_layer)
+    values = layers.get_param_values(network.output_layer)
+    record.save_analysis(folders.current.analysis("tiny"), {"param_values": values}, {})
+    return network
+
+
+STEMS = ("blended_predictions_uniform", "blended_predictions", "blended_predictions_separate")
+
+
+def write_models(survey: Survey, num_models: int) -> list[str]:
+    """Write predictions of models, the first the best, and return the models' names."""
+    generator = np.random.default_rng(10)
+    labels = images.load_labels()
+    _, valid = images.split(len(labels))
+    names = [f"try_model_{letter}" for letter in "abcdefgh"[:num_models]]
+    truth = {"valid": labels[valid], "test": draw_labels(len(survey.test_ids), generator)}
+    for index, name in enumerate(names):
+        for part, true in truth.items():
+            predictions = true + 0.05 * (1 + index) * generator.normal(size=true.shape)
+            save_gz(folders.current.augmented(part, name), predictions.clip(0, 1).astype(np.float32))
+    return names
