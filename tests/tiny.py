@@ -1,4 +1,4 @@
-"""Small things that tests build on: a survey in Kaggle's layout, an experiment that trains in milliseconds, its runs."""
+"""Small things that tests build on: a survey in Kaggle's layout, an experiment of milliseconds, and runs of it."""
 
 import dataclasses
 from collections.abc import Callable
