@@ -34,41 +34,52 @@ MANIFEST = "simulated_survey.json"
 
 def draw_traits(rng: np.random.Generator) -> Traits:
     """Draw a galaxy; about as many smooth ones as Galaxy Zoo 2 found."""
-
-    def sometimes(probability: float) -> float:
-        return float(rng.uniform(0.35, 1)) if rng.random() < probability else 0.0
-
     kind = rng.choice(["spheroid", "disk", "irregular", "star"], p=[0.37, 0.56, 0.05, 0.02])
     common = {
         "resolution": float(np.clip(20 * rng.lognormal(0, 0.35), 12, 46)),
         "brightness": float(0.04 * rng.lognormal(0, 0.4)),
         "angle": float(rng.uniform(0, 180)),
-        "merger": sometimes(0.035),
-        "trail": sometimes(0.006),
+        "merger": _sometimes(rng, 0.035),
+        "trail": _sometimes(rng, 0.006),
     }
     if kind in ("spheroid", "star"):
-        return Traits(
-            age=float(rng.normal(0.75, 0.25)),
-            bulge_axis_ratio=float(rng.uniform(*[(0.85, 1), (0.4, 0.9), (0.2, 0.4)][rng.choice(3, p=[0.4, 0.5, 0.1])])),
-            bulge_index=float(rng.uniform(1.0, 2.2)),
-            bulge_size=float(rng.uniform(0.36, 0.5)),
-            arc=sometimes(0.03),
-            ring=sometimes(0.02),
-            dust=sometimes(0.01),
-            star=float(rng.uniform(0.5, 1)) if kind == "star" else 0.0,
-            **common,
-        )
-    if kind == "irregular":
-        return Traits(
-            age=float(rng.normal(0.0, 0.2)),
-            inclination=float(rng.uniform(20, 75)),
-            disk=float(rng.uniform(0.9, 1)),
-            bulge_size=0.12,
-            irregular=float(rng.uniform(0.4, 1)),
-            clumpiness=float(rng.uniform(0.4, 1)),
-            disturbed=sometimes(0.3),
-            **common,
-        )
+        return _draw_spheroid(rng, kind == "star", common)
+    return _draw_irregular(rng, common) if kind == "irregular" else _draw_disk(rng, common)
+
+
+def _sometimes(rng: np.random.Generator, probability: float) -> float:
+    """Draw the strength of a trait that most galaxies lack."""
+    return float(rng.uniform(0.35, 1)) if rng.random() < probability else 0.0
+
+
+def _draw_spheroid(rng: np.random.Generator, beside_star: bool, common: dict[str, float]) -> Traits:
+    return Traits(
+        age=float(rng.normal(0.75, 0.25)),
+        bulge_axis_ratio=float(rng.uniform(*[(0.85, 1), (0.4, 0.9), (0.2, 0.4)][rng.choice(3, p=[0.4, 0.5, 0.1])])),
+        bulge_index=float(rng.uniform(1.0, 2.2)),
+        bulge_size=float(rng.uniform(0.36, 0.5)),
+        arc=_sometimes(rng, 0.03),
+        ring=_sometimes(rng, 0.02),
+        dust=_sometimes(rng, 0.01),
+        star=float(rng.uniform(0.5, 1)) if beside_star else 0.0,
+        **common,
+    )
+
+
+def _draw_irregular(rng: np.random.Generator, common: dict[str, float]) -> Traits:
+    return Traits(
+        age=float(rng.normal(0.0, 0.2)),
+        inclination=float(rng.uniform(20, 75)),
+        disk=float(rng.uniform(0.9, 1)),
+        bulge_size=0.12,
+        irregular=float(rng.uniform(0.4, 1)),
+        clumpiness=float(rng.uniform(0.4, 1)),
+        disturbed=_sometimes(rng, 0.3),
+        **common,
+    )
+
+
+def _draw_disk(rng: np.random.Generator, common: dict[str, float]) -> Traits:
     bulge = float(rng.beta(1.2, 3.2))
     inclination = float(np.degrees(np.arccos(rng.random())))
     return Traits(
@@ -78,15 +89,15 @@ def draw_traits(rng: np.random.Generator) -> Traits:
         bulge_axis_ratio=float(rng.uniform(0.7, 0.95)),
         bulge_index=float(rng.uniform(1, 2.5)),
         bulge_size=float(rng.uniform(0.09, 0.15) + 0.12 * bulge),
-        boxiness=sometimes(0.2),
-        bar=sometimes(0.3),
+        boxiness=_sometimes(rng, 0.2),
+        bar=_sometimes(rng, 0.3),
         num_arms=int(rng.choice([1, 2, 3, 4, 5, 6], p=[0.07, 0.6, 0.14, 0.08, 0.06, 0.05])),
         arm_contrast=float(rng.beta(2, 1)),
         pitch=float(rng.uniform(8, 32)),
         clumpiness=float(rng.beta(1.2, 2)),
-        ring=sometimes(0.08),
-        disturbed=sometimes(0.06),
-        dust=sometimes(0.45) if inclination > 76 else 0.0,
+        ring=_sometimes(rng, 0.08),
+        disturbed=_sometimes(rng, 0.06),
+        dust=_sometimes(rng, 0.45) if inclination > 76 else 0.0,
         **common,
     )
 

@@ -6,6 +6,7 @@
 Source: documentation of 2014, 2.2.4.
 """
 
+from functools import partial
 from pathlib import Path
 
 import cc_layers
@@ -19,25 +20,25 @@ from engine.optimizers import Nesterov
 
 def build_network(batch_size: int) -> tuple[list[layers.Layer], layers.Layer]:
     """Return the input layers (the view, and the view turned by 45 degrees) and the output layer."""
-    l0 = layers.Input2DLayer(batch_size, 3, 69, 69)
-    l0_45 = layers.Input2DLayer(batch_size, 3, 69, 69)
-    l0r = layers.MultiRotSliceLayer([l0, l0_45], part_size=45, include_flip=True)
-    l0s = cc_layers.ShuffleBC01ToC01BLayer(l0r)
+    l0 = layers.Input2DLayer(batch_size, 3, 69, 69)  # (n, 3, 69, 69)
+    l0_45 = layers.Input2DLayer(batch_size, 3, 69, 69)  # (n, 3, 69, 69)
+    l0r = layers.MultiRotSliceLayer([l0, l0_45], part_size=45, include_flip=True)  # (16n, 3, 45, 45)
+    l0s = cc_layers.ShuffleBC01ToC01BLayer(l0r)  # (3, 45, 45, 16n)
 
-    conv = {"init_bias_value": 0.1, "untie_biases": True}
-    l1a = cc_layers.CudaConvnetConv2DLayer(l0s, n_filters=32, filter_size=8, weights_std=0.01, **conv)
-    l1 = cc_layers.CudaConvnetPooling2DLayer(l1a, pool_size=2)
-    l2a = cc_layers.CudaConvnetConv2DLayer(l1, n_filters=64, filter_size=4, weights_std=0.01, **conv)
-    l2 = cc_layers.CudaConvnetPooling2DLayer(l2a, pool_size=2)
-    l3a = cc_layers.CudaConvnetConv2DLayer(l2, n_filters=128, filter_size=3, weights_std=0.01, **conv)
-    l3b = cc_layers.CudaConvnetConv2DLayer(l3a, n_filters=128, filter_size=3, weights_std=0.1, **conv)
-    l3 = cc_layers.CudaConvnetPooling2DLayer(l3b, pool_size=2)
-    l3s = cc_layers.ShuffleC01BToBC01Layer(l3)
-    j3 = layers.MultiRotMergeLayer(l3s, num_views=4)
+    conv = partial(cc_layers.CudaConvnetConv2DLayer, init_bias_value=0.1, untie_biases=True)
+    l1a = conv(l0s, n_filters=32, filter_size=8, weights_std=0.01)  # (32, 38, 38, 16n)
+    l1 = cc_layers.CudaConvnetPooling2DLayer(l1a, pool_size=2)  # (32, 19, 19, 16n)
+    l2a = conv(l1, n_filters=64, filter_size=4, weights_std=0.01)  # (64, 16, 16, 16n)
+    l2 = cc_layers.CudaConvnetPooling2DLayer(l2a, pool_size=2)  # (64, 8, 8, 16n)
+    l3a = conv(l2, n_filters=128, filter_size=3, weights_std=0.01)  # (128, 6, 6, 16n)
+    l3b = conv(l3a, n_filters=128, filter_size=3, weights_std=0.1)  # (128, 4, 4, 16n)
+    l3 = cc_layers.CudaConvnetPooling2DLayer(l3b, pool_size=2)  # (128, 2, 2, 16n)
+    l3s = cc_layers.ShuffleC01BToBC01Layer(l3)  # (16n, 128, 2, 2)
+    j3 = layers.MultiRotMergeLayer(l3s, num_views=4)  # (n, 8192)
 
     maxout = {"weights_std": 0.001, "init_bias_value": 0.01, "nonlinearity": layers.identity, "dropout": 0.5}
-    l4a = layers.DenseLayer(j3, n_outputs=4096, **maxout)
-    l4 = layers.FeatureMaxPoolingLayer(l4a, pool_size=2)
+    l4a = layers.DenseLayer(j3, n_outputs=4096, **maxout)  # (n, 4096)
+    l4 = layers.FeatureMaxPoolingLayer(l4a, pool_size=2)  # (n, 2048)
     l5 = layers.DenseLayer(
         l4, n_outputs=37, weights_std=0.01, init_bias_value=0.1, nonlinearity=layers.identity, dropout=0.5
     )

@@ -103,62 +103,93 @@ def _texture(x: np.ndarray, y: np.ndarray, scale: float, rng: np.random.Generato
     return cv2.remap(grain, x / scale + 32, y / scale + 32, cv2.INTER_CUBIC, borderMode=cv2.BORDER_WRAP)
 
 
-def _galaxy(t: Traits, rng: np.random.Generator, size: int, centre: tuple[float, float] = (0, 0)) -> np.ndarray:
-    """Paint one galaxy without blur or noise, (size, size, 3) float32; its light sums to about 3."""
+@dataclass(frozen=True)
+class _Grid:
+    """Positions on the sky and in the galaxy's own frame, in radii; one value a pixel, (size, size) float32 each."""
+
+    east: np.ndarray
+    north: np.ndarray
+    sky_x: np.ndarray  # along the galaxy's long axis
+    sky_y: np.ndarray
+    y: np.ndarray  # sky_y in the plane of the disk
+    radius: np.ndarray  # there, never quite 0
+    theta: np.ndarray
+    grain: np.ndarray  # smooth noise of unit variance
+
+
+def _grid(t: Traits, rng: np.random.Generator, size: int, centre: tuple[float, float]) -> _Grid:
     axis = (np.arange(size, dtype=np.float32) - (size - 1) / 2) / t.resolution
     east, north = np.meshgrid(axis - np.float32(centre[0]), axis - np.float32(centre[1]))
     cos, sin = np.float32(np.cos(np.radians(t.angle))), np.float32(np.sin(np.radians(t.angle)))
     x, y = cos * east + sin * north, cos * north - sin * east
     if warp := 0.16 * t.disturbed + 0.22 * t.irregular:
         x, y = x + warp * _texture(east, north, 0.5, rng), y + warp * _texture(east, north, 0.5, rng)
+    in_plane = y / np.float32(t.disk_axis_ratio)
+    radius = np.hypot(np.hypot(x, in_plane), np.float32(0.3 / t.resolution))
+    theta = np.arctan2(in_plane, x) * rng.choice(np.array([-1, 1], np.float32))  # spirals wind either way
+    return _Grid(east, north, x, y, in_plane, radius, theta, _texture(x, in_plane, 0.13, rng))
 
-    sky_x, sky_y, flattening = x, y, np.float32(t.disk_axis_ratio)
-    y = y / flattening
-    radius = np.hypot(np.hypot(x, y), np.float32(0.3 / t.resolution))
-    theta = np.arctan2(y, x) * rng.choice(np.array([-1, 1], np.float32))  # spirals wind either way
-    grain = _texture(x, y, 0.13, rng)
-    disk = np.exp(-radius / SCALE_LENGTH)
-    # Arms of a logarithmic spiral, faded in outside the bar; their crests hold the young stars.
-    phase = t.num_arms * (theta - np.log(radius) / np.float32(np.tan(np.radians(t.pitch))))
-    phase += np.float32(rng.uniform(0, 2 * np.pi)) + (0.3 + 0.4 * t.clumpiness) * _texture(x, y, 0.35, rng)
+
+def _disk(t: Traits, g: _Grid, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return the disk's light, summing to 1, and that of its young stars, which the crests of the arms hold."""
+    disk = np.exp(-g.radius / SCALE_LENGTH)
+    # Arms of a logarithmic spiral, faded in outside the bar.
+    phase = t.num_arms * (g.theta - np.log(g.radius) / np.float32(np.tan(np.radians(t.pitch))))
+    phase += np.float32(rng.uniform(0, 2 * np.pi)) + (0.3 + 0.4 * t.clumpiness) * _texture(g.sky_x, g.y, 0.35, rng)
     crest = np.exp(2.5 * (np.cos(phase) - 1))
-    inside = 1 / (1 + np.exp(-(radius - 0.14 - 0.2 * t.bar) / 0.05))
+    inside = 1 / (1 + np.exp(-(g.radius - 0.14 - 0.2 * t.bar) / 0.05))
     arms = t.arm_contrast * inside
-    disk *= 1 - arms + arms * crest * np.maximum(3.6 + 0.9 * grain, 0) * np.minimum(1, np.exp((radius - 0.5) / 0.9))
-    disk *= np.exp((0.18 * t.clumpiness + 0.35 * t.irregular) * grain)
-    ring = np.exp(-0.5 * ((radius - 0.62) / 0.085) ** 2)
-    disk *= 1 - 0.75 * t.ring * np.exp(-0.5 * ((radius - 0.36) / 0.14) ** 2)
+    disk *= 1 - arms + arms * crest * np.maximum(3.6 + 0.9 * g.grain, 0) * np.minimum(1, np.exp((g.radius - 0.5) / 0.9))
+    disk *= np.exp((0.18 * t.clumpiness + 0.35 * t.irregular) * g.grain)
+    disk *= 1 - 0.75 * t.ring * np.exp(-0.5 * ((g.radius - 0.36) / 0.14) ** 2)
     disk /= disk.sum()
+    return disk, disk * (0.1 + crest * arms)
 
-    bulge_flattening = t.bulge_axis_ratio + (flattening - t.bulge_axis_ratio) * 0.35 * t.disk
+
+def _bulge(t: Traits, g: _Grid) -> np.ndarray:
+    flattening = t.bulge_axis_ratio + (np.float32(t.disk_axis_ratio) - t.bulge_axis_ratio) * 0.35 * t.disk
     power = 2 + 4 * t.boxiness
-    bulge_radius = (np.abs(sky_x) ** power + np.abs(sky_y / np.float32(bulge_flattening)) ** power) ** (1 / power)
-    bulge = _sersic(np.hypot(bulge_radius, np.float32(0.3 / t.resolution)), t.bulge_size, t.bulge_index)
+    radius = (np.abs(g.sky_x) ** power + np.abs(g.sky_y / np.float32(flattening)) ** power) ** (1 / power)
+    return _sersic(np.hypot(radius, np.float32(0.3 / t.resolution)), t.bulge_size, t.bulge_index)
 
+
+def _galaxy(t: Traits, rng: np.random.Generator, size: int, centre: tuple[float, float] = (0, 0)) -> np.ndarray:
+    """Paint one galaxy without blur or noise, (size, size, 3) float32; its light sums to about 3."""
+    g = _grid(t, rng, size, centre)
+    disk, young_stars = _disk(t, g, rng)
+    bulge = _bulge(t, g)
     old, young = _colour(t.age + 0.25, rng), _colour(t.age - 0.25, rng)
     light = (1 - t.disk) * bulge[..., None] * old
-    light += t.disk * disk[..., None] * (young + (old - young) * np.exp(-radius / 0.25)[..., None])
+    light += t.disk * disk[..., None] * (young + (old - young) * np.exp(-g.radius / 0.25)[..., None])
     if t.bar > 0:
-        turn = rng.uniform(0, np.pi)
-        along = (np.cos(turn) * x + np.sin(turn) * y).astype(np.float32)
-        across = (np.cos(turn) * y - np.sin(turn) * x).astype(np.float32)
-        bar = np.exp(-((np.abs(along) / 0.42) ** 3) - (np.abs(across) / 0.09) ** 2)
-        light += 0.34 * t.bar * t.disk * (bar / bar.sum())[..., None] * old
+        light += 0.34 * t.bar * t.disk * _bar(g, rng)[..., None] * old
     if t.ring > 0:
-        ring *= 1 + 0.15 * grain
+        ring = np.exp(-0.5 * ((g.radius - 0.62) / 0.085) ** 2) * (1 + 0.15 * g.grain)
         light += 0.5 * t.ring * (ring / ring.sum())[..., None] * _colour(t.age - 0.4, rng)
     if t.clumpiness > 0:
-        knots = _knots(disk * (0.1 + crest * arms), 0.14 * t.clumpiness * t.disk, rng)
+        knots = _knots(young_stars, 0.14 * t.clumpiness * t.disk, rng)
         light += knots[..., None] * _colour(-0.8, rng)
     if t.arc > 0:
-        sky_radius, sky_theta = np.hypot(east, north), np.arctan2(north, east)
-        away = (sky_theta - rng.uniform(-np.pi, np.pi) + np.pi) % (2 * np.pi) - np.pi
-        arc = np.exp(-0.5 * ((sky_radius - 0.8) / 0.06) ** 2 - 0.5 * (away / 0.6) ** 2)
-        light += 0.12 * t.arc * (arc / arc.sum())[..., None] * _colour(-0.5, rng)
+        light += 0.12 * t.arc * _arc(g, rng)[..., None] * _colour(-0.5, rng)
     if t.dust > 0:
-        depth = 4.5 * t.dust * np.exp(-(((sky_y - 0.015) / 0.05) ** 2) - (sky_x / 0.75) ** 4) * (1 + 0.25 * grain)
+        depth = 4.5 * t.dust * np.exp(-(((g.sky_y - 0.015) / 0.05) ** 2) - (g.sky_x / 0.75) ** 4) * (1 + 0.25 * g.grain)
         light *= np.exp(-depth[..., None] * np.array([0.75, 1, 1.3], np.float32))
     return light
+
+
+def _bar(g: _Grid, rng: np.random.Generator) -> np.ndarray:
+    turn = rng.uniform(0, np.pi)
+    along = (np.cos(turn) * g.sky_x + np.sin(turn) * g.y).astype(np.float32)
+    across = (np.cos(turn) * g.y - np.sin(turn) * g.sky_x).astype(np.float32)
+    bar = np.exp(-((np.abs(along) / 0.42) ** 3) - (np.abs(across) / 0.09) ** 2)
+    return bar / bar.sum()
+
+
+def _arc(g: _Grid, rng: np.random.Generator) -> np.ndarray:
+    sky_radius, sky_theta = np.hypot(g.east, g.north), np.arctan2(g.north, g.east)
+    away = (sky_theta - rng.uniform(-np.pi, np.pi) + np.pi) % (2 * np.pi) - np.pi
+    arc = np.exp(-0.5 * ((sky_radius - 0.8) / 0.06) ** 2 - 0.5 * (away / 0.6) ** 2)
+    return arc / arc.sum()
 
 
 def _knots(weights: np.ndarray, total: float, rng: np.random.Generator) -> np.ndarray:
