@@ -35,7 +35,7 @@ test: lint
 
 # The long form of the tests that try to break things: changed files and killed runs.
 torture: .venv/installed
-	TORTURE=1 $(BIN)/python -m pytest tests/test_fuzz.py tests/test_torture.py
+	TORTURE=1 $(BIN)/python -m pytest tests/promises/test_fuzz.py tests/promises/test_torture.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -18,7 +18,7 @@ from machine.command_line import positive_int, run_script, script_parser
 from machine.files import DataError, replacing
 from survey import decoded_cache
 from survey.folders import SUBSETS, Folders, adopt, use_folders
-from survey.images import SUFFIXES
+from survey.images import is_image
 
 # A RAM drive hands out whole pages of memory.
 PAGE_BYTES = 4096
@@ -29,7 +29,7 @@ def list_images(folder: Path) -> dict[str, int]:
     if not folder.is_dir():
         return {}
     with os.scandir(folder) as entries:
-        return {entry.name: entry.stat().st_size for entry in entries if entry.name.endswith(SUFFIXES)}
+        return {entry.name: entry.stat().st_size for entry in entries if is_image(entry.name)}
 
 
 def copy_images(folders: Folders) -> None:

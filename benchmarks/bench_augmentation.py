@@ -12,13 +12,14 @@ matrix. Without `--root`, simulated galaxies are used.
 """
 
 import dataclasses
+import itertools
 import multiprocessing
 import os
 import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -34,23 +35,29 @@ from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import decoded_cache
-import realtime_augmentation as ra
 from benchmarks import measuring, peers
-from benchmarks.survey import Work, survey
-from chunk_workers import default_num_workers
-from freed_memory import keep_freed_memory
+from benchmarks.surveys import Work, prepared
+from machine.memory import keep_freed_memory
+from machine.processes import available_cores
+from survey import decoded_cache, images
+from survey.chunk_workers import Workers, drawn_chunks
+from survey.draws import Draw
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT
 
-PARAMS = dict(EXPERIMENT.augmentation_params)
-VIEWS, SIZES, STD = EXPERIMENT.ds_transforms, EXPERIMENT.target_sizes, EXPERIMENT.colour_std
+VIEWS = EXPERIMENT.views
+DS_TRANSFORMS, SIZES = VIEWS.ds_transforms, VIEWS.target_sizes
 Round = Callable[[], np.ndarray]
 
 
-def draw(num: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw perturbations (num, 3, 3) and colour noise (num, 3)."""
-    [(_, perturbations, noise)] = ra.draw_chunks([0], np.arange(num), num, PARAMS, STD, 0)
-    return perturbations[:, 0], noise
+def draw(num: int) -> Draw:
+    """Draw perturbations and colour noise of the first `num` galaxies."""
+    return dataclasses.replace(VIEWS.draw(np.arange(num), num, seed=0, chunk=0), indices=np.arange(num))
+
+
+def draw_arrays(num: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the same draws as perturbations (num, 3, 3) and colour noise (num, 3)."""
+    drawn = draw(num)
+    return drawn.perturbations[:, 0], drawn.colour
 
 
 def read_pil(path: Path) -> np.ndarray:
@@ -65,11 +72,11 @@ def the_way_of_2014(work: Work, reader: Callable[[Path], np.ndarray]) -> Round:
 
     def run() -> np.ndarray:
         views = np.empty((2, work.num, 69, 69, 3), np.float32)
-        perturbations, noise = draw(work.num)
+        perturbations, noise = draw_arrays(work.num)
         for row, path in enumerate(paths):
             image = reader(path) / 255.0
             tform = AffineTransform(matrix=perturbations[row])
-            for view, tform_ds in enumerate(VIEWS):
+            for view, tform_ds in enumerate(DS_TRANSFORMS):
                 views[view, row] = warp(image, tform_ds + tform, output_shape=SIZES[view], mode="reflect")
             views[:, row] = np.clip(views[:, row] + noise[row], 0, 1)
         return views
@@ -85,10 +92,10 @@ def with_grid_sample(work: Work) -> Round:
 
     def run() -> np.ndarray:
         views = torch.empty(2, work.num, 69, 69, 3)
-        perturbations, noise = draw(work.num)
+        perturbations, noise = draw_arrays(work.num)
         for row, path in enumerate(paths):
             image = torch.from_numpy(read_pil(path).copy()).permute(2, 0, 1).float().div(255)
-            matrices = np.stack([perturbations[row] @ tform.params for tform in VIEWS])[:, :2]
+            matrices = np.stack([perturbations[row] @ tform.params for tform in DS_TRANSFORMS])[:, :2]
             positions = grid @ torch.from_numpy(matrices.astype(np.float32)).transpose(1, 2).unsqueeze(1)
             sampled = functional.grid_sample(
                 image.expand(2, -1, -1, -1), positions / 211.5 - 1, padding_mode="reflection", align_corners=True
@@ -108,7 +115,7 @@ def with_albumentations(work: Work) -> Round:
     affine = partial(albumentations.Affine, border_mode=4, p=1)
     perturb = albumentations.Compose(
         [
-            affine(scale=PARAMS["zoom_range"], rotate=(-180, 180), translate_px=(-4, 4)),
+            affine(scale=VIEWS.perturbations["zoom_range"], rotate=(-180, 180), translate_px=(-4, 4)),
             albumentations.HorizontalFlip(p=0.5),
         ]
     )
@@ -117,7 +124,7 @@ def with_albumentations(work: Work) -> Round:
 
     def run() -> np.ndarray:
         views = np.empty((2, work.num, 69, 69, 3), np.float32)
-        _, noise = draw(work.num)
+        _, noise = draw_arrays(work.num)
         for row, path in enumerate(paths):
             image = perturb(image=read_pil(path))["image"]
             for view, turned in enumerate((image, turn(image=image)["image"])):
@@ -132,16 +139,13 @@ def ours(work: Work) -> Round:
     """Return what a worker process of ours does."""
     work.paths()
     keep_freed_memory()
-    processor = ra.LoadAndProcess(VIEWS, PARAMS, SIZES)
     views = np.empty((2, work.num, 69, 69, 3), np.float32)
 
     def run() -> np.ndarray:
-        perturbations, noise = draw(work.num)
+        drawn = draw(work.num)
         for first in range(0, work.num, 32):
-            rows = slice(first, min(first + 32, work.num))
-            outs = [view[rows] for view in views]
-            processor.write(outs, np.arange(rows.start, rows.stop), "train", perturbations[rows, None])
-            ra.add_colour(outs, noise[rows])
+            rows = slice(first, first + 32)
+            VIEWS.write_drawn([view[rows] for view in views], drawn[rows])
         return views
 
     return run
@@ -209,13 +213,19 @@ def alone(work: Work, num_workers: int, repeats: int) -> float:
     return float(np.median(rates))
 
 
+def chunks(chunk_size: int, num_workers: int, num_chunks: int | None = None) -> Iterator[tuple[list[np.ndarray], Draw]]:
+    """Yield chunks of the training galaxies of the survey in use, as a run's examples are made."""
+    indices, _ = images.split(len(images.ids_of("train")))
+    numbers = itertools.count() if num_chunks is None else range(num_chunks)
+    draws = (VIEWS.draw(indices, chunk_size, seed=0, chunk=chunk) for chunk in numbers)
+    return drawn_chunks(VIEWS, draws, chunk_size, Workers(num_workers, reuse_buffers=True))
+
+
 def generated(work: Work, num_workers: int, repeats: int) -> float:
     """Return the images a second of the chunk generator."""
     work.paths()
     size = 10 * work.num
-    gen = ra.realtime_augmented_data_gen(
-        None, size, PARAMS, VIEWS, SIZES, colour_std=STD, num_workers=num_workers, reuse_buffers=True
-    )
+    gen = chunks(size, num_workers)
     next(gen), next(gen)
     rates = []
     for _ in range(repeats):
@@ -231,7 +241,7 @@ def scale(work: Work, cached: Work, repeats: int) -> list[list[object]]:
     rows = []
     for name, each in (("JPEGs", work), ("the cache", cached)):
         one = 0.0
-        for count in sorted({1, 2, default_num_workers()}):
+        for count in sorted({1, 2, available_cores()}):
             lone, kept = alone(each, count, repeats), generated(each, count, repeats)
             one = one or kept
             rows.append([name, count, f"{lone:.0f}", f"{kept:.0f}", f"{kept / lone:.2f}", f"{kept / one:.2f}"])
@@ -240,7 +250,7 @@ def scale(work: Work, cached: Work, repeats: int) -> list[list[object]]:
 
 def _peak(work: Work, chunk_size: int, connection: Connection) -> None:
     work.paths()
-    gen = ra.realtime_augmented_data_gen(4, chunk_size, PARAMS, VIEWS, SIZES, num_workers=2, reuse_buffers=True)
+    gen = chunks(chunk_size, num_workers=2, num_chunks=4)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for views, _ in gen:
         for view in views:
@@ -279,7 +289,7 @@ def main() -> None:
     options = flags.parse_args()
     num = 16 if options.quick else 200
     described = measuring.print_environment()
-    with survey(options.root, 2 * num) as folders, tempfile.TemporaryDirectory() as ram:
+    with prepared(options.root, 2 * num) as folders, tempfile.TemporaryDirectory() as ram:
         work = Work(dataclasses.replace(folders, ram=Path(ram) / "none"), num)
         cached = Work(dataclasses.replace(folders, ram=Path(ram)), num)
         cached.paths()

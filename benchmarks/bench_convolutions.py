@@ -28,12 +28,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import cc_layers
 import layers
-import load_data
 from benchmarks import lenet, measuring
 from benchmarks.convolution_algorithms import ALGORITHMS, MODES
 from benchmarks.measuring import Timing
-from experiment import find_device
-from freed_memory import keep_freed_memory
+from engine.network import find_device
+from machine.command_line import run_script
+from machine.memory import keep_freed_memory
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT
 
 TOLERANCE = 1e-4
@@ -254,4 +254,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    load_data.run_script(main)
+    run_script(main)

@@ -17,9 +17,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import cc_layers
 import custom
 import layers
-import load_data
-import training
-from benchmarks.survey import survey
+from benchmarks.surveys import prepared
+from engine.checkpoints import Progress
+from engine.experiment import Experiment, Steps
+from engine.flags import Options
+from engine.training import Run
+from machine.command_line import positive_int, run_script
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT as BEST
 
 MOST_GROWTH = 0.02
@@ -41,10 +44,10 @@ EXPERIMENT = dataclasses.replace(
     BEST,
     name="bench_memory",
     build_network=build_network,
-    target_sizes=[(15, 15), (15, 15)],
+    views=dataclasses.replace(BEST.views, target_sizes=[(15, 15), (15, 15)]),
     batch_size=8,
     chunk_size=32,
-    learning_rate_schedule={0: 0.004},
+    learning_rate=Steps({0: 0.004}),
     validate_every=10,
 )
 
@@ -56,41 +59,39 @@ def resident_memory(pid: int) -> tuple[int, int]:
     return sizes["Rss"], sizes["Pss"]
 
 
-class MeasuredRun(training.Run):
-    """A training run that prints its memory every few chunks."""
+def measure(chosen: Experiment, every: int) -> dict[int, dict[str, int]]:
+    """Train, and print the memory after every so many chunks; return it, a row a chunk."""
+    measured = {}
 
-    every: int
-    measured: dict[int, dict[str, int]]
-
-    def _finish_chunk(self, error: float) -> None:
-        super()._finish_chunk(error)
-        if self.done.chunk % self.every == 0 and multiprocessing.active_children():
-            parent, *workers = (
-                resident_memory(pid)
-                for pid in (os.getpid(), *(process.pid for process in multiprocessing.active_children()))
-            )
+    def look(progress: Progress) -> None:
+        workers = multiprocessing.active_children()
+        if progress.chunk % every == 0 and workers:
+            parent, *rest = (resident_memory(pid) for pid in (os.getpid(), *(process.pid for process in workers)))
             row = {"parent RSS": parent[0], "parent PSS": parent[1]}
-            row |= {f"workers {kind}": sum(w[i] for w in workers) for i, kind in enumerate(("RSS", "PSS"))}
-            self.measured[self.done.chunk] = row
-            print(f"memory at chunk {self.done.chunk}: " + ", ".join(f"{k} {v} kB" for k, v in row.items()), flush=True)
+            row |= {f"workers {kind}": sum(each[i] for each in rest) for i, kind in enumerate(("RSS", "PSS"))}
+            measured[progress.chunk] = row
+            print(f"memory at chunk {progress.chunk}: " + ", ".join(f"{k} {v} kB" for k, v in row.items()), flush=True)
+
+    run = Run(chosen, Options(device="cpu", num_workers=2))
+    run.on_chunk = look
+    run.train()
+    return measured
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--chunks", type=load_data.positive_int, default=500, metavar="N", help="default: 500")
+    parser.add_argument("--chunks", type=positive_int, default=500, metavar="N", help="default: 500")
     num_chunks = parser.parse_args().chunks
     # The workers end when the last chunk is made: two more, so that they still live when memory is read last.
     chosen = dataclasses.replace(EXPERIMENT, num_chunks=num_chunks + 2)
-    with survey(None, 40, 10):
-        run = MeasuredRun(chosen, training.flags(chosen).parse_args(["--device", "cpu", "--num-workers", "2"]))
-        run.every, run.measured = max(1, num_chunks // 10), {}
-        run.train()
-    first, *_, last = run.measured
-    growth = {kind: run.measured[last][kind] / run.measured[first][kind] - 1 for kind in JUDGED}
+    with prepared(None, 40, 10):
+        measured = measure(chosen, max(1, num_chunks // 10))
+    first, *_, last = measured
+    growth = {kind: measured[last][kind] / measured[first][kind] - 1 for kind in JUDGED}
     print(f"chunk {first} to {last}: " + ", ".join(f"{kind} {value:+.2%}" for kind, value in growth.items()))
     if max(growth.values()) > MOST_GROWTH:
         sys.exit(f"error: expected memory to grow by {MOST_GROWTH:.0%} at most")
 
 
 if __name__ == "__main__":
-    load_data.run_script(main)
+    run_script(main)

@@ -28,13 +28,13 @@ import simplejpeg
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import load_data
 import simulate_galaxies
-import source_extraction
 from benchmarks import measuring
-from centering import GEN1, GEN2, Catalogue
+from machine.command_line import positive_int, run_script
+from survey import images, sextractor
+from survey.centering import EXTRA_CATALOGUE, GEN2_CATALOGUE, Catalogue
 
-CATALOGUES = {"gen2": GEN2, "gen1": GEN1}
+CATALOGUES = {"gen2": GEN2_CATALOGUE, "gen1": EXTRA_CATALOGUE}
 PROGRAM = shutil.which("source-extractor")
 # Half of the last digit that the table of 2014 has, and a little for the digits of binary numbers.
 ROUNDING = {"theta": 0.05, "petro_radius": 0.005, "kron_radius": 0.005, "fwhm": 0.005}
@@ -107,11 +107,11 @@ def print_agreement(agreement: dict[str, dict[str, float]]) -> None:
 
 
 def measure_file(catalogue: Catalogue, path: Path) -> np.ndarray:
-    return source_extraction.measure(load_data.read_image(path)[:, :, 1], catalogue)
+    return sextractor.measure(images.read_image(path)[:, :, 1], catalogue)
 
 
 def measure_by_program(catalogue: Catalogue, folder: Path, path: Path) -> None:
-    run_program(load_data.read_image(path)[:, :, 1].T, catalogue, folder)
+    run_program(images.read_image(path)[:, :, 1].T, catalogue, folder)
 
 
 def time_an_image(
@@ -144,10 +144,10 @@ def write_simulated(folder: Path, number: int) -> list[Path]:
     return paths
 
 
-def compare_with_table(table: Path, images: dict[int, Path], num_workers: int | None) -> None:
+def compare_with_table(table: Path, files: dict[int, Path], num_workers: int | None) -> None:
     """Measure all images of a table of reference and print how well the columns agree."""
     reference = pandas.read_csv(table)
-    paths = [images[img_id] for img_id in reference["GalaxyID"]]
+    paths = [files[id] for id in reference["GalaxyID"]]
     with ProcessPoolExecutor(num_workers) as pool:
         for prefix, catalogue in CATALOGUES.items():
             measured = np.array(list(pool.map(partial(measure_file, catalogue), paths, chunksize=16)))
@@ -159,16 +159,10 @@ def compare_with_table(table: Path, images: dict[int, Path], num_workers: int | 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, metavar="DIR", help="JPEGs somewhere below here (default: simulated)")
-    parser.add_argument(
-        "--num-images", type=load_data.positive_int, default=40, metavar="N", help="images that are timed"
-    )
-    parser.add_argument(
-        "--repetitions", type=load_data.positive_int, default=5, metavar="N", help="of each measurement"
-    )
+    parser.add_argument("--num-images", type=positive_int, default=40, metavar="N", help="images that are timed")
+    parser.add_argument("--repetitions", type=positive_int, default=5, metavar="N", help="of each measurement")
     parser.add_argument("--reference", type=Path, metavar="CSV", help="print the agreement with this table as well")
-    parser.add_argument(
-        "--num-workers", type=load_data.positive_int, metavar="N", help="for --reference (default: cores)"
-    )
+    parser.add_argument("--num-workers", type=positive_int, metavar="N", help="for --reference (default: cores)")
     args = parser.parse_args()
     if args.reference and not args.images:
         parser.error("--reference needs --images, the folder with the images of the table")
@@ -176,12 +170,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if args.images:
-            images = {int(path.stem): path for path in args.images.rglob("*.jpg")}
-            if not images:
+            files = {int(path.stem): path for path in args.images.rglob("*.jpg")}
+            if not files:
                 parser.error(f"expected JPEGs below {args.images}, but there is none")
             # Spread over the ids, whatever their order on disk.
-            chosen = np.linspace(0, len(images) - 1, min(args.num_images, len(images))).astype(int)
-            paths = [images[sorted(images)[index]] for index in chosen]
+            chosen = np.linspace(0, len(files) - 1, min(args.num_images, len(files))).astype(int)
+            paths = [files[sorted(files)[index]] for index in chosen]
         else:
             paths = write_simulated(folder, args.num_images)
         kind = "real" if args.images else "simulated"
@@ -194,8 +188,8 @@ def main() -> None:
             texts = [f"{name} {milliseconds:6.1f} ms an image" for name, milliseconds in times.items()]
             print(f"{prefix}, threshold {catalogue.threshold:2}: {'; '.join(texts)}", flush=True)
     if args.reference:
-        compare_with_table(args.reference, images, args.num_workers)
+        compare_with_table(args.reference, files, args.num_workers)
 
 
 if __name__ == "__main__":
-    load_data.run_script(main)
+    run_script(main)

@@ -11,7 +11,6 @@
 Each runs in a process of its own, in turns. Without `--root`, simulated galaxies are used.
 """
 
-import argparse
 import dataclasses
 import itertools
 import sys
@@ -26,55 +25,58 @@ from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import decoded_cache
 import layers
-import load_data
-import prediction
-import realtime_augmentation as ra
-import training
 from benchmarks import measuring, peers, plain
-from benchmarks.survey import Work, survey
-from chunk_workers import default_num_workers
-from examples import Examples, add_flags
-from experiment import Experiment, Network, find_device
-from training_step import make_step
+from benchmarks.surveys import Work, prepared
+from engine import prediction, training
+from engine.checkpoints import Progress
+from engine.examples import Examples
+from engine.experiment import Experiment, Steps
+from engine.flags import Options
+from engine.network import Network, find_device
+from engine.steps import Step, Trainer
+from machine.processes import available_cores
+from survey import decoded_cache, images
+from survey.affine import build_augmentation_transform, sixty_transforms
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT
 
 FULL_RECIPE_HOURS_2014 = 67
 
 
-def options_for(device: torch.device | str, chunk_size: int | None = None, **others: object) -> argparse.Namespace:
-    """Return the run-time choices that training and prediction ask for, at their defaults but for those given."""
-    parser = argparse.ArgumentParser()
-    add_flags(parser)
-    return parser.parse_args([], argparse.Namespace(device=str(device), chunk_size=chunk_size, **others))
-
-
-def train(
-    experiment: Experiment, device: torch.device, graphs: bool = True, rate: float | None = None, **options: object
-) -> Iterator[float]:
+def train(experiment: Experiment, options: Options, graphs: bool = True) -> Iterator[float]:
     """Train from variance-preserving weights; yield each chunk's error, the next chunk being under way."""
+    device = find_device(options.device)
     torch.manual_seed(experiment.seed)
-    choices = options_for(device, **options)
-    network = Network(experiment, device, choices.precision)
-    layers.reset_variance_preserving(network.output_layer)
-    optimizer = training.make_optimizer(experiment, network)
-    step = make_step(network, optimizer, normalisation=True, graphs=graphs)
-    optimizer.set_rate(rate or experiment.learning_rate(0))
-    chunks = Examples(experiment, choices, device).training(0)
-    upcoming = next(chunks)
+    normalised = dataclasses.replace(experiment, num_chunks_nonorm=0)
+    trainer = Trainer(normalised, Network(normalised, device, options.precision))
+    layers.reset_variance_preserving(trainer.network.output_layer)
+    if not graphs:
+        trainer.step = Step(trainer.network, trainer.optimizer, normalisation=True)
+    indices, _ = images.split(len(images.ids_of("train")))
+    chunks = Examples(normalised, options, device).training(0, indices)
+    number, upcoming = 0, next(chunks)
     while upcoming is not None:
-        (*views, targets), _ = upcoming
-        errors = training.train_chunk(step, views, targets, experiment.norm_constraint)
-        upcoming = next(chunks, None)
-        yield sum(training.read_errors(errors)) / len(targets)
+        views, labels = upcoming
+        progress = Progress(chunk=number)
+        training.train_chunk(trainer, views, labels, progress)
+        number, upcoming = number + 1, next(chunks, None)
+        yield sum(training.read_errors(progress.errors)) / len(labels)
+
+
+def at_a_low_rate(num_chunks: int, steps: int) -> Experiment:
+    """Return the best model in chunks of so many steps, at a rate that leads nowhere: only the time counts."""
+    return dataclasses.replace(
+        EXPERIMENT,
+        num_chunks=num_chunks,
+        chunk_size=steps * EXPERIMENT.batch_size,
+        learning_rate=Steps({0: 1e-4}),
+    )
 
 
 def train_ours(work: Work, device: str, steps: int) -> Callable[[], float]:
     """Return what trains one chunk of ours."""
     work.paths()
-    endless = dataclasses.replace(EXPERIMENT, num_chunks=10**6, chunk_size=steps * EXPERIMENT.batch_size)
-    chunks = train(endless, find_device(device), rate=1e-4)
+    chunks = train(at_a_low_rate(10**6, steps), Options(device=device))
     return lambda: next(chunks)
 
 
@@ -87,7 +89,7 @@ def train_plain(work: Work, device: str, steps: int, preloaded: bool) -> Callabl
         batch = [torch.rand(batch_size, 3, 69, 69, device=on) for _ in range(2)]
         batches = itertools.repeat([*batch, torch.rand(batch_size, 37, device=on)])
     else:
-        batches = _forever(lambda: plain.loader(EXPERIMENT, paths, batch_size, default_num_workers()))
+        batches = _forever(lambda: plain.loader(EXPERIMENT, paths, batch_size, available_cores()))
     return lambda: plain.train(network, optimizer, itertools.islice(batches, steps), on)
 
 
@@ -100,7 +102,7 @@ def predict_ours(work: Work, device: str, galaxies: int) -> Callable[[], np.ndar
     """Return what predicts so many galaxies under the sixty transforms."""
     work.paths()
     network = Network(EXPERIMENT, find_device(device))
-    examples = Examples(EXPERIMENT, options_for(device), network.device)
+    examples = Examples(EXPERIMENT, Options(device=device), network.device)
     return lambda: prediction.predict(network, examples, np.arange(galaxies), "train")
 
 
@@ -111,7 +113,7 @@ def predict_plain(work: Work, device: str, galaxies: int) -> Callable[[], None]:
 
     @torch.inference_mode()
     def run() -> None:
-        batches = plain.loader(EXPERIMENT, paths, 60, default_num_workers(), ra.sixty_transforms())
+        batches = plain.loader(EXPERIMENT, paths, 60, available_cores(), sixty_transforms())
         for *views, _ in batches:
             network([view.to(on) for view in views]).mean(dim=0)
 
@@ -140,18 +142,17 @@ def compare(work: Work, cached: Work, device: str, steps: int, galaxies: int, re
 
 def seconds_a_chunk(device: torch.device, steps: int, num_chunks: int) -> list[float]:
     """Return how long each chunk takes, one after the other."""
-    chosen = dataclasses.replace(EXPERIMENT, num_chunks=num_chunks + 1, chunk_size=steps * EXPERIMENT.batch_size)
-    run = train(chosen, device, rate=1e-4)
+    run = train(at_a_low_rate(num_chunks + 1, steps), Options(device=str(device)))
     next(run)
     return [measuring.seconds_a_call(partial(next, run), device=device) for _ in range(num_chunks)]
 
 
 def seconds_a_view_set(device: torch.device, galaxies: list[int], repeats: int) -> list[list[object]]:
     """Return rows of galaxies, transforms (no two of which have parts in common), and seconds of prediction."""
-    network, examples = Network(EXPERIMENT, device), Examples(EXPERIMENT, options_for(device), device)
+    network, examples = Network(EXPERIMENT, device), Examples(EXPERIMENT, Options(device=str(device)), device)
 
     def predict(count: int, num: int) -> None:
-        transforms = [ra.build_augmentation_transform(rotation=i, zoom=1 + i / 200) for i in range(num)]
+        transforms = [build_augmentation_transform(rotation=i, zoom=1 + i / 200) for i in range(num)]
         for views in examples.fixed(np.arange(count), "train", transforms):
             network.predict(views)
 
@@ -182,8 +183,8 @@ def main() -> None:
     steps, galaxies, num_chunks = (1, 1, 2) if options.quick else (8, 8, 20)
     device = find_device(options.device)
     described = measuring.print_environment()
-    with survey(options.root, 40 if options.quick else 200) as folders, tempfile.TemporaryDirectory() as ram:
-        work = Work(dataclasses.replace(folders, ram=Path(ram) / "none"), int(load_data.num_train))
+    with prepared(options.root, 40 if options.quick else 200) as folders, tempfile.TemporaryDirectory() as ram:
+        work = Work(dataclasses.replace(folders, ram=Path(ram) / "none"), len(images.ids_of("train")))
         cached = dataclasses.replace(work, folders=dataclasses.replace(folders, ram=Path(ram)))
         cached.paths()
         decoded_cache.build("train")

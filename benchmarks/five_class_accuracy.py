@@ -14,35 +14,38 @@ import numpy as np
 import pandas
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-import decision_tree
-import load_data
-import training
+from machine.command_line import run_script, script_parser
+from machine.files import load_pickle
+from survey import decision_tree, images
+from survey.folders import use_folders
+from survey.predictions import load_predictions
+from survey.scores import rmse
 
 
 def main() -> None:
-    parser = load_data.script_parser(__doc__)
+    parser = script_parser(__doc__)
     parser.add_argument("--classes", required=True, metavar="CSV", help="GalaxyID,class")
     parser.add_argument("--class-means", required=True, metavar="CSV", help="class and 37 columns of mean votes")
     parser.add_argument("name", help="the experiment: the name of its training script")
     args = parser.parse_args()
-    folders = load_data.use_folders(args.root, args.data)
-    analysis = load_data.load_pickle(folders.analysis(args.name), f"{args.name}.py")
-    labels = load_data.load_solutions()
-    train, valid = load_data.split(load_data.num_train)
-    classes = pandas.read_csv(args.classes).set_index("GalaxyID")["class"].loc[load_data.train_ids]
+    folders = use_folders(args.root, args.data)
+    analysis = load_pickle(folders.analysis(args.name), f"{args.name}.py")
+    ids, labels = images.load_ids("train"), images.load_labels()
+    train, valid = images.split(len(ids))
+    classes = pandas.read_csv(args.classes).set_index("GalaxyID")["class"].loc[ids]
     means = pandas.read_csv(args.class_means, index_col=0)[list(decision_tree.COLUMN_NAMES)]
 
     def report(title: str, predictions: np.ndarray) -> None:
         distances = ((predictions[:, None] - means.to_numpy()) ** 2).sum(axis=2)
         right = means.index.to_numpy()[distances.argmin(axis=1)] == classes.to_numpy()[valid]
-        error = training.rmse(predictions, labels[valid])
+        error = rmse(predictions, labels[valid])
         print(f"{title:36}  RMSE {error:.6f}  accuracy {right.mean():.4f} ({right.sum()} of {len(right)})")
 
     report("mean votes of the training galaxies", np.broadcast_to(labels[train].mean(axis=0), labels[valid].shape))
     report("one prediction a galaxy", analysis["predictions"])
     if folders.augmented("valid", args.name).exists():
-        report("mean over 60 transforms", load_data.load_gz(folders.augmented("valid", args.name)))
+        report("mean over 60 transforms", load_predictions(folders, "valid", args.name, len(valid)))
 
 
 if __name__ == "__main__":
-    load_data.run_script(main)
+    run_script(main)

@@ -24,13 +24,16 @@ from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import load_data
-import prediction
 from benchmarks import measuring
-from benchmarks.bench_training import FULL_RECIPE_HOURS_2014, options_for, train
-from benchmarks.survey import survey
-from examples import Examples
-from experiment import Network, find_device
+from benchmarks.bench_training import FULL_RECIPE_HOURS_2014, train
+from benchmarks.surveys import prepared
+from engine import prediction
+from engine.examples import Examples
+from engine.flags import Options
+from engine.network import Network, find_device
+from machine.command_line import positive_int, run_script
+from machine.files import DataError
+from survey import images
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT
 
 NUM_TEST_GALAXIES = 79_975
@@ -65,7 +68,7 @@ def project(device: torch.device, num_chunks: int, chunk_size: int) -> list[list
         [("tf32", True), ("tf32", False), ("float32", True), ("bf16", True)] if cuda else [("float32", False)]
     ):
         chosen = dataclasses.replace(EXPERIMENT, num_chunks=num_chunks + 3, chunk_size=chunk_size)
-        run = train(chosen, device, graphs, precision=precision)
+        run = train(chosen, Options(device=str(device), precision=precision), graphs)
         next(run), next(run)
         seconds = [measuring.seconds_a_call(partial(next, run), device=device) for _ in range(num_chunks)]
         share = f"{busy(run, device):.0%}" if cuda else "-"
@@ -81,8 +84,8 @@ def project(device: torch.device, num_chunks: int, chunk_size: int) -> list[list
 def predict(device: torch.device, galaxies: int) -> list[object]:
     """Return galaxies, seconds, and minutes for all test galaxies."""
     network = Network(EXPERIMENT, device)
-    examples = Examples(EXPERIMENT, options_for(device, 15360), device)
-    indices = np.resize(np.arange(load_data.num_train), galaxies)
+    examples = Examples(EXPERIMENT, Options(device=str(device), chunk_size=15360), device)
+    indices = np.resize(np.arange(len(images.ids_of("train"))), galaxies)
     prediction.predict(network, examples, indices[:64], "train")
     seconds = measuring.seconds_a_call(partial(prediction.predict, network, examples, indices, "train"), device=device)
     return [galaxies, f"{seconds:.1f} s", f"{seconds / galaxies * NUM_TEST_GALAXIES / 60:.1f}"]
@@ -92,15 +95,16 @@ def curves(device: torch.device, num_chunks: int, chunk_size: int) -> dict[str, 
     """Return the training RMSE of each chunk, the same chunks for all; seeds show how far chance goes."""
     chosen = dataclasses.replace(EXPERIMENT, num_chunks=num_chunks, chunk_size=chunk_size)
     other = dataclasses.replace(chosen, seed=1)
+    options = partial(Options, device=str(device))
     runs = {
-        "tf32": train(chosen, device),
-        "float32": train(chosen, device, precision="float32"),
-        "bf16": train(chosen, device, precision="bf16"),
-        "tf32, examples made by worker processes": train(chosen, device, augment_on="cpu"),
-        "tf32, another seed": train(other, device),
+        "tf32": train(chosen, options()),
+        "float32": train(chosen, options(precision="float32")),
+        "bf16": train(chosen, options(precision="bf16")),
+        "tf32, examples made by worker processes": train(chosen, options(augment_on="cpu")),
+        "tf32, another seed": train(other, options()),
     }
     if device.type != "cpu":
-        runs["float32 on the CPU"] = train(chosen, torch.device("cpu"))
+        runs["float32 on the CPU"] = train(chosen, Options(device="cpu"))
     return {name: [error**0.5 for error in run] for name, run in runs.items()}
 
 
@@ -118,15 +122,15 @@ def draw_figure(found: dict[str, list[float]]) -> Figure:
 def main() -> None:
     flags = measuring.parser(__doc__)
     flags.add_argument("--root", type=Path, metavar="DIR", help="prepared real galaxies (default: simulated ones)")
-    flags.add_argument("--chunks", type=load_data.positive_int, default=20, metavar="N", help="measured, of each kind")
+    flags.add_argument("--chunks", type=positive_int, default=20, metavar="N", help="measured, of each kind")
     options = flags.parse_args()
     device = find_device(options.device)
     if device.type == "cpu" and not options.quick:
-        raise load_data.DataError("expected an accelerator, got the CPU; name one with --device, or try --quick")
+        raise DataError("expected an accelerator, got the CPU; name one with --device, or try --quick")
     described = measuring.print_environment()
     quick = options.quick
     num_chunks, chunk_size = (2, 16) if quick else (options.chunks, EXPERIMENT.chunk_size)
-    with survey(options.root, 40 if quick else 2000):
+    with prepared(options.root, 40 if quick else 2000):
         rows = project(device, num_chunks, chunk_size)
         print(measuring.table(["precision", "graphs", "a chunk", "recipe, min", "last/first", "busy"], rows))
         print(f"in 2014, on a GTX 680: {FULL_RECIPE_HOURS_2014} hours\n", flush=True)
@@ -140,4 +144,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    load_data.run_script(main)
+    run_script(main)

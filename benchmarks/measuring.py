@@ -19,7 +19,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from load_data import positive_int
+from machine.command_line import positive_int
 
 RESULTS = Path(__file__).resolve().parent / "results"
 CPU = torch.device("cpu")

@@ -13,9 +13,10 @@ from torch.utils.data import DataLoader, Dataset
 
 import custom
 import layers
-import load_data
-import realtime_augmentation as ra
-from experiment import Experiment
+from engine.experiment import Experiment
+from survey import images
+from survey.affine import random_perturbation_transform
+from survey.warping import colour_channel_weights
 
 
 class UntiedBias(nn.Module):
@@ -80,24 +81,23 @@ class Galaxies(Dataset):
     """Galaxies read and warped by scikit-image, at random or under given transforms, one view set an item."""
 
     def __init__(self, experiment: Experiment, paths: Sequence[Path], transforms: Sequence[AffineTransform] | None):
-        self.experiment, self.paths, self.transforms = experiment, paths, transforms
-        self.labels = load_data.load_solutions()
+        self.recipe, self.paths, self.transforms = experiment.views, paths, transforms
+        self.labels = images.load_labels()
 
     def __len__(self) -> int:
         return len(self.paths) * (1 if self.transforms is None else len(self.transforms))
 
     def __getitem__(self, item: int) -> tuple[np.ndarray, ...]:
-        of = self.experiment
         number, which = divmod(item, 1 if self.transforms is None else len(self.transforms))
         image = skimage.io.imread(self.paths[number]) / 255.0
         if self.transforms is None:
-            tform = ra.random_perturbation_transform(**of.augmentation_params)
-            noise = np.random.default_rng().normal(0, of.colour_std) * ra.colour_channel_weights
+            tform = random_perturbation_transform(**self.recipe.perturbations)
+            noise = np.random.default_rng().normal(0, self.recipe.colour_std) * colour_channel_weights
         else:
             tform, noise = self.transforms[which], 0
         views = [
             np.clip(warp(image, each + tform, output_shape=size, mode="reflect") + noise, 0, 1)
-            for each, size in zip(of.ds_transforms, of.target_sizes, strict=True)
+            for each, size in zip(self.recipe.ds_transforms, self.recipe.target_sizes, strict=True)
         ]
         return *(view.astype(np.float32).transpose(2, 0, 1) for view in views), self.labels[number]
 

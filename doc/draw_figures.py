@@ -39,10 +39,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
 from PIL import Image
 
-import decision_tree
 import layers
-import load_data
 import realtime_augmentation as ra
+from machine.command_line import run_script
+from machine.files import DataError, replacing
+from survey import decision_tree
 
 HERE = Path(__file__).resolve().parent
 MEASUREMENTS = HERE / "initialisation.csv"
@@ -65,7 +66,7 @@ DPI = 130
 
 def four_views(image: np.ndarray) -> np.ndarray:
     """Return the two views and their mirrored versions, (4, rows, columns, 3): parts that leave nothing out."""
-    return slices(crops(image), EXPERIMENT.target_sizes[0][0])[::4]
+    return slices(crops(image), EXPERIMENT.views.target_sizes[0][0])[::4]
 
 
 def part_size() -> int:
@@ -95,7 +96,7 @@ def draw_views() -> Figure:
     show(ax, image, interpolation="antialiased")
     ax.set_title("424 × 424 pixels, and where the views lie")
     for index, (tform, (rows, columns)) in enumerate(
-        zip(EXPERIMENT.ds_transforms, EXPERIMENT.target_sizes, strict=True)
+        zip(EXPERIMENT.views.ds_transforms, EXPERIMENT.views.target_sizes, strict=True)
     ):
         # The outer edges of the corner pixels, from the top left one on as the view sees it.
         corners = tform(np.array([[0, 0], [columns, 0], [columns, rows], [0, rows]]) - 0.5)
@@ -125,7 +126,7 @@ def draw_parts() -> Figure:
     views = four_views(galaxy())
     parts = slices(crops(galaxy()), size)
     # What a layer does to coordinates says where each of its parts comes from.
-    rows, columns = EXPERIMENT.target_sizes[0]
+    rows, columns = EXPERIMENT.views.target_sizes[0]
     coordinates = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1).astype(np.float32)
     origins = slices([coordinates], size)[:4]
     shades = (TEAL, GREEN, GOLD, PURPLE)
@@ -159,13 +160,15 @@ def draw_augmentation() -> Figure:
     """Draw a galaxy, random perturbations of it with colour noise, and the noise alone ten times enlarged."""
     columns = 6
     image, number = galaxy(), 2 * columns
-    transforms, sizes = EXPERIMENT.ds_transforms[:1], EXPERIMENT.target_sizes[:1]
+    transforms, sizes = EXPERIMENT.views.ds_transforms[:1], EXPERIMENT.views.target_sizes[:1]
     perturbed = [
-        ra.perturb_and_dscrop(image, transforms, EXPERIMENT.augmentation_params, sizes, np.random.default_rng(each))[0]
+        ra.perturb_and_dscrop(image, transforms, EXPERIMENT.views.perturbations, sizes, np.random.default_rng(each))[0]
         for each in range(number)
     ]
     labels = np.zeros((number, decision_tree.NUM_ANSWERS), np.float32)
-    [([noisy, _], _)] = ra.post_augment_brightness_gen([([np.stack(perturbed), labels], number)], EXPERIMENT.colour_std)
+    [([noisy, _], _)] = ra.post_augment_brightness_gen(
+        [([np.stack(perturbed), labels], number)], EXPERIMENT.views.colour_std
+    )
 
     figure = Figure((9.2, 4.3))
     sides = {"left": 0.008, "right": 0.992, "wspace": 0.05, "hspace": 0.05}
@@ -181,7 +184,7 @@ def draw_augmentation() -> Figure:
     figure.text(0.5, 0.35, "the colour noise alone, ten times enlarged for the eye", ha="center")
     for index, alpha in enumerate((-2, -1.5, -1, -0.5, 0.5, 1, 1.5, 2)):
         ax = figure.add_subplot(strip[index])
-        show(ax, crops(image)[0] + 10 * alpha * EXPERIMENT.colour_std * ra.colour_channel_weights)
+        show(ax, crops(image)[0] + 10 * alpha * EXPERIMENT.views.colour_std * ra.colour_channel_weights)
         ax.set_xlabel(f"{alpha:+g} σ".replace("-", "−"), labelpad=3)
     return figure
 
@@ -249,7 +252,7 @@ def draw(name: str, folder: Path) -> Path | None:
         canvas.draw()
         pixels = np.asarray(canvas.buffer_rgba())[..., :3]
     path = folder / f"{name}.png"
-    with load_data.replacing(path) as temporary:
+    with replacing(path) as temporary:
         Image.fromarray(np.ascontiguousarray(pixels)).save(temporary, format="png", optimize=True)
     return path
 
@@ -260,11 +263,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=HERE / "figures", metavar="DIR", help="default: doc/figures")
     args = parser.parse_args()
     if unknown := [name for name in args.names if name not in FIGURES]:
-        raise load_data.DataError(f"expected names of {', '.join(FIGURES)}, got {unknown[0]}")
+        raise DataError(f"expected names of {', '.join(FIGURES)}, got {unknown[0]}")
     for name in args.names or FIGURES:
         path = draw(name, args.output)
         print(f"wrote {path}" if path else f"skipped {name}: {MEASUREMENTS.name} is not there")
 
 
 if __name__ == "__main__":
-    load_data.run_script(main)
+    run_script(main)

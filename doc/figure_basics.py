@@ -28,7 +28,8 @@ def galaxy() -> np.ndarray:
 
 def crops(image: np.ndarray, tform: AffineTransform = ra.tform_identity) -> list[np.ndarray]:
     """Return the best model's two views (rows, columns, 3) of an image."""
-    [views] = ra.augment_fixed_and_dscrop(image, EXPERIMENT.ds_transforms, [tform], EXPERIMENT.target_sizes)
+    recipe = EXPERIMENT.views
+    [views] = ra.augment_fixed_and_dscrop(image, recipe.ds_transforms, [tform], recipe.target_sizes)
     return views
 
 

@@ -12,8 +12,8 @@ from matplotlib.transforms import Affine2D
 
 import cc_layers
 import custom
-import decision_tree
 import layers
+from survey import decision_tree
 
 SLANT = np.array([0.42, 0.3])  # how far a unit of depth goes to the right and up
 

@@ -56,7 +56,8 @@ def find_bad(subset: str, num_workers: int | None = None) -> dict[int, str]:
         return {}
     path = folders.current.scan(subset)
     listing = images.listing(folders.current.images(subset), ids.tolist())
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):  # else it is made again
+    # Where it can not be read it is made again.
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         scan = json.loads(path.read_text())
         if scan["listing"] == listing:
             return {int(index): str(reason) for index, reason in scan["bad"].items() if 0 <= int(index) < len(ids)}

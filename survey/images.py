@@ -6,6 +6,7 @@ names its JPEG.
 Source: documentation of 2014, 2.3.1, 3.1 and 3.2.1.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -34,10 +35,10 @@ def list_ids(subset: str) -> np.ndarray:
     if not folder.is_dir():
         raise DataError(f"expected the {subset} images in {folder}, but there is no such folder; {hint}")
     names = sorted(path.name for path in folder.iterdir())
-    stems = [Path(name).stem for name in names if _is_image(name)]
+    stems = [Path(name).stem for name in names if is_image(name)]
     if not stems:
         raise DataError(f"expected the {subset} images in {folder}, but it holds no .jpg file; {hint}")
-    if strangers := [name for name in names if _is_image(name) and not ID.fullmatch(Path(name).stem)]:
+    if strangers := [name for name in names if is_image(name) and not ID.fullmatch(Path(name).stem)]:
         raise DataError(
             f"expected images named by their id, as in 100018.jpg, got {folder / strangers[0]} "
             f"({len(strangers)} such names); move them elsewhere"
@@ -45,12 +46,12 @@ def list_ids(subset: str) -> np.ndarray:
     ids = np.sort(np.array(stems).astype(np.int64))
     if (twice := duplicate(ids)) is not None:
         raise DataError(f"{folder}: expected one image of each id, got several of {twice}; remove all but one")
-    if left_out := [name for name in names if not _is_image(name)]:
+    if left_out := [name for name in names if not is_image(name)]:
         print(f"{folder}: left out {len(left_out)} other files, {left_out[0]!r} for one")
     return ids
 
 
-def _is_image(name: str) -> bool:
+def is_image(name: str) -> bool:
     """Say whether a file is a galaxy's by its name; macOS leaves `._100008.jpg` beside `100008.jpg`."""
     return name.endswith(SUFFIXES) and not name.startswith(".")
 
@@ -123,11 +124,12 @@ def read_image(path: Path | str) -> np.ndarray:
 
 def listing(folder: Path, ids: Sequence[int]) -> str:
     """Return a checksum of the names, sizes and times of the JPEGs of some ids: the same while none has changed."""
-    try:
-        with os.scandir(folder) as entries:
-            stats = {entry.name: entry.stat() for entry in entries if _is_image(entry.name)}
-    except FileNotFoundError:
-        stats = {}
+    stats = {}
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if is_image(entry.name):
+                with contextlib.suppress(FileNotFoundError):  # a link to nothing
+                    stats[entry.name] = entry.stat()
     digest = hashlib.sha256()
     for id in ids:
         names = (f"{id}{suffix}" for suffix in SUFFIXES)

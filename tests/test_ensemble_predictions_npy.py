@@ -4,14 +4,15 @@ import itertools
 
 import numpy as np
 import pytest
-from conftest import Survey, draw_votes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import nnls
+from tiny import STEMS, Survey, write_models
 
 import ensemble_predictions_npy as ensemble
-import load_data
-
+from machine.files import load_gz
+from survey import folders, images
+from survey.folders import use_folders
 
 
 def rmse(weights: np.ndarray, gram: np.ndarray) -> float:
@@ -166,13 +167,12 @@ def test_gram_matrices_give_the_rmse_of_a_blend():
 def test_blends_of_files(prepared_survey: Survey, run_main, capsys):
     names = write_models(prepared_survey, 3)
     run_main(ensemble, "--root", prepared_survey.root)
-    load_data.use_folders(prepared_survey.root)
-    folders = load_data.folders
+    use_folders(prepared_survey.root)
     lines = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()}
 
-    solutions = load_data.load_solutions()
-    _, valid = load_data.split(len(solutions))
-    residuals = np.stack([load_data.load_gz(folders.augmented("valid", n)) - solutions[valid] for n in names])
+    labels = images.load_labels()
+    _, valid = images.split(len(labels))
+    residuals = np.stack([load_gz(folders.current.augmented("valid", n)) - labels[valid] for n in names])
     residuals = residuals.astype(np.float64)
     errors = [np.sqrt((residual**2).mean()) for residual in residuals]
     assert [float(lines[name][0]) for name in names] == pytest.approx(errors, abs=1e-6)
@@ -188,8 +188,8 @@ def test_blends_of_files(prepared_survey: Survey, run_main, capsys):
     for stem, error in expected.items():
         assert float(lines[stem][0]) == pytest.approx(error, abs=1e-6 + 5e-7)
 
-    test = np.stack([load_data.load_gz(folders.augmented("test", name)) for name in names])
-    blended = {stem: load_data.load_gz(folders.predictions / "blended" / f"{stem}.npy.gz") for stem in STEMS}
+    test = np.stack([load_gz(folders.current.augmented("test", name)) for name in names])
+    blended = {stem: load_gz(folders.current.predictions / "blended" / f"{stem}.npy.gz") for stem in STEMS}
     for array in blended.values():
         assert array.dtype == np.float32
         assert array.shape == (8, 37)
@@ -203,15 +203,15 @@ def test_blends_of_files(prepared_survey: Survey, run_main, capsys):
 def test_one_model_blends_to_itself(prepared_survey: Survey, run_main):
     (name,) = write_models(prepared_survey, 1)
     run_main(ensemble, "--root", prepared_survey.root)
-    folders = load_data.use_folders(prepared_survey.root)
+    use_folders(prepared_survey.root)
     for stem in STEMS:
-        blended = load_data.load_gz(folders.predictions / "blended" / f"{stem}.npy.gz")
-        np.testing.assert_array_equal(blended, load_data.load_gz(folders.augmented("test", name)))
+        blended = load_gz(folders.current.predictions / "blended" / f"{stem}.npy.gz")
+        np.testing.assert_array_equal(blended, load_gz(folders.current.augmented("test", name)))
 
 
 def test_only_models_with_test_predictions_count(prepared_survey: Survey, run_main, capsys):
     names = write_models(prepared_survey, 3)
-    load_data.folders.augmented("test", names[1]).unlink()
+    folders.current.augmented("test", names[1]).unlink()
     run_main(ensemble, "--root", prepared_survey.root)
     out = capsys.readouterr().out
     assert names[0] in out and names[1] not in out and names[2] in out

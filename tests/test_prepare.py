@@ -7,17 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Survey, files_of, write_csv
+from tiny import ROOT, Survey, files_of, write_csv
 
 import check_label_constraints
 import convert_training_labels_to_npy
 import copy_data_to_shm
 import create_test_ids_file
 import create_train_ids_file
-import decision_tree
 import load_data
+from machine.files import DataError, save_array
+from survey import decision_tree, images
+from survey.folders import Folders, adopt
 
-ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = (
     "check_label_constraints",
     "convert_training_labels_to_npy",
@@ -47,7 +48,7 @@ def test_bad_input_ends_a_script_with_one_line(tmp_path: Path):
 
 def test_train_ids_follow_the_table(survey: Survey, run_main, capsys):
     shuffled = np.random.default_rng(0).permutation(len(survey.train_ids))
-    write_csv(survey.csv, survey.train_ids[shuffled], survey.votes[shuffled])
+    write_csv(survey.csv, survey.train_ids[shuffled], survey.labels[shuffled])
     run_main(create_train_ids_file, "--root", survey.root)
     ids = np.load(survey.root / "data" / "train_ids.npy")
     assert ids.dtype == np.int64
@@ -75,19 +76,19 @@ def test_labels_in_the_order_of_the_ids(prepared_survey: Survey, run_main):
     path = prepared_survey.root / "data" / "solutions_train.npy"
     path.unlink()
     shuffled = np.random.default_rng(1).permutation(len(prepared_survey.train_ids))
-    write_csv(prepared_survey.csv, prepared_survey.train_ids[shuffled], prepared_survey.votes[shuffled])
+    write_csv(prepared_survey.csv, prepared_survey.train_ids[shuffled], prepared_survey.labels[shuffled])
     run_main(convert_training_labels_to_npy, "--root", prepared_survey.root)
-    solutions = np.load(path)
-    assert solutions.dtype == np.float32
-    np.testing.assert_array_equal(solutions, prepared_survey.votes.astype(np.float32))
-    np.testing.assert_array_equal(load_data.load_solutions(), solutions)
+    labels = np.load(path)
+    assert labels.dtype == np.float32
+    np.testing.assert_array_equal(labels, prepared_survey.labels.astype(np.float32))
+    np.testing.assert_array_equal(images.load_labels(), labels)
 
 
 def test_labels_of_a_part_of_the_table(prepared_survey: Survey, run_main):
     chosen = [28, 3, 11]
-    load_data.save_array(prepared_survey.root / "data" / "train_ids.npy", prepared_survey.train_ids[chosen])
+    save_array(prepared_survey.root / "data" / "train_ids.npy", prepared_survey.train_ids[chosen])
     run_main(convert_training_labels_to_npy, "--root", prepared_survey.root)
-    np.testing.assert_array_equal(load_data.load_solutions(), prepared_survey.votes[chosen].astype(np.float32))
+    np.testing.assert_array_equal(images.load_labels(), prepared_survey.labels[chosen].astype(np.float32))
 
 
 def test_valid_labels_obey_the_tree(survey: Survey, run_main, capsys):
@@ -99,15 +100,15 @@ def test_valid_labels_obey_the_tree(survey: Survey, run_main, capsys):
 
 
 def test_rounding_fails_a_tolerance_of_zero(survey: Survey, run_main):
-    with pytest.raises(load_data.DataError, match="within 0 of the decision tree"):
+    with pytest.raises(DataError, match="within 0 of the decision tree"):
         run_main(check_label_constraints, "--root", survey.root, "--tolerance", 0)
 
 
 def test_violations_are_counted_by_question(survey: Survey, run_main, capsys):
-    votes = survey.votes.copy()
-    votes[[4, 9], decision_tree.column(9, 3)] += 0.125
-    write_csv(survey.csv, survey.train_ids, votes)
-    with pytest.raises(load_data.DataError, match=rf"2 of 30 galaxies are not, GalaxyID {survey.train_ids[4]} first"):
+    labels = survey.labels.copy()
+    labels[[4, 9], decision_tree.column(9, 3)] += 0.125
+    write_csv(survey.csv, survey.train_ids, labels)
+    with pytest.raises(DataError, match=rf"2 of 30 galaxies are not, GalaxyID {survey.train_ids[4]} first"):
         run_main(check_label_constraints, "--root", survey.root)
     lines = capsys.readouterr().out.splitlines()
     assert lines[9].split()[:3] == ["sum", "of", "question"] and lines[9].split()[3:] == ["9", "1.25e-01", "2"]
@@ -116,11 +117,11 @@ def test_violations_are_counted_by_question(survey: Survey, run_main, capsys):
 
 
 def test_values_outside_the_unit_interval(survey: Survey, run_main, capsys):
-    votes = survey.votes.copy()
-    votes[7, decision_tree.columns(6)] = -0.5, 1.5
-    votes[7, decision_tree.columns(8)] = -0.5 / 7
-    write_csv(survey.csv, survey.train_ids, votes)
-    with pytest.raises(load_data.DataError, match="1 of 30 galaxies"):
+    labels = survey.labels.copy()
+    labels[7, decision_tree.columns(6)] = -0.5, 1.5
+    labels[7, decision_tree.columns(8)] = -0.5 / 7
+    write_csv(survey.csv, survey.train_ids, labels)
+    with pytest.raises(DataError, match="1 of 30 galaxies"):
         run_main(check_label_constraints, "--root", survey.root)
     lines = capsys.readouterr().out.splitlines()
     assert lines[12].split()[-2:] == ["5.00e-01", "1"]
@@ -171,7 +172,7 @@ def test_copy_then_skip_then_remove(survey: Survey, ram: Path, run_main, capsys)
 def test_images_load_from_the_copy(survey: Survey, ram: Path, run_main):
     run_main(copy_data_to_shm, "--root", survey.root, "--ram", ram)
     shutil.rmtree(survey.raw / "images_test_rev1")
-    load_data.adopt(load_data.Folders(root=survey.root, ram=ram))
+    adopt(Folders(root=survey.root, ram=ram))
     assert load_data.load_image(31, "test", from_ram=True).shape == (424, 424, 3)
 
 
@@ -196,7 +197,7 @@ def test_the_originals_are_no_copy(survey: Survey, run_main, tmp_path: Path, act
     link = tmp_path / "link"
     link.symlink_to(survey.raw)
     for ram in (survey.raw, link):
-        with pytest.raises(load_data.DataError, match="another folder than that of the originals"):
+        with pytest.raises(DataError, match="another folder than that of the originals"):
             run_main(copy_data_to_shm, "--root", survey.root, "--ram", ram, *action)
     assert len(images_of(survey)) == 38
 
@@ -205,7 +206,7 @@ def test_copy_refuses_when_space_is_short(survey: Survey, ram: Path, run_main, m
     needed = sum(-(-len(content) // 4096) * 4096 for content in images_of(survey).values())
     usage = type(shutil.disk_usage(ram))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(needed, 1, needed - 1))
-    with pytest.raises(load_data.DataError, match=r"expected .* MB free in .*, got .* MB; enlarge it"):
+    with pytest.raises(DataError, match=r"expected .* MB free in .*, got .* MB; enlarge it"):
         run_main(copy_data_to_shm, "--root", survey.root, "--ram", ram)
     assert list(ram.iterdir()) == []
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(needed, 0, needed))
@@ -214,9 +215,9 @@ def test_copy_refuses_when_space_is_short(survey: Survey, ram: Path, run_main, m
 
 
 def test_copy_without_images_or_without_a_place(survey: Survey, ram: Path, run_main):
-    with pytest.raises(load_data.DataError, match="name one with --ram"):
+    with pytest.raises(DataError, match="name one with --ram"):
         run_main(copy_data_to_shm, "--root", survey.root, "--ram", ram / "nowhere")
     shutil.rmtree(survey.raw / "images_test_rev1")
-    with pytest.raises(load_data.DataError, match="expected the test images in"):
+    with pytest.raises(DataError, match="expected the test images in"):
         run_main(copy_data_to_shm, "--root", survey.root, "--ram", ram)
     assert list(ram.iterdir()) == []

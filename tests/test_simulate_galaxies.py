@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 import simplejpeg
 
-import load_data
 import simulate_galaxies
-from decision_tree import COLUMN_NAMES, column, question_totals
-from galaxy_images import Traits, render
+from machine.files import DataError
+from survey import images
+from survey.decision_tree import COLUMN_NAMES, column, question_totals
+from survey.folders import SUBSETS, Folders
+from survey.jpeg import IMAGE_SHAPE
+from survey.painting import Traits, render
 
 SCRIPT = Path(simulate_galaxies.__file__)
 DISK = Traits(resolution=26, brightness=0.04, age=0.4, angle=30, inclination=20, disk=0.85, bulge_size=0.13)
@@ -27,7 +30,7 @@ def run(*arguments):
 
 
 def write(root, seed=3, numbers=SMALL, workers=1):
-    simulate_galaxies.write_survey(load_data.Folders(root), seed, numbers, workers)
+    simulate_galaxies.write_survey(Folders(root), seed, numbers, workers)
 
 
 def contents(folder):
@@ -70,32 +73,32 @@ def survey(tmp_path_factory):
 
 
 def test_files_are_laid_out_and_encoded_as_kaggles(survey):
-    folders = load_data.Folders(survey)
-    ids, votes = load_data.read_solutions_csv(folders.solutions_csv)
-    names = {s: sorted(int(path.stem) for path in folders.images(s).iterdir()) for s in load_data.SUBSETS}
+    folders = Folders(survey)
+    ids, labels = images.read_labels_csv(folders.labels_csv)
+    names = {s: sorted(int(path.stem) for path in folders.images(s).iterdir()) for s in SUBSETS}
     assert names["train"] == ids.tolist()
     assert len(names["test"]) == 5
     assert not set(names["train"]) & set(names["test"])
     assert min(names["train"] + names["test"]) >= 100_000
     assert max(names["train"] + names["test"]) <= 999_999
     assert ids.dtype == np.int64
-    assert (votes.dtype, votes.shape) == (np.float64, (12, 37))
-    assert folders.solutions_csv.read_text().splitlines()[0] == ",".join(("GalaxyID", *COLUMN_NAMES))
-    for subset in load_data.SUBSETS:
+    assert (labels.dtype, labels.shape) == (np.float64, (12, 37))
+    assert folders.labels_csv.read_text().splitlines()[0] == ",".join(("GalaxyID", *COLUMN_NAMES))
+    for subset in SUBSETS:
         for img_id in names[subset]:
             path = folders.images(subset) / f"{img_id}.jpg"
-            assert load_data.read_image(path).std() > 1
+            assert images.read_image(path).std() > 1
             assert simplejpeg.decode_jpeg_header(path.read_bytes()) == (424, 424, "YCbCr", "420")
 
 
 def test_table_and_images_are_those_of_simulate(survey):
-    folders = load_data.Folders(survey)
-    ids, votes = load_data.read_solutions_csv(folders.solutions_csv)
+    folders = Folders(survey)
+    ids, labels = images.read_labels_csv(folders.labels_csv)
     for index in (0, 11):
         image, expected = simulate_galaxies.simulate(3, "train", index)
-        np.testing.assert_allclose(votes[index], expected, rtol=0, atol=1e-15)
-        assert (image.dtype, image.shape) == (np.uint8, load_data.IMAGE_SHAPE)
-        written = load_data.read_image(folders.images("train") / f"{ids[index]}.jpg")
+        np.testing.assert_allclose(labels[index], expected, rtol=0, atol=1e-15)
+        assert (image.dtype, image.shape) == (np.uint8, IMAGE_SHAPE)
+        written = images.read_image(folders.images("train") / f"{ids[index]}.jpg")
         assert np.abs(written.astype(float) - image).mean() < 3
 
 
@@ -108,8 +111,8 @@ def test_another_run_with_the_same_arguments_completes_the_same_survey(tmp_path)
     numbers = {"train": 3, "test": 1}
     write(tmp_path, numbers=numbers)
     before = contents(tmp_path)
-    next(load_data.Folders(tmp_path).images("train").iterdir()).unlink()
-    load_data.Folders(tmp_path).solutions_csv.unlink()
+    next(Folders(tmp_path).images("train").iterdir()).unlink()
+    Folders(tmp_path).labels_csv.unlink()
     write(tmp_path, numbers=numbers)
     assert contents(tmp_path) == before
 
@@ -230,7 +233,7 @@ def test_refuses_to_mix_with_other_data(tmp_path, name):
     path = tmp_path / "data" / "raw" / name
     path.parent.mkdir(parents=True)
     path.write_bytes(b"precious")
-    with pytest.raises(load_data.DataError, match="--data"):
+    with pytest.raises(DataError, match="--data"):
         write(tmp_path)
     assert contents(tmp_path / "data" / "raw") == {name: b"precious"}
 
@@ -239,12 +242,12 @@ def test_refuses_another_survey_and_a_foreign_image_in_its_own(tmp_path):
     numbers = {"train": 2, "test": 1}
     write(tmp_path, seed=3, numbers=numbers)
     before = contents(tmp_path)
-    with pytest.raises(load_data.DataError, match="not of this survey"):
+    with pytest.raises(DataError, match="not of this survey"):
         write(tmp_path, seed=4, numbers=numbers)
     assert contents(tmp_path) == before
-    foreign = load_data.Folders(tmp_path).images("test") / "1.jpg"
+    foreign = Folders(tmp_path).images("test") / "1.jpg"
     foreign.write_bytes(b"precious")
-    with pytest.raises(load_data.DataError, match=r"1\.jpg"):
+    with pytest.raises(DataError, match=r"1\.jpg"):
         write(tmp_path, seed=3, numbers=numbers)
     assert contents(tmp_path) == before | {str(foreign.relative_to(tmp_path)): b"precious"}
 
@@ -252,21 +255,21 @@ def test_refuses_another_survey_and_a_foreign_image_in_its_own(tmp_path):
 def test_refuses_a_replaced_table_and_a_broken_manifest(tmp_path):
     numbers = {"train": 2, "test": 1}
     write(tmp_path, numbers=numbers)
-    folders = load_data.Folders(tmp_path)
-    lines = folders.solutions_csv.read_text().splitlines(keepends=True)
-    folders.solutions_csv.write_text("".join([*lines[:-1], "1" + lines[-1]]))
-    with pytest.raises(load_data.DataError, match="not of this survey"):
+    folders = Folders(tmp_path)
+    lines = folders.labels_csv.read_text().splitlines(keepends=True)
+    folders.labels_csv.write_text("".join([*lines[:-1], "1" + lines[-1]]))
+    with pytest.raises(DataError, match="not of this survey"):
         write(tmp_path, numbers=numbers)
-    folders.solutions_csv.unlink()
+    folders.labels_csv.unlink()
     manifest = tmp_path / "data" / "raw" / simulate_galaxies.MANIFEST
     assert json.loads(manifest.read_text()) == {"seed": 3, "num_train": 2, "num_test": 1}
     manifest.write_text("not json")
-    with pytest.raises(load_data.DataError, match="manifest"):
+    with pytest.raises(DataError, match="manifest"):
         write(tmp_path, numbers=numbers)
 
 
 def test_more_galaxies_than_ids_are_refused(tmp_path):
-    with pytest.raises(load_data.DataError, match="900000"):
+    with pytest.raises(DataError, match="900000"):
         write(tmp_path, numbers={"train": 900_000, "test": 1})
 
 

@@ -1,7 +1,9 @@
 """Small things that tests build on: a survey in Kaggle's layout, an experiment of milliseconds, and runs of it."""
 
 import dataclasses
-from collections.abc import Callable
+import gzip
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +20,12 @@ from engine import record, training
 from engine.experiment import Experiment, Steps
 from engine.flags import Options
 from engine.network import Network
+from engine.optimizers import SGD, Adadelta, Adagrad, AdamW, Momentum, Nesterov, RMSprop
 from machine.command_line import run_script
 from machine.files import load_pickle, save_gz
 from survey import decision_tree, folders, images
+from survey.draws import Draw
+from survey.views import Views
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT as BEST
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -80,6 +85,12 @@ def write_csv(path: Path, ids: np.ndarray, labels: np.ndarray) -> None:
     path.write_text("\n".join([header, *rows]) + "\n")
 
 
+def read_submission(path: Path) -> list[list[str]]:
+    """Return the cells of a submission, a list a line."""
+    with gzip.open(path, "rt") as file:
+        return [line.rstrip("\n").split(",") for line in file]
+
+
 def files_of(folder: Path) -> dict[str, bytes]:
     """Return the contents of all files below a folder by their names."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -90,14 +101,28 @@ def cases_of(rows: dict[str, list]) -> list:
     return [pytest.param(*case, id=f"{row} {n}") for row, of_row in rows.items() for n, case in enumerate(of_row)]
 
 
+def rows_of_page(section: str) -> set[str]:
+    """Return the names of the rows of a section of doc/bad_data.md."""
+    page = (ROOT / "doc" / "bad_data.md").read_text()
+    text = page.split(f"\n## {section}\n")[1].split("\n## ")[0]
+    return set(re.findall(r"^\| ([^|]+?) +\|", text, re.MULTILINE)) - {"what came", "---"}
+
+
 def refused(run_main: Callable[..., None], root: Path, script: object, *arguments: object) -> str:
-    """Run a script that is to end with one line and status 1, and to leave all files as they were; return the line."""
-    before = files_of(root)
+    """Run a script that is to end with one line and status 1, and to leave all files as they were; return the line.
+
+    What it remembers of a look at the images is no such file.
+    """
+
+    def files() -> dict[str, bytes]:
+        return {name: content for name, content in files_of(root).items() if not name.startswith("analysis/images_")}
+
+    before = files()
     with pytest.raises(SystemExit) as ended:
         run_script(lambda: run_main(script, "--root", root, *arguments))
     line = ended.value.code  # a text is printed, and makes the status 1
     assert isinstance(line, str) and line.startswith("error: ") and "\n" not in line
-    assert files_of(root) == before
+    assert files() == before
     return line
 
 
@@ -111,6 +136,12 @@ PARAMS = {
     "translation_range": (-4, 4),
     "do_flip": True,
 }
+
+
+def draws_of(views: Views, num_chunks: int, chunk_size: int = 40, first_chunk: int = 0) -> Iterator[Draw]:
+    """Draw chunks of the survey's training galaxies, with seed 5."""
+    train, _ = images.split(NUM_TRAIN)
+    return (views.draw(train, chunk_size, 5, chunk) for chunk in range(first_chunk, first_chunk + num_chunks))
 
 
 def build_tiny_network(batch_size: int) -> tuple[list[layers.Layer], layers.Layer]:
@@ -137,6 +168,17 @@ TINY = dataclasses.replace(
     learning_rate=Steps({0: 0.04, 2: 0.004}),
     validate_every=2,
 )
+# The seven documented update rules and AdamW, and a rate at which each trains TINY.
+RULES = {
+    "sgd": (SGD(), 0.04),
+    "regular_momentum": (Momentum(momentum=0.9, weight_decay=0.01), 0.04),
+    "nesterov_momentum": (Nesterov(momentum=0.9, weight_decay=0.01, decay_biases=True), 0.04),
+    "nesterov_momentum_no_bias_decay": (Nesterov(momentum=0.9, weight_decay=0.01), 0.04),
+    "adagrad": (Adagrad(epsilon=1e-6), 0.01),
+    "rmsprop": (RMSprop(rho=0.9, epsilon=1e-6), 0.002),
+    "adadelta": (Adadelta(rho=0.95, epsilon=1e-6), 1.0),
+    "adamw": (AdamW(betas=(0.9, 0.99), weight_decay=0.05, share=0.5), 0.002),
+}
 STEPS_A_CHUNK = 3
 SIX_CHUNKS = dataclasses.replace(TINY, num_chunks=6, learning_rate=Steps({0: 0.04, 3: 0.004}))
 OPTIONS = Options(device="cpu", num_workers=1)

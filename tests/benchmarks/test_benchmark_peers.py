@@ -9,22 +9,23 @@ import sys
 import numpy as np
 import pytest
 import torch
-from test_training import TINY
+from tiny import CPU, TINY
 
-import decoded_cache
 import layers
 import load_data
 import realtime_augmentation as ra
 from benchmarks import bench_augmentation, bench_memory, bench_training, gpu, peers, plain
-from benchmarks.survey import Work, survey
-from experiment import Network
+from benchmarks.surveys import Work, prepared
+from engine.network import Network
+from machine.files import DataError
+from survey import decoded_cache, folders, images
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT as BEST
 
 
 @pytest.fixture
 def work(prepared_survey, tmp_path):
     (tmp_path / "ram").mkdir()
-    yield Work(dataclasses.replace(load_data.folders, ram=tmp_path / "ram"), 4)
+    yield Work(dataclasses.replace(folders.current, ram=tmp_path / "ram"), 4)
     decoded_cache.forget()
 
 
@@ -40,7 +41,7 @@ def test_augmentation_s_peers_make_the_same_views(work):
 
 def test_the_plain_network_is_ours():
     torch.manual_seed(0)
-    ours = Network(BEST, torch.device("cpu"))
+    ours = Network(BEST, CPU)
     layers.reset_variance_preserving(ours.output_layer)
     with torch.no_grad():
         ours.output_layer.input_layer.b.fill_(1)  # well above zero, so that no rounding decides which answers are
@@ -67,10 +68,10 @@ def test_the_plain_loader_has_the_views_of_the_sixty_transforms(work):
     [(view0, view45, labels)] = list(plain.loader(BEST, work.paths()[:1], 3, 0, few))
     image = load_data.load_image(load_data.train_ids[0])
     for row, tform in enumerate(few):
-        for view, tform_ds in zip((view0, view45), BEST.ds_transforms, strict=True):
+        for view, tform_ds in zip((view0, view45), BEST.views.ds_transforms, strict=True):
             expected = ra.fast_warp(image, tform_ds + tform, (69, 69)).transpose(2, 0, 1)
             np.testing.assert_allclose(view[row, :, 8:-8, 8:-8], expected[:, 8:-8, 8:-8], atol=1e-4)
-    np.testing.assert_array_equal(labels, np.repeat(load_data.load_solutions()[:1], 3, axis=0))
+    np.testing.assert_array_equal(labels, np.repeat(images.load_labels()[:1], 3, axis=0))
 
 
 class Sleepless:
@@ -87,10 +88,13 @@ def test_peers_run_in_turns_in_processes_of_their_own():
 
 
 def test_a_survey_is_simulated_where_none_is_named(capfd):
-    with survey(None, 12, 2) as folders:
-        assert len(load_data.load_ids("train")) == 12
-        assert len(list(folders.images("test").glob("*.jpg"))) == 2
-    assert not folders.root.exists()
+    before = folders.current
+    with prepared(None, 12, 2) as simulated:
+        assert folders.current is simulated
+        assert len(images.load_ids("train")) == 12
+        assert len(list(simulated.images("test").glob("*.jpg"))) == 2
+    assert not simulated.root.exists()
+    assert folders.current is before
 
 
 def test_overlapping_kernels_count_once():
@@ -110,15 +114,14 @@ def test_all_that_a_gpu_is_asked_runs_in_small(prepared_survey, run_main, monkey
     assert learnt["tf32, another seed"] != learnt["tf32"]
     assert (out / "gpu.png").stat().st_size > 1000
     assert "79,975" in capsys.readouterr().out
-    with pytest.raises(load_data.DataError, match="expected an accelerator"):
+    with pytest.raises(DataError, match="expected an accelerator"):
         run_main(gpu, "--device", "cpu", "--root", prepared_survey.root)
 
 
 def test_cost_is_measured_chunk_by_chunk(prepared_survey, monkeypatch):
     monkeypatch.setattr(bench_training, "EXPERIMENT", TINY)
-    cpu = torch.device("cpu")
-    assert len(bench_training.seconds_a_chunk(cpu, steps=2, num_chunks=3)) == 3
-    rows = bench_training.seconds_a_view_set(cpu, [1, 2], repeats=1)
+    assert len(bench_training.seconds_a_chunk(CPU, steps=2, num_chunks=3)) == 3
+    rows = bench_training.seconds_a_view_set(CPU, [1, 2], repeats=1)
     assert [row[:2] for row in rows] == [[1, 20], [1, 60], [2, 20], [2, 60]]
 
 

@@ -1,302 +1,91 @@
-"""Pickles: today's, Python 2's, and those that would run something."""
+"""Arrays on disk: whatever is written comes back, and what is damaged, strange or too large is refused."""
 
-import builtins
-import functools
 import gzip
-import io
-import os
-import pickle
-import struct
-import subprocess
 import tracemalloc
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pytest
+from crafted import npy_header, number_arrays
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hypothesis_numpy
 
-import load_data
-
-
-class Python2Pickler(pickle._Pickler):
-    """Write protocol 2 as Python 2 and NumPy 1.6 did: `str` is bytes, and NumPy's functions live in numpy.core."""
-
-    dispatch: ClassVar[dict] = dict(pickle._Pickler.dispatch)
-
-    def save_string(self, text: str | bytes) -> None:
-        data = text.encode("latin1") if isinstance(text, str) else text
-        short = len(data) < 256
-        self.write(b"U" + bytes([len(data)]) + data if short else b"T" + struct.pack("<i", len(data)) + data)
-        self.memoize(text)
-
-    def save_global(self, obj: object, name: str | None = None) -> None:
-        module = obj.__module__.replace("numpy._core", "numpy.core")
-        self.write(f"c{module}\n{name or obj.__name__}\n".encode())
-        self.memoize(obj)
-
-    dispatch[str] = dispatch[bytes] = save_string
-    dispatch[type] = dispatch[type(len)] = dispatch[type(save_string)] = save_global
+from machine.files import DataError, load_array, load_gz, save_array, save_gz
 
 
-def write_python2_pickle(path: Path, value: object) -> None:
-    """Write a pickle as a script of 2014 did."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        Python2Pickler(file, protocol=2).dump(value)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.uint8])
+def test_gz_round_trip(tmp_path: Path, dtype: type):
+    array = np.random.default_rng(0).uniform(0, 200, size=(7, 3)).astype(dtype)
+    path = tmp_path / "a" / "new" / "folder" / "array.npy.gz"
+    save_gz(path, array)
+    loaded = load_gz(path)
+    assert loaded.dtype == dtype
+    np.testing.assert_array_equal(loaded, array)
+    with gzip.open(path) as file:
+        np.testing.assert_array_equal(np.load(file), array)
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
-ANALYSIS = {
-    "ids": np.arange(100008, 100011),
-    "mean_train_loss": np.float32(0.09),
-    "losses_valid": [np.float64(0.1), 0.09],
-    "time_since_start": 241200.5,
-    "param_values": [np.linspace(-1, 1, 600, dtype=np.float32).reshape(20, 30), np.zeros(30, np.float32)],
-}
+def test_gz_needs_its_ending(tmp_path: Path):
+    with pytest.raises(DataError, match=r"ends with \.npy\.gz"):
+        save_gz(tmp_path / "array.npy", np.zeros(3))
+    with pytest.raises(DataError, match=r"ends with \.npy\.gz"):
+        load_gz(tmp_path / "array.gz")
 
 
-def assert_same(ours: object, theirs: object) -> None:
-    assert list(ours) == list(theirs)
-    for key in theirs:
-        for a, b in (
-            zip(np.atleast_1d(ours[key]), np.atleast_1d(theirs[key]), strict=True) if key != "param_values" else ()
-        ):
-            assert a == b
-    for a, b in zip(ours["param_values"], theirs["param_values"], strict=True):
-        assert a.dtype == b.dtype
-        np.testing.assert_array_equal(a, b)
+def damage(content: bytes, how: str) -> bytes:
+    middle = len(content) // 2
+    return {
+        "empty": b"",
+        "truncated": content[:middle],
+        "no gzip": b"not a compressed file",
+        "no array": gzip.compress(b"not an array"),
+        "changed": content[:middle]
+        + bytes(byte ^ 0xFF for byte in content[middle : middle + 64])
+        + content[middle + 64 :],
+        "wrong checksum": content[:-8] + bytes(4) + content[-4:],
+    }[how]
 
 
-def test_a_pickle_of_python_2_is_read(tmp_path):
-    path = tmp_path / "old.pkl"
-    write_python2_pickle(path, ANALYSIS)
-    stream = path.read_bytes()
-    assert stream.startswith(b"\x80\x02")
-    assert b"cnumpy.core.multiarray\n_reconstruct" in stream
-    assert b"U\x0cparam_values" in stream  # a byte string of Python 2
-    assert b"_codecs" not in stream
-    assert_same(load_data.load_pickle(path, "x.py"), ANALYSIS)
+@pytest.mark.parametrize("values", [np.zeros(3700), np.random.default_rng(0).random(3700)], ids=["zeros", "random"])
+@pytest.mark.parametrize("how", ["empty", "truncated", "no gzip", "no array", "changed", "wrong checksum"])
+def test_gz_damaged(tmp_path: Path, how: str, values: np.ndarray):
+    path = tmp_path / "array.npy.gz"
+    save_gz(path, values)
+    path.write_bytes(damage(path.read_bytes(), how))
+    with pytest.raises(DataError, match=r"(?s)array\.npy\.gz is no NumPy array.*run it\.py again"):
+        load_array(path, "it.py")
 
 
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_every_protocol_of_today_is_read(tmp_path, protocol):
-    path = tmp_path / "new.pkl"
-    path.write_bytes(pickle.dumps(ANALYSIS, protocol=protocol))
-    assert_same(load_data.load_pickle(path, "x.py"), ANALYSIS)
+def test_arrays_of_objects_are_refused(tmp_path: Path):
+    np.save(tmp_path / "array.npy", np.array([{}], dtype=object))
+    with pytest.raises(DataError, match="is no NumPy array"):
+        load_array(tmp_path / "array.npy", "it.py")
 
 
-class Calls:
-    """An object whose pickle calls a function when it is read."""
-
-    def __init__(self, function: object, *arguments: object):
-        self.call = function, arguments
-
-    def __reduce__(self) -> tuple:
-        return self.call
-
-
-def touch(path: str) -> None:
-    Path(path).touch()
-
-
-# What a pickle would call, and the name by which it is refused.
-CALLS = {
-    "system": lambda mark: Calls(os.system, f"touch {mark}"),
-    "eval": lambda mark: Calls(builtins.eval, f"open({mark!r}, 'w')"),
-    "exec": lambda mark: Calls(builtins.exec, f"open({mark!r}, 'w')"),
-    "open": lambda mark: Calls(open, mark, "w"),
-    "__import__": lambda mark: Calls(builtins.__import__, "os"),
-    "getattr": lambda mark: Calls(getattr, np.ndarray, "tofile"),
-    "Popen": lambda mark: Calls(subprocess.Popen, ["touch", mark]),
-    "partial": lambda mark: Calls(functools.partial, os.system, f"touch {mark}"),
-    "Path": lambda mark: Path(mark),
-    "touch": lambda mark: Calls(touch, mark),
-    "load": lambda mark: Calls(np.load, mark),
-    "fromfile": lambda mark: Calls(np.fromfile, mark),
-    "save": lambda mark: Calls(np.save, mark, np.zeros(1)),
-    "memmap": lambda mark: Calls(np.memmap, mark, "u1", "w+", 0, (1,)),
-    "encoding 'rot13'": lambda mark: Calls(__import__("_codecs").encode, "x", "rot13"),
-    "array of 'O8'": lambda mark: np.array([Calls(os.system, f"touch {mark}")], dtype=object),
-    "array of 'V8'": lambda mark: np.zeros(1, [("a", "f8")]),
-}
-
-
-@pytest.mark.parametrize("name", CALLS)
-@pytest.mark.parametrize("protocol", [0, 2, 4])
-def test_a_pickle_that_calls_is_refused_by_name(tmp_path, name, protocol):
-    mark = tmp_path / "executed"
-    path = tmp_path / "bad.pkl"
-    path.write_bytes(pickle.dumps(CALLS[name](str(mark)), protocol=protocol))
-    with pytest.raises(load_data.DataError, match=rf"bad.pkl can not be read \(.*{name}.*\); run x.py again"):
-        load_data.load_pickle(path, "x.py")
-    assert not mark.exists()
-
-
-# Streams that no pickler writes. NumPy's own functions that run text, objects made without a call, and a type of
-# objects that denies to hold any, so that NumPy takes bytes of ours for pointers.
-POINTERS = (
-    b"\x80\x02cnumpy._core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R"
-    b"(K\x01K\x01\x85cnumpy\ndtype\nX\x02\x00\x00\x00V8\x89\x88\x87R"
-    b"(K\x03X\x01\x00\x00\x00|NX\x01\x00\x00\x00a\x85}X\x01\x00\x00\x00a"
-    b"cnumpy\ndtype\nX\x02\x00\x00\x00O8\x89\x88\x87RK\x00\x86sK\x08K\x01K\x00tb"
-    b"\x89C\x08AAAAAAAAtb."
-)
-CRAFTED = {
-    "runstring": b"cnumpy.testing._private.utils\nrunstring\n(Vopen('{mark}', 'w')\n}tR.",
-    "myeval": b"cnumpy.f2py.crackfortran\nmyeval\n(Vopen('{mark}', 'w')\ntR.",
-    "exec_command": b"cnumpy.distutils.exec_command\nexec_command\n(Vtouch {mark}\ntR.",
-    "posix.system": b"(S'touch {mark}'\niposix\nsystem\n.",
-    "os.system": b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x0ctouch {mark}\x85R.",
-    "numpy.ndarray.tofile": b"\x80\x04\x8c\x05numpy\x8c\x0endarray.tofile\x93.",
-    "array of 'V8'": POINTERS,
-    "not callable": b"cnumpy\nndarray\n(K\x02tR.",
-    "holds an object": b"\x80\x02cnumpy\ndtype\n)\x81.",
-    "holds an object ": b"Vos.system\nQ.",
-    "holds an object  ": b"\x82\x01.",
-    "holds an object   ": b"\x80\x05\x97.",
-    "sets the state of a dict": b"}(K\x01K\x02tb.",
-}
-
-
-@pytest.mark.parametrize("name", CRAFTED)
-def test_a_crafted_pickle_is_refused_by_name(tmp_path, name):
-    mark = tmp_path / "executed"
-    path = tmp_path / "bad.pkl"
-    path.write_bytes(CRAFTED[name].replace(b"{mark}", str(mark).encode()))
-    with pytest.raises(load_data.DataError, match=rf"bad.pkl can not be read \(.*{name.strip()}.*\); run x.py again"):
-        load_data.load_pickle(path, "x.py")
-    assert not mark.exists()
-
-
-def doubled_key(levels: int) -> bytes:
-    """Return a pickle whose dictionary has a tuple of a tuple of a tuple... twice each for a key."""
-    return b"}(" + b")" + b"2\x86" * levels + b"K\x01u."
-
-
-# A few bytes that promise, repeat or hash without end.
-BOMBS = {
-    "a place in the memo": b"K\x01r\xff\xff\xff\x7f0N.",
-    "a bytearray": b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b"x.",
-    "bytes": b"\x80\x05\x8e" + struct.pack("<Q", 2**40) + b"x.",
-    "text": b"\x80\x05\x8d" + struct.pack("<Q", 2**62) + b"x.",
-    "an array": b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R"
-    b"(K\x01\x8a\x06\0\0\0\0\0\x01\x85cnumpy\ndtype\nX\x02\0\0\0u1\x89\x88\x87R\x89C\x01xtb.",
-    "copies": b"\x80\x04\x8c\x07_codecs\x8c\x06encode\x93q\x000X\x50\xc3\0\0"
-    + b"x" * 50000
-    + b"q\x010(" * 1
-    + b"h\x00h\x01\x8c\x06latin1\x86R" * 1000
-    + b"l.",
-    "a key": doubled_key(64),
-    "a number": b"I" + b"9" * 100000 + b"\n.",
-}
-
-
-@pytest.mark.parametrize("name", BOMBS)
-def test_a_small_pickle_takes_little_memory_and_time(tmp_path, name):
-    path = tmp_path / "bomb.pkl"
-    path.write_bytes(BOMBS[name])
-    tracemalloc.start()
-    try:
-        if name == "a place in the memo":
-            assert load_data.load_pickle(path, "x.py") is None
-        else:
-            with pytest.raises(load_data.DataError, match="can not be read"):
-                load_data.load_pickle(path, "x.py")
-        assert tracemalloc.get_traced_memory()[1] < 5e6
-    finally:
-        tracemalloc.stop()
-
-
-def test_arrays_of_every_order_and_length(tmp_path):
-    arrays = [
-        np.asfortranarray(np.arange(12.0).reshape(3, 4)),
-        np.arange(24, dtype=np.int16).reshape(2, 3, 4).transpose(2, 0, 1),
-        np.arange(5, dtype=">i4"),
-        np.zeros((0, 5)),
-        np.zeros(0, np.float32),
-        np.array(5.0),
-        np.array([True, False]),
-        np.int64(-4),
-        np.bool_(True),
-    ]
-    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-        path = tmp_path / f"{protocol}.pkl"
-        path.write_bytes(pickle.dumps(arrays, protocol=protocol))
-        for ours, theirs in zip(load_data.load_pickle(path, "x.py"), arrays, strict=True):
-            assert type(ours) is type(theirs)
-            assert ours.shape == theirs.shape
-            assert ours.dtype.newbyteorder("=") == theirs.dtype.newbyteorder("=")
-            np.testing.assert_array_equal(ours, theirs)
-
-
-@pytest.mark.parametrize("data", [b"", b"\x80\x04", b"no pickle", pickle.dumps(ANALYSIS)[:-40]])
-def test_a_damaged_pickle_is_one_clear_line(tmp_path, data):
-    path = tmp_path / "cut.pkl"
-    path.write_bytes(data)
-    with pytest.raises(load_data.DataError, match="can not be read") as error:
-        load_data.load_pickle(path, "x.py")
-    assert "\n" not in str(error.value)
-
-
-quickly = settings(max_examples=60, deadline=None, derandomize=True)
-numbers = hypothesis_numpy.arrays(
-    st.one_of(
-        hypothesis_numpy.boolean_dtypes(),
-        hypothesis_numpy.integer_dtypes(endianness="?"),
-        hypothesis_numpy.unsigned_integer_dtypes(endianness="?"),
-        hypothesis_numpy.floating_dtypes(endianness="?"),
-    ),
-    hypothesis_numpy.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5),
-)
-plain = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
-    lambda each: st.lists(each) | st.tuples(each, each) | st.dictionaries(st.text() | st.integers(), each),
-)
-
-
-@quickly
-@given(numbers, st.booleans(), st.sampled_from([".npy", ".npy.gz"]))
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(number_arrays, st.booleans(), st.sampled_from([".npy", ".npy.gz"]))
 def test_any_array_comes_back(tmp_path_factory, array, transposed, ending):
     path = tmp_path_factory.mktemp("array") / f"array{ending}"
     array = array.T if transposed else array
-    (load_data.save_gz if ending == ".npy.gz" else load_data.save_array)(path, array)
-    loaded = load_data.load_array(path, "x.py", array.shape)
+    (save_gz if ending == ".npy.gz" else save_array)(path, array)
+    loaded = load_array(path, "x.py", array.shape)
     assert loaded.dtype == array.dtype
     np.testing.assert_array_equal(loaded, array)
     assert loaded.flags.writeable
 
 
-@quickly
-@given(numbers, plain, st.integers(0, pickle.HIGHEST_PROTOCOL))
-def test_any_plain_pickle_comes_back(tmp_path_factory, array, value, protocol):
-    path = tmp_path_factory.mktemp("pickle") / "any.pkl"
-    path.write_bytes(pickle.dumps({"array": array, "value": value}, protocol))
-    loaded = load_data.load_pickle(path, "x.py")
-    assert loaded["value"] == value
-    assert loaded["array"].dtype.newbyteorder("=") == array.dtype.newbyteorder("=")
-    np.testing.assert_array_equal(loaded["array"], array)
-
-
-def header(shape: tuple[int, ...], dtype: str = "<f4") -> bytes:
-    """Return a `.npy` header that promises an array."""
-    buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(buffer, {"descr": dtype, "fortran_order": False, "shape": shape})
-    return buffer.getvalue()
-
-
 HUGE = {
-    "one long axis": header((2**40,)),
-    "two axes": header((100_000, 100_000)),
-    "axes beside none": header((0, 2**62)),
-    "more bytes than a pointer counts": header((2**47, 2**47, 2**47)),
-    "a length below nought": header((-1, 37)),
-    "a length that is none": header((9, True)),
-    "within the limit, but not in so small a file": header((2**25,)),
-    "one long text": header((1,), "<U999999999"),
+    "one long axis": npy_header((2**40,)),
+    "two axes": npy_header((100_000, 100_000)),
+    "axes beside none": npy_header((0, 2**62)),
+    "more bytes than a pointer counts": npy_header((2**47, 2**47, 2**47)),
+    "a length below nought": npy_header((-1, 37)),
+    "a length that is none": npy_header((9, True)),
+    "within the limit, but not in so small a file": npy_header((2**25,)),
+    "one long text": npy_header((1,), "<U999999999"),
     "a long header": b"\x93NUMPY\x02\x00\xff\xff\xff\x7f" + b" " * 10**6,
-    "zeros without end": header((37,)) + bytes(10**8),
+    "zeros without end": npy_header((37,)) + bytes(10**8),
 }
 
 
@@ -307,8 +96,8 @@ def test_an_array_s_size_is_checked_before_memory_is_taken(tmp_path, name, endin
     path.write_bytes(gzip.compress(HUGE[name], 1) if ending == ".npy.gz" else HUGE[name])
     tracemalloc.start()
     try:
-        with pytest.raises(load_data.DataError, match="is no NumPy array"):
-            load_data.load_array(path, "x.py")
+        with pytest.raises(DataError, match="is no NumPy array"):
+            load_array(path, "x.py")
         assert tracemalloc.get_traced_memory()[1] < 3e6
     finally:
         tracemalloc.stop()
@@ -316,13 +105,13 @@ def test_an_array_s_size_is_checked_before_memory_is_taken(tmp_path, name, endin
 
 def test_a_shape_that_is_not_expected_is_refused_before_memory_is_taken(tmp_path):
     path = tmp_path / "long.npy"
-    load_data.save_array(path, np.zeros((10**6, 3), np.float32))
+    save_array(path, np.zeros((10**6, 3), np.float32))
     tracemalloc.start()
     try:
         for shape in ((10**6, 37), (None, 37), (None,), (10**6, 3, 1)):
-            with pytest.raises(load_data.DataError, match=r"expected shape \([n0-9, ]+\), got float32 \(1000000, 3\)"):
-                load_data.load_array(path, "x.py", shape)
+            with pytest.raises(DataError, match=r"expected shape \([n0-9, ]+\), got float32 \(1000000, 3\)"):
+                load_array(path, "x.py", shape)
         assert tracemalloc.get_traced_memory()[1] < 1e6
     finally:
         tracemalloc.stop()
-    assert load_data.load_array(path, "x.py", (None, 3), np.floating).shape == (10**6, 3)
+    assert load_array(path, "x.py", (None, 3), np.floating).shape == (10**6, 3)

@@ -1,15 +1,19 @@
-"""Memory that is freed stays with the process, until it is given back."""
+"""Memory that is freed stays with the process, until it is given back; what workers share is asked for beforehand."""
 
 import platform
+import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from tiny import ROOT
+
+from machine import memory
+from machine.files import DataError
 
 SCRIPT = """
 import numpy as np
-from freed_memory import give_back_freed_memory, keep_freed_memory
+from machine.memory import give_back_freed_memory, keep_freed_memory
 
 def resident():
     pages = int(open("/proc/self/statm").read().split()[1])
@@ -28,8 +32,28 @@ print(kept, resident() - before)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="elsewhere nothing happens")
 def test_freed_memory_is_kept_until_it_is_given_back():
-    command = [sys.executable, "-c", SCRIPT]
-    printed = subprocess.run(command, cwd=Path(__file__).parent.parent, check=True, capture_output=True, text=True)
+    printed = subprocess.run([sys.executable, "-c", SCRIPT], cwd=ROOT, check=True, capture_output=True, text=True)
     kept, left = map(int, printed.stdout.split())
     assert kept >= 190
     assert left <= 40
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+def test_shared_memory_is_as_long_as_was_asked(start_method: str):
+    assert len(memoryview(memory.take_shared(5000, start_method, "less")).cast("B")) == 5000
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+def test_more_than_there_is_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch, start_method: str):
+    monkeypatch.setattr(memory, "available", lambda: 2e9)
+    with pytest.raises(
+        DataError, match=r"expected 3\.00 GB of memory for two chunks, got 2\.00 GB; run again with less"
+    ):
+        memory.take_shared(3 * 10**9, start_method, "less")
+
+
+def test_a_small_ram_drive_is_told_beforehand(monkeypatch: pytest.MonkeyPatch):
+    usage = type(shutil.disk_usage("/"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1, 1, 999))
+    with pytest.raises(DataError, match=r"expected 0\.00 GB free in .*, got 0\.00 GB; enlarge it .* with less"):
+        memory.take_shared(1000, "spawn", "less")

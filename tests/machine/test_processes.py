@@ -4,16 +4,25 @@ import multiprocessing
 import os
 import signal
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 
 import pytest
 
-import load_data
-from process_pool import mapping
+from machine.files import DataError
+from machine.processes import Start, mapping
+
+told: list[str] = []
 
 
-def root_and_process(number: int) -> tuple[int, Path, int]:
-    return number, load_data.folders.root, os.getpid()
+def number_and_process(number: int) -> tuple[int, int]:
+    return number, os.getpid()
+
+
+def tell(word: str) -> None:
+    told.append(word)
+
+
+def what_was_told(number: int) -> list[str]:
+    return told
 
 
 def die(number: int) -> None:
@@ -21,20 +30,21 @@ def die(number: int) -> None:
 
 
 def refuse(number: int) -> None:
-    raise load_data.DataError(f"image {number}")
+    raise DataError(f"image {number}")
 
 
-def test_processes_know_the_folders_and_keep_the_order(tmp_path: Path):
-    load_data.use_folders(tmp_path)
-    try:
-        for num_workers in (1, 2):
-            with mapping(num_workers, chunksize=3) as each:
-                results = list(each(root_and_process, range(20)))
-            assert [number for number, _, _ in results] == list(range(20))
-            assert {root for _, root, _ in results} == {tmp_path}
-            assert (os.getpid() in {process for _, _, process in results}) == (num_workers == 1)
-    finally:
-        load_data.use_folders(".")
+def test_processes_keep_the_order():
+    for num_workers in (1, 2):
+        with mapping(num_workers, chunksize=3) as each:
+            results = list(each(number_and_process, range(20)))
+        assert [number for number, _ in results] == list(range(20))
+        assert (os.getpid() in {process for _, process in results}) == (num_workers == 1)
+
+
+def test_processes_begin_with_what_they_are_told():
+    with mapping(2, 3, Start(tell, ("word",))) as each:
+        assert list(each(what_was_told, range(6))) == [["word"]] * 6
+    assert told == []
 
 
 def test_a_process_that_dies_ends_the_map():
@@ -44,6 +54,6 @@ def test_a_process_that_dies_ends_the_map():
 
 
 def test_an_error_is_raised_here():
-    with pytest.raises(load_data.DataError, match="image 0"), mapping(2, chunksize=1) as each:
+    with pytest.raises(DataError, match="image 0"), mapping(2, chunksize=1) as each:
         list(each(refuse, range(4)))
     assert multiprocessing.active_children() == []

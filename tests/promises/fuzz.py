@@ -1,4 +1,4 @@
-"""Give the readers of files changed input: `python tests/fuzz.py TARGET COUNT SEED FOLDER`.
+"""Give the readers of files changed input: `PYTHONPATH=.:tests python tests/promises/fuzz.py TARGET COUNT SEED FOLDER`.
 
 Each input is a valid or a malicious file with a few changes, and is to give a value or a DataError. Otherwise this
 process ends: with an exception, by a signal (a crash, or a minute without an answer), or because something was
@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 import simplejpeg
-from conftest import draw_blob, draw_votes
+from crafted import ANALYSIS, BOMBS, CALLS, CRAFTED, Python2Pickler
 from PIL import Image
-from test_storage import ANALYSIS, BOMBS, CALLS, CRAFTED, Python2Pickler
+from tiny import draw_blob, draw_labels
 
-import decision_tree
-import load_data
+from machine.files import DataError, load_array, load_pickle
+from survey import decision_tree, images
 
 SECONDS_AN_INPUT = 60
 MORE_MEMORY = 2**29
@@ -51,7 +51,7 @@ def tables(rng: np.random.Generator) -> list[bytes]:
     seeds = []
     for num_rows in (1, 3, 12):
         header = ",".join(("GalaxyID", *decision_tree.COLUMN_NAMES))
-        rows = [",".join(map(str, [rng.integers(10**6), *row.round(6)])) for row in draw_votes(num_rows, rng)]
+        rows = [",".join(map(str, [rng.integers(10**6), *row.round(6)])) for row in draw_labels(num_rows, rng)]
         seeds.append("\n".join([header, *rows, ""]).encode())
     return seeds
 
@@ -144,21 +144,21 @@ def is_plain(value: object) -> bool:
 
 
 def check_image(path: Path) -> bool:
-    image = load_data.read_image(path)
+    image = images.read_image(path)
     return image.shape == (424, 424, 3) and image.dtype == np.uint8
 
 
 def check_table(path: Path) -> bool:
-    ids, votes = load_data.read_solutions_csv(path)
-    return votes.shape == (len(ids), 37) and bool(np.isfinite(votes).all()) and len(set(ids.tolist())) == len(ids)
+    ids, labels = images.read_labels_csv(path)
+    return labels.shape == (len(ids), 37) and bool(np.isfinite(labels).all()) and len(set(ids.tolist())) == len(ids)
 
 
 def check_pickle(path: Path) -> bool:
-    return is_plain(load_data.load_pickle(path, "x.py"))
+    return is_plain(load_pickle(path, "x.py"))
 
 
 def check_array(path: Path) -> bool:
-    return is_plain(load_data.load_array(path, "x.py"))
+    return is_plain(load_array(path, "x.py"))
 
 
 # The file's name, its seeds, its words, what is done to the changed bytes, and what reads them.
@@ -198,7 +198,7 @@ def run(target: str, count: int, seed: int, folder: Path) -> Counter:
         try:
             assert check(path), "a value of another kind"
             outcomes["value"] += 1
-        except load_data.DataError as error:
+        except DataError as error:
             assert "\n" not in str(error), "more than one line"
             outcomes["refused"] += 1
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -1,39 +1,34 @@
 """A test for each row of doc/bad_data.md, through the scripts: one clear line, exit status 1, nothing lost.
 
-The rows about images are in test_image_check.py.
+The rows about images are in test_bad_images.py, those about folders in test_bad_folders.py.
 """
 
 import gzip
-import io
 import pickle
 import re
-import shutil
 import types
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Survey, cases_of, draw_blob, refused, write_csv, write_jpeg
-from test_bad_folders import FOLDERS, WRITING
-from test_ensemble_predictions_npy import write_models
-from test_image_check import IMAGES
+from crafted import npy_header
+from tiny import ROOT, Survey, cases_of, draw_blob, refused, rows_of_page, write_csv, write_jpeg, write_models
 
 import check_label_constraints
 import convert_training_labels_to_npy
 import create_submission_from_npy
 import create_test_ids_file
 import create_train_ids_file
-import decision_tree
 import ensemble_predictions_npy
-import labels_table
 import load_data
-import prediction
 import show_results
-import training
 import try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense as model
+from engine import prediction, training
+from machine.files import load_gz, save_array, save_gz
+from survey import decision_tree, folders, images, labels_table
+from survey.folders import use_folders
 
-ROOT = Path(__file__).resolve().parent.parent
 NAME = model.EXPERIMENT.name
 BLOB = draw_blob(np.random.default_rng(7))
 train_script = types.SimpleNamespace(__name__=NAME, main=lambda: training.main(model.EXPERIMENT))
@@ -41,11 +36,11 @@ predict_script = types.SimpleNamespace(__name__=NAME, main=lambda: prediction.ma
 
 
 def add_id(survey: Survey) -> None:
-    load_data.save_array(survey.root / "data" / "test_ids.npy", np.append(survey.test_ids, 999999))
+    save_array(survey.root / "data" / "test_ids.npy", np.append(survey.test_ids, 999999))
 
 
 def save_ids(survey: Survey, change: Callable[[np.ndarray], np.ndarray]) -> None:
-    load_data.save_array(survey.root / "data" / "train_ids.npy", change(survey.train_ids))
+    save_array(survey.root / "data" / "train_ids.npy", change(survey.train_ids))
 
 
 def rename(survey: Survey, name: str) -> None:
@@ -62,14 +57,14 @@ def set_cell(line: int, column: int, cell: str) -> Callable[[Survey], None]:
     return lambda survey: edit_csv(survey, lambda lines: lines[line].__setitem__(column, cell))
 
 
-def set_votes(survey: Survey, column: slice | int, values: object) -> None:
-    votes = survey.votes.copy()
-    votes[7, column] = values
-    write_csv(survey.csv, survey.train_ids, votes)
+def set_labels(survey: Survey, column: slice | int, values: object) -> None:
+    labels = survey.labels.copy()
+    labels[7, column] = values
+    write_csv(survey.csv, survey.train_ids, labels)
 
 
-def save_solutions(survey: Survey, change: Callable[[np.ndarray], np.ndarray]) -> None:
-    load_data.save_array(survey.root / "data" / "solutions_train.npy", change(survey.votes.astype(np.float32)))
+def save_labels(survey: Survey, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    save_array(survey.root / "data" / "solutions_train.npy", change(survey.labels.astype(np.float32)))
 
 
 NO_NUMBER = "line 5 holds a cell that is no number, or a wrong GalaxyID"
@@ -86,7 +81,7 @@ IDS_AND_LABELS = {
     "duplicate IDs": [
         (
             create_train_ids_file,
-            lambda s: write_csv(s.csv, [s.train_ids[17], *s.train_ids[1:]], s.votes),
+            lambda s: write_csv(s.csv, [s.train_ids[17], *s.train_ids[1:]], s.labels),
             r"expected each GalaxyID once, got [0-9]+, which stands twice",
         ),
         (
@@ -155,7 +150,7 @@ IDS_AND_LABELS = {
     "negative vote, or above 1": [
         (
             convert_training_labels_to_npy,
-            lambda s, value=value: set_votes(s, 5, value),
+            lambda s, value=value: set_labels(s, 5, value),
             rf"within \[0, 1\], got {value} for GalaxyID [0-9]+ in Class3\.1 \(1 such cells\)",
         )
         for value in (-0.5, 1.25)
@@ -163,24 +158,24 @@ IDS_AND_LABELS = {
     + [
         (
             check_label_constraints,
-            lambda s: set_votes(s, decision_tree.columns(6), (-0.5, 1.5)),
+            lambda s: set_labels(s, decision_tree.columns(6), (-0.5, 1.5)),
             "but 1 of 30 galaxies are not, GalaxyID",
         )
     ],
     "labels that violate the tree": [
         (
             check_label_constraints,
-            lambda s: set_votes(s, decision_tree.columns(1), (0.5, 0.5, 0.125)),
+            lambda s: set_labels(s, decision_tree.columns(1), (0.5, 0.5, 0.125)),
             r"within 1e-05 of the decision tree, but 1 of 30 galaxies are not, GalaxyID [0-9]+ first",
         )
     ],
     "labels that do not fit the ids": [
         (
             train_script,
-            lambda s: save_solutions(s, lambda votes: votes[:-1]),
+            lambda s: save_labels(s, lambda labels: labels[:-1]),
             r"expected floats \(30, 37\), got float32 \(29, 37\); delete it and run convert_training_labels_to_npy\.py",
         ),
-        (train_script, lambda s: save_solutions(s, lambda votes: votes * np.nan), "expected finite numbers, got NaN"),
+        (train_script, lambda s: save_labels(s, lambda labels: labels * np.nan), "expected finite numbers, got NaN"),
     ],
     "ids or labels not made yet": [
         (
@@ -196,21 +191,16 @@ IDS_AND_LABELS = {
             r"run convert_training_labels_to_npy\.py first",
         ),
     ],
-    "empty or missing folder": [
-        (
-            create_test_ids_file,
-            lambda s: shutil.rmtree(s.raw / "images_test_rev1"),
-            "there is no such folder; download",
-        ),
-        (
-            create_test_ids_file,
-            lambda s: [path.unlink() for path in (s.raw / "images_test_rev1").iterdir()],
-            r"it holds no \.jpg file; download",
-        ),
-        (train_script, lambda s: shutil.rmtree(s.raw / "images_train_rev1"), "images_train_rev1 is missing"),
-        (ensemble_predictions_npy, lambda s: None, r"to blend in .*, got none; run predict_augmented_npy_\*\.py"),
-        (show_results, lambda s: None, "expected validation predictions in .*, got none; run a predict_augmented_npy"),
-    ],
+}
+
+
+def save_pickle(content: bytes) -> None:
+    path = folders.current.analysis(NAME)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+
+
+PICKLES = {
     "pickle that is damaged or runs something": [
         (
             predict_script,
@@ -227,13 +217,7 @@ IDS_AND_LABELS = {
 }
 
 
-def save_pickle(content: bytes) -> None:
-    path = load_data.folders.analysis(NAME)
-    path.parent.mkdir(parents=True)
-    path.write_bytes(content)
-
-
-@pytest.mark.parametrize(("script", "spoil", "complaint"), cases_of(IDS_AND_LABELS))
+@pytest.mark.parametrize(("script", "spoil", "complaint"), cases_of(IDS_AND_LABELS | PICKLES))
 def test_bad_ids_and_labels(prepared_survey: Survey, run_main, script: object, spoil, complaint: str):
     spoil(prepared_survey)
     assert re.search(complaint, refused(run_main, prepared_survey.root, script))
@@ -249,25 +233,25 @@ def test_table_with_columns_in_another_order(survey: Survey, run_main):
     run_main(create_train_ids_file, "--root", survey.root)
     run_main(convert_training_labels_to_npy, "--root", survey.root)
     np.testing.assert_array_equal(load_data.train_ids, survey.train_ids)
-    np.testing.assert_array_equal(load_data.load_solutions(), survey.votes.astype(np.float32))
+    np.testing.assert_array_equal(images.load_labels(), survey.labels.astype(np.float32))
 
 
 def test_table_with_more_columns_and_quotes(survey: Survey):
     edit_csv(survey, lambda lines: [["words", *[f'"{cell}"' for cell in line]] for line in lines])
-    ids, votes = load_data.read_solutions_csv()
+    ids, labels = images.read_labels_csv()
     np.testing.assert_array_equal(ids, survey.train_ids)
-    np.testing.assert_array_equal(votes, survey.votes)
+    np.testing.assert_array_equal(labels, survey.labels)
 
 
 def test_tolerance_of_labels_that_violate_the_tree(survey: Survey, run_main):
-    set_votes(survey, decision_tree.columns(1), (0.5, 0.5, 0.125))
+    set_labels(survey, decision_tree.columns(1), (0.5, 0.5, 0.125))
     run_main(check_label_constraints, "--root", survey.root, "--tolerance", 0.6)
 
 
-def spoil_predictions(subset: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[str], None]:
+def spoil_predictions(part: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[str], None]:
     def spoil(name: str) -> None:
-        path = load_data.folders.augmented(subset, name)
-        load_data.save_gz(path, change(load_data.load_gz(path)))
+        path = folders.current.augmented(part, name)
+        save_gz(path, change(load_gz(path)))
 
     return spoil
 
@@ -276,11 +260,11 @@ def with_nan(value: float, row: int) -> Callable[[np.ndarray], np.ndarray]:
     return lambda array: np.where(np.arange(len(array))[:, None] == row, np.float32(value), array)
 
 
-def write_gz(subset: str, change: Callable[[bytes], bytes]) -> Callable[[str], None]:
+def write_gz(part: str, change: Callable[[bytes], bytes]) -> Callable[[str], None]:
     """Change the bytes of a compressed array."""
 
     def spoil(name: str) -> None:
-        path = load_data.folders.augmented(subset, name)
+        path = folders.current.augmented(part, name)
         path.write_bytes(change(path.read_bytes()))
 
     return spoil
@@ -288,9 +272,7 @@ def write_gz(subset: str, change: Callable[[bytes], bytes]) -> Callable[[str], N
 
 def bomb(shape: tuple[int, ...], num_zeros: int = 0) -> bytes:
     """Return a compressed array whose header promises float32 of a shape, followed by so many zeros."""
-    buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(buffer, {"descr": "<f4", "fortran_order": False, "shape": shape})
-    return gzip.compress(buffer.getvalue() + bytes(num_zeros))
+    return gzip.compress(npy_header(shape) + bytes(num_zeros))
 
 
 SHAPE = r"expected floats \({rows}, 37\), got {got}; delete it and run"
@@ -301,7 +283,7 @@ WRONG_ROWS = [
     ("test", lambda p: p[:-1], SHAPE.format(rows=8, got=r"float32 \(7, 37\)")),
     ("test", lambda p: p.astype(int), SHAPE.format(rows=8, got=r"int64 \(8, 37\)")),
 ]
-# The subset whose file is spoilt, how, and what is said of it.
+# The part whose file is spoilt, how, and what is said of it.
 PREDICTIONS = {
     "wrong number of rows in predictions": [(*case[:1], spoil_predictions(*case[:2]), case[2]) for case in WRONG_ROWS],
     "NaN in predictions": [
@@ -311,7 +293,7 @@ PREDICTIONS = {
     "test predictions without validation file": [
         (
             "valid",
-            lambda name: load_data.folders.augmented("valid", name).unlink(),
+            lambda name: folders.current.augmented("valid", name).unlink(),
             r"is missing, to go with .*; run the predict_augmented_npy script of",
         )
     ],
@@ -333,15 +315,15 @@ PREDICTIONS = {
 }
 
 
-@pytest.mark.parametrize(("subset", "spoil", "complaint"), cases_of(PREDICTIONS))
-def test_bad_predictions(prepared_survey: Survey, run_main, subset: str, spoil, complaint: str):
+@pytest.mark.parametrize(("part", "spoil", "complaint"), cases_of(PREDICTIONS))
+def test_bad_predictions(prepared_survey: Survey, run_main, part: str, spoil, complaint: str):
     names = write_models(prepared_survey, 2)
     run_main(ensemble_predictions_npy, "--root", prepared_survey.root)
-    load_data.use_folders(prepared_survey.root)
+    use_folders(prepared_survey.root)
     spoil(names[1])
     line = refused(run_main, prepared_survey.root, ensemble_predictions_npy)
     assert re.search(complaint, line)
-    assert f"{subset}/{names[1]}.npy.gz" in line
+    assert f"{part}/{names[1]}.npy.gz" in line
 
 
 @pytest.mark.parametrize("change", [lambda p: p[:-1], with_nan(np.nan, 1)])
@@ -367,16 +349,19 @@ SUBMISSIONS = {
 @pytest.mark.parametrize(("change", "complaint"), cases_of(SUBMISSIONS))
 def test_predictions_that_make_no_submission(prepared_survey: Survey, run_main, change, complaint: str):
     (name,) = write_models(prepared_survey, 1)
-    path = load_data.folders.augmented("test", name)
+    path = folders.current.augmented("test", name)
     run_main(create_submission_from_npy, "--root", prepared_survey.root, path)
-    load_data.use_folders(prepared_survey.root)
+    use_folders(prepared_survey.root)
     spoil_predictions("test", change)(name)
     assert re.search(complaint, refused(run_main, prepared_survey.root, create_submission_from_npy, path))
 
 
 def test_the_page_has_a_row_for_each_test():
+    accepted = "table with columns in another order, or more of them"
+    assert rows_of_page("Ids and labels") == {*IDS_AND_LABELS, accepted}
+    assert rows_of_page("Predictions and other files") == {*PREDICTIONS, *SUBMISSIONS, *PICKLES}
     page = (ROOT / "doc" / "bad_data.md").read_text()
-    rows = set(re.findall(r"^\| ([^|]+?) +\|", page, re.MULTILINE)) - {"what came", "---"}
-    tested = {*IMAGES, *IDS_AND_LABELS, *PREDICTIONS, *SUBMISSIONS, *FOLDERS, *WRITING}
-    accepted = {"greyscale JPEG", "table with columns in another order, or more of them"}
-    assert rows == tested | accepted
+    tested = {"Images", "Ids and labels", "Predictions and other files", "Folders and writing"}
+    headings = set(re.findall(r"^## (.*)$", page, re.MULTILINE))
+    assert tested <= headings
+    assert not any(rows_of_page(other) for other in headings - tested)

@@ -2,24 +2,28 @@
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Survey, cases_of, files_of, refused
-from test_ensemble_predictions_npy import STEMS, write_models
+from tiny import ROOT, STEMS, Survey, cases_of, files_of, refused, rows_of_page, write_models
 
 import convert_training_labels_to_npy
 import create_submission_from_npy
 import create_test_ids_file
 import create_train_ids_file
 import ensemble_predictions_npy
-import load_data
+import show_results
+import try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense as model
+from engine import training
+from machine.files import load_gz, save_array, save_gz
 
-ROOT = Path(__file__).resolve().parent.parent
+train_script = types.SimpleNamespace(__name__=model.EXPERIMENT.name, main=lambda: training.main(model.EXPERIMENT))
 
 
 def put(path: Path, content: bytes = b"") -> None:
@@ -35,6 +39,30 @@ def move_data(survey: Survey) -> None:
 
 # The script, its flags that name a path below the survey's folder, what becomes of the survey, and what is said of it.
 FOLDERS = {
+    "empty or missing folder": [
+        (
+            create_test_ids_file,
+            {},
+            lambda s: shutil.rmtree(s.raw / "images_test_rev1"),
+            "there is no such folder; download",
+        ),
+        (
+            create_test_ids_file,
+            {},
+            lambda s: [path.unlink() for path in (s.raw / "images_test_rev1").iterdir()],
+            "it holds no .jpg file; download",
+        ),
+        (train_script, {}, lambda s: shutil.rmtree(s.raw / "images_train_rev1"), "images_train_rev1 is missing"),
+        *[
+            (
+                script,
+                {},
+                lambda s: shutil.rmtree(s.root / "predictions"),
+                f"augmented/{part}, got none; run predict_augmented_npy_*.py",
+            )
+            for script, part in ((ensemble_predictions_npy, "test"), (show_results, "valid"))
+        ],
+    ],
     "`--root` or `--data` that is a file": [
         (create_test_ids_file, {"--root": "file"}, lambda s: put(s.root / "file"), "--root is to be a folder, but"),
         (create_test_ids_file, {"--data": "file"}, lambda s: put(s.root / "file"), "--data is to be a folder, but"),
@@ -126,13 +154,13 @@ def test_disk_full(prepared_survey: Survey, run_main, script):
 
 def test_disk_that_becomes_full_in_the_middle(tmp_path: Path):
     path = tmp_path / "array.npy.gz"
-    load_data.save_gz(path, np.arange(5))
+    save_gz(path, np.arange(5))
     before = files_of(tmp_path)
     code = (
-        "import resource, sys, numpy, load_data\n"
+        "import resource, numpy; from machine.command_line import run_script; from machine.files import save_gz\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "array = numpy.random.default_rng(0).random(10**5)\n"
-        f"load_data.run_script(lambda: load_data.save_gz({str(path)!r}, array))\n"
+        f"run_script(lambda: save_gz({str(path)!r}, array))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
@@ -142,7 +170,7 @@ def test_disk_that_becomes_full_in_the_middle(tmp_path: Path):
 
 def test_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "array.npy.gz"
-    load_data.save_gz(path, np.arange(5))
+    save_gz(path, np.arange(5))
     before = files_of(tmp_path)
 
     def interrupted(file: object, array: np.ndarray) -> None:
@@ -150,7 +178,7 @@ def test_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pyte
         raise KeyboardInterrupt
 
     monkeypatch.setattr(np, "save", interrupted)
-    for save, name in ((load_data.save_gz, "array.npy.gz"), (load_data.save_array, "new.npy")):
+    for save, name in ((save_gz, "array.npy.gz"), (save_array, "new.npy")):
         with pytest.raises(KeyboardInterrupt):
             save(tmp_path / name, np.arange(9))
     assert files_of(tmp_path) == before
@@ -158,14 +186,18 @@ def test_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pyte
 
 def test_killed_write_leaves_the_old_file(tmp_path: Path):
     path = tmp_path / "array.npy.gz"
-    load_data.save_gz(path, np.arange(5))
+    save_gz(path, np.arange(5))
     code = (
-        "import os, signal, load_data\n"
-        f"with load_data.replacing({str(path)!r}) as temporary, temporary.open('wb') as file:\n"
+        "import os, signal; from machine.files import replacing\n"
+        f"with replacing({str(path)!r}) as temporary, temporary.open('wb') as file:\n"
         "    file.write(b'half an array')\n"
         "    file.flush()\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == -signal.SIGKILL
-    np.testing.assert_array_equal(load_data.load_gz(path), np.arange(5))
+    np.testing.assert_array_equal(load_gz(path), np.arange(5))
     assert list(tmp_path.glob("*.npy.gz")) == [path]
+
+
+def test_the_page_has_a_row_for_each_test():
+    assert rows_of_page("Folders and writing") == {*FOLDERS, *WRITING}

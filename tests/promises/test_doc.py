@@ -10,21 +10,35 @@ import pytest
 from PIL import Image
 
 import layers
-import load_data
+from machine.files import DataError
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "doc"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "doc"))
 
 import draw_figures
 import figure_basics
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*sorted((ROOT / "doc").glob("*.md")), *ROOT.glob("README.md")]
-MODULES = {path.stem: path.stem for path in ROOT.glob("*.py")} | {"ra": "realtime_augmentation"}
+ROOMS = ("machine", "survey", "engine", "tried")
+# What a dotted name can begin with, and what that stands for: a room, a module of the top level, or one of a room,
+# which may be named without it; only what is tried is called in full.
+MODULES = {
+    **{path.stem: f"{room}.{path.stem}" for room in ROOMS[:-1] for path in (ROOT / room).glob("[!_]*.py")},
+    **{path.stem: path.stem for path in ROOT.glob("*.py")},
+    **{room: room for room in (*ROOMS, "benchmarks")},
+    "ra": "realtime_augmentation",
+}
+FILES = (".py", ".npy", ".pkl", ".png", ".csv", ".json")
 
 
 def read(page: Path) -> str:
     """Return a page's text without its comments."""
     return re.sub(r"<!--.*?-->", "", page.read_text(), flags=re.DOTALL)
+
+
+def prose(page: Path) -> str:
+    """Return a page's text without its blocks of code, in which brackets are no links."""
+    return re.sub(r"^```.*?^```$", "", read(page), flags=re.DOTALL | re.MULTILINE)
 
 
 def claims(page: Path) -> str:
@@ -39,12 +53,17 @@ def claims(page: Path) -> str:
 
 def exists(name: str) -> bool:
     """Return whether a dotted name that begins with one of the project's modules can be looked up."""
-    module, *attributes = name.split(".")
-    value = importlib.import_module(MODULES[module])
+    first, *attributes = name.split(".")
+    place = MODULES[first]
+    value = importlib.import_module(place)
     for attribute in attributes:
+        place += f".{attribute}"
+        if (ROOT / f"{place.replace('.', '/')}.py").is_file():
+            value = importlib.import_module(place)
+            continue
         try:
             value = getattr(value, attribute)
-        except load_data.DataError:  # an attribute that is read from a survey on first use
+        except DataError:  # an attribute that is read from a survey on first use
             return True
         except AttributeError:
             return attribute in getattr(value, "__dataclass_fields__", ())
@@ -59,19 +78,19 @@ class TestPages:
 
     def test_names_are_there(self, page: Path):
         for name in re.findall(r"`(\w+(?:\.\w+)+)[`(]", claims(page)):
-            if name.split(".")[0] in MODULES and not name.endswith((".py", ".npy", ".pkl")):
+            if name.split(".")[0] in MODULES and not name.endswith(FILES):
                 assert exists(name), f"{page.name} mentions {name}"
 
     def test_pictures_and_pages_are_there(self, page: Path):
-        for target in re.findall(r"\]\(([^)]+)\)", read(page)):
+        for target in re.findall(r"\]\(([^)]+)\)", prose(page)):
             if not target.startswith(("http", "#")):
                 assert (page.parent / target.split("#")[0]).exists(), f"{page.name} points to {target}"
 
     def test_links_within_pages_lead_to_a_heading(self, page: Path):
-        for target in re.findall(r"\]\(([^)]*#[^)]+)\)", read(page)):
+        for target in re.findall(r"\]\(([^)]*#[^)]+)\)", prose(page)):
             path, _, anchor = target.partition("#")
             if not path.startswith("http"):
-                headings = re.findall(r"^#+ (.*)$", read(page.parent / path if path else page), flags=re.MULTILINE)
+                headings = re.findall(r"^#+ (.*)$", prose(page.parent / path if path else page), flags=re.MULTILINE)
                 slugs = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
                 assert anchor in slugs, f"{page.name} points to #{anchor}"
 
@@ -86,8 +105,12 @@ def test_parameter_counts_are_the_network_s():
 
 def test_names_that_are_not_there_are_found():
     assert exists("ra.fast_warp")
-    assert exists("training.Experiment.batch_size")
+    assert exists("engine.experiment.Experiment.batch_size")
+    assert exists("experiment.Experiment.batch_size")
+    assert exists("tried.layers.NIN2DLayer")
     assert not exists("ra.slow_warp")
+    assert not exists("training.Experiment.no_number")
+    assert not exists("engine.trainings")
     assert not exists("layers.DenseLayer.rescaled_biases")
 
 

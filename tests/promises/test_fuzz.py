@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny import ROOT
 
-TESTS = Path(__file__).resolve().parent
 COUNTS = {"jpeg": 30_000, "csv": 15_000, "pickle": 40_000, "npy": 20_000, "array in gz": 20_000, "gz": 20_000}
 TORTURE = os.environ.get("TORTURE")
 
@@ -19,8 +19,8 @@ TORTURE = os.environ.get("TORTURE")
 def test_changed_files_give_a_value_or_are_refused(target: str, tmp_path: Path):
     count, seed = (COUNTS[target], TORTURE) if TORTURE else (60, "0")
     done = subprocess.run(
-        [sys.executable, TESTS / "fuzz.py", target, str(count), seed, tmp_path],
-        env=os.environ | {"PYTHONPATH": str(TESTS.parent), "PYTHONFAULTHANDLER": "1"},
+        [sys.executable, Path(__file__).with_name("fuzz.py"), target, str(count), seed, tmp_path],
+        env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "PYTHONFAULTHANDLER": "1"},
         capture_output=True,
         text=True,
         timeout=7200,

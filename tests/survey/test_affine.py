@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import affine
+from survey import affine
 
 quickly = settings(max_examples=100, deadline=None, derandomize=True)
 zooms = st.floats(0.5, 2)

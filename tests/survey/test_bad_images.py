@@ -1,19 +1,23 @@
-"""Bad images: each row of doc/bad_data.md that is about one, the scan that finds them, and the lists of ids."""
+"""Bad images: each row of doc/bad_data.md that is about one, the scan that finds them, and that it is remembered."""
 
+import errno
 import io
+import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Survey, cases_of, draw_blob, refused, write_jpeg
 from PIL import Image
+from tiny import Survey, cases_of, draw_blob, refused, rows_of_page, write_jpeg
 
 import extract_pysex_params_gen2
-import image_check
-import jpeg
-import load_data
+from machine.files import DataError, save_array
+from survey import bad_images, decoded_cache, folders, images, jpeg
+from survey.bad_images import check_images, find_bad, scan_images
+from survey.folders import Folders, adopt, use_folders
 
 
 def encoded(image: np.ndarray, kind: str, mode: str | None = None) -> bytes:
@@ -96,46 +100,40 @@ def test_bad_image(prepared_survey: Survey, run_main, spoil, complaint: str):
     line = refused(run_main, prepared_survey.root, extract_pysex_params_gen2, "--num-workers", 1)
     assert line.startswith(f"error: image {path} ") and line.endswith("; download it again")
     assert re.search(complaint, line)
-    load_data.use_folders(prepared_survey.root)
-    (bad,) = image_check.scan_images("train", prepared_survey.train_ids[:2]).items()
+    use_folders(prepared_survey.root)
+    (bad,) = scan_images("train", prepared_survey.train_ids[:2]).items()
     assert bad[0] == 0 and bad[1] in line
-
-
-def test_greyscale_jpeg(survey: Survey):
-    (survey.raw / "images_test_rev1" / "5.jpg").write_bytes(encoded(BLOB, "JPEG", "L"))
-    image = load_data.load_image(5, "test")
-    assert image.shape == (424, 424, 3)
-    np.testing.assert_array_equal(image[:, :, 0], image[:, :, 2])
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_scan_finds_all_bad_images(prepared_survey: Survey, monkeypatch: pytest.MonkeyPatch, num_workers: int):
-    monkeypatch.setattr(image_check, "FEW_IMAGES", 0)
+    monkeypatch.setattr(bad_images, "FEW_IMAGES", 0)
     folder = prepared_survey.raw / "images_train_rev1"
     ids = prepared_survey.train_ids
-    assert image_check.scan_images("train", ids, num_workers=num_workers) == {}
+    assert scan_images("train", ids, num_workers=num_workers) == {}
     (folder / f"{ids[3]}.jpg").unlink()
     (folder / f"{ids[29]}.jpg").write_bytes(b"")
     write_jpeg(folder / f"{ids[12]}.jpg", BLOB[:10])
-    bad = image_check.scan_images("train", ids, num_workers=num_workers)
+    bad = scan_images("train", ids, num_workers=num_workers)
     assert list(bad) == [3, 12, 29]
     assert bad[3] == "is missing"
     assert "got 424x10" in bad[12] and "it holds nothing" in bad[29]
 
 
 def test_scan_of_the_copies(prepared_survey: Survey, tmp_path: Path):
-    load_data.adopt(load_data.Folders(root=prepared_survey.root, ram=tmp_path / "ram"))
     write_jpeg(tmp_path / "ram" / "images_test_rev1" / "31.jpg", BLOB)
-    assert image_check.scan_images("test", [31, 7], from_ram=True) == {1: "is missing"}
-    assert image_check.scan_images("test", [31, 7]) == {}
+    adopt(Folders(root=prepared_survey.root, ram=tmp_path / "ram", from_ram=True))
+    assert scan_images("test", [31, 7]) == {1: "is missing"}
+    use_folders(prepared_survey.root)
+    assert scan_images("test", [31, 7]) == {}
 
 
 def test_fail_names_ten_bad_images_and_counts_the_rest(prepared_survey: Survey):
     folder, ids = prepared_survey.raw / "images_train_rev1", prepared_survey.train_ids
     for img_id in ids[4:16]:
         (folder / f"{img_id}.jpg").write_bytes(b"GIF89a")
-    with pytest.raises(load_data.DataError) as raised:
-        image_check.check_images("train")
+    with pytest.raises(DataError) as raised:
+        check_images("train")
     line = str(raised.value)
     assert line.startswith(f"{folder}: 12 of 30 train images are bad: {ids[4]}.jpg can not be decoded")
     assert re.findall(r"[0-9]+(?=\.jpg)", line) == [str(img_id) for img_id in ids[4:14]]
@@ -145,10 +143,10 @@ def test_fail_names_ten_bad_images_and_counts_the_rest(prepared_survey: Survey):
 
 
 def test_skip_says_what_is_left_out(prepared_survey: Survey, capsys):
-    assert image_check.check_images("test", "skip") == {}
+    assert check_images("test", "skip") == {}
     assert capsys.readouterr().out == ""
     (prepared_survey.raw / "images_test_rev1" / "100.jpg").unlink()
-    assert image_check.check_images("test", "skip") == {2: "is missing"}
+    assert check_images("test", "skip") == {2: "is missing"}
     out = capsys.readouterr().out
     assert out.startswith("left out: ") and "1 of 8 test images are bad: 100.jpg is missing" in out
 
@@ -156,15 +154,168 @@ def test_skip_says_what_is_left_out(prepared_survey: Survey, capsys):
 def test_nothing_left_is_an_error_all_the_same(prepared_survey: Survey):
     for img_id in prepared_survey.test_ids:
         (prepared_survey.raw / "images_test_rev1" / f"{img_id}.jpg").unlink()
-    with pytest.raises(load_data.DataError, match="8 of 8 test images are bad"):
-        image_check.check_images("test", "skip")
+    with pytest.raises(DataError, match="8 of 8 test images are bad"):
+        check_images("test", "skip")
     (prepared_survey.raw / "images_test_rev1").rmdir()
-    with pytest.raises(load_data.DataError, match=r"images_test_rev1 is missing; download it"):
-        image_check.check_images("test", "skip")
-    with pytest.raises(load_data.DataError, match=r"images_test_rev1 is missing; run copy_data_to_shm\.py"):
-        image_check.check_images("test", "skip", from_ram=True)
+    with pytest.raises(DataError, match=r"images_test_rev1 is missing; download it"):
+        check_images("test", "skip")
+    with pytest.raises(DataError, match=r"images_test_rev1 is missing; run copy_data_to_shm\.py"):
+        adopt(Folders(root=prepared_survey.root, ram=prepared_survey.root / "ram", from_ram=True))
+        check_images("test", "skip")
 
 
 def test_another_word_than_fail_and_skip():
     with pytest.raises(ValueError, match="'ignore'"):
-        image_check.check_images("test", "ignore")
+        check_images("test", "ignore")
+
+
+def test_the_page_has_a_row_for_each_test():
+    assert rows_of_page("Images") == {*IMAGES, "greyscale JPEG"}
+
+
+def rewrite(change) -> object:
+    """Return what changes the values of a memory file."""
+    return lambda path: path.write_text(json.dumps(change(json.loads(path.read_text()))))
+
+
+DAMAGES = {
+    "empty": lambda path: path.write_bytes(b""),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-9]),
+    "no text": lambda path: path.write_bytes(bytes(range(256))),
+    "another value": rewrite(lambda scan: 7),
+    "a list": rewrite(lambda scan: [scan]),
+    "without a list of bad images": rewrite(lambda scan: {"listing": scan["listing"]}),
+    "with another kind of list": rewrite(lambda scan: scan | {"bad": ["3"]}),
+    "with words for indices": rewrite(lambda scan: scan | {"bad": {"three": "is missing"}}),
+    "of other images": rewrite(lambda scan: scan | {"listing": "0"}),
+    "deeply nested": lambda path: path.write_text("[" * 100_000),
+}
+
+
+class TestMemory:
+    """One look at all images is remembered until a file changes."""
+
+    @pytest.fixture
+    def decoded(self, prepared_survey: Survey, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """List the names of the images that are decoded."""
+        decoded = []
+        decode = jpeg.decode_image
+
+        def decode_and_note(path: str) -> np.ndarray:
+            decoded.append(Path(path).name)
+            return decode(path)
+
+        monkeypatch.setattr(jpeg, "decode_image", decode_and_note)
+        return decoded
+
+    @pytest.fixture
+    def scanned(self, prepared_survey: Survey, decoded: list[str]) -> Survey:
+        """Look at the 30 training images, of which two are bad."""
+        folder = prepared_survey.raw / "images_train_rev1"
+        (folder / f"{prepared_survey.train_ids[3]}.jpg").unlink()
+        (folder / f"{prepared_survey.train_ids[29]}.jpg").write_bytes(b"GIF89a")
+        assert list(find_bad("train")) == [3, 29]
+        assert len(decoded) == 30
+        decoded.clear()
+        return prepared_survey
+
+    def test_the_second_look_decodes_nothing_and_says_the_same_of_bad_images(self, scanned: Survey, decoded, capsys):
+        bad = find_bad("train")
+        assert list(bad) == [3, 29]
+        assert bad[3] == "is missing" and "it holds a GIF image" in bad[29]
+        use_folders(scanned.root)
+        assert check_images("train", "skip") == bad
+        assert "2 of 30 train images are bad" in capsys.readouterr().out
+        with pytest.raises(DataError, match=r"2 of 30 train images are bad: .* is missing, .*it holds a GIF image"):
+            check_images("train")
+        assert decoded == []
+
+    def test_good_images_are_remembered_as_well(self, prepared_survey: Survey, decoded: list[str]):
+        for _ in range(2):
+            assert find_bad("test") == {}
+        assert len(decoded) == 8
+
+    def test_the_other_subset_is_looked_at_on_its_own(self, scanned: Survey, decoded: list[str]):
+        assert find_bad("test") == {}
+        assert len(decoded) == 8
+
+    @pytest.mark.parametrize("change", ["size", "time", "gone", "mended", "other suffix"])
+    def test_a_changed_file_is_looked_at_again(self, scanned: Survey, decoded: list[str], change: str):
+        ids, folder = scanned.train_ids, scanned.raw / "images_train_rev1"
+        path, expected = folder / f"{ids[7]}.jpg", [3, 29]
+        if change == "size":
+            path.write_bytes(path.read_bytes()[:-900])
+            expected = [3, 7, 29]
+        elif change == "time":
+            spoilt, stat = bytes(path.stat().st_size), path.stat()
+            path.write_bytes(spoilt)
+            os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+            expected = [3, 7, 29]
+        elif change == "gone":
+            path.unlink()
+            expected = [3, 7, 29]
+        elif change == "mended":
+            write_jpeg(folder / f"{ids[29]}.jpg", BLOB)
+            expected = [3]
+        else:
+            path.rename(path.with_suffix(".JPEG"))
+        assert list(find_bad("train")) == expected
+        assert path.with_suffix(".JPEG").name in decoded or path.name in decoded
+        decoded.clear()
+        assert list(find_bad("train")) == expected
+        assert decoded == []
+
+    def test_other_ids_are_looked_at_again(self, scanned: Survey, decoded: list[str]):
+        save_array(scanned.root / "data" / "train_ids.npy", scanned.train_ids[::-1].copy())
+        use_folders(scanned.root)
+        assert list(find_bad("train")) == [0, 26]
+        assert len(decoded) == 30
+
+    def test_other_files_of_the_folder_change_nothing(self, scanned: Survey, decoded: list[str]):
+        (scanned.raw / "images_train_rev1" / "._7.jpg").touch()
+        (scanned.raw / "images_train_rev1" / "README.txt").touch()
+        find_bad("train")
+        assert decoded == []
+
+    @pytest.mark.parametrize("damage", DAMAGES)
+    def test_a_damaged_memory_is_made_again(self, scanned: Survey, decoded: list[str], damage: str):
+        path = folders.current.scan("train")
+        whole = path.read_bytes()
+        DAMAGES[damage](path)
+        assert list(find_bad("train")) == [3, 29]
+        assert len(decoded) == 30
+        assert path.read_bytes() == whole
+
+    def test_a_folder_stands_where_the_memory_is_to_be(self, prepared_survey: Survey, decoded: list[str]):
+        folders.current.scan("test").mkdir(parents=True)
+        assert find_bad("test") == {}
+
+    def test_a_read_only_folder_does_not_matter(self, prepared_survey: Survey, decoded: list[str], monkeypatch):
+        # Root may write anywhere: what the system would say is said for it.
+        def refuse(path: Path, *arguments: object, **options: object) -> None:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "write_text", refuse)
+            assert find_bad("test") == {}
+            patch.setattr(Path, "mkdir", refuse)
+            assert find_bad("test") == {}
+        assert len(decoded) == 16
+        assert not list(prepared_survey.root.glob("analysis/*"))
+
+    def test_the_copies_are_remembered_apart(self, scanned: Survey, decoded: list[str], tmp_path: Path):
+        shutil.copytree(scanned.raw / "images_train_rev1", tmp_path / "ram" / "images_train_rev1")
+        adopt(Folders(scanned.root, ram=tmp_path / "ram", from_ram=True))
+        assert list(find_bad("train")) == [3, 29]
+        assert len(decoded) == 30
+        use_folders(scanned.root)
+        find_bad("train")
+        assert len(decoded) == 30
+
+    def test_a_map_of_decoded_images_is_no_more_looked_at(self, prepared_survey: Survey, decoded, tmp_path: Path):
+        adopt(Folders(prepared_survey.root, ram=tmp_path))
+        decoded_cache.build("test", num_workers=1)
+        decoded.clear()
+        assert find_bad("test") == {}
+        assert decoded == []
+        assert images.ids_of("test").tolist() == prepared_survey.test_ids.tolist()

@@ -6,21 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Survey
+from tiny import PARAMS, ROOT, Survey
 
-import centering
 import load_data
 import realtime_augmentation as ra
-from centering import GEN1, GEN2, Catalogue
+from machine.files import DataError, save_array, save_gz
+from survey import centering
+from survey.centering import EXTRA_CATALOGUE, GEN2_CATALOGUE, Catalogue
+from survey.chunk_workers import Workers
+from survey.folders import use_folders
 
-REFERENCE = np.load(Path(__file__).parent / "reference" / "augmentation.npz")
-PARAMS = {
-    "zoom_range": (1 / 1.3, 1.3),
-    "rotation_range": (0, 360),
-    "shear_range": (0, 0),
-    "translation_range": (-4, 4),
-    "do_flip": True,
-}
+REFERENCE = np.load(ROOT / "tests" / "reference" / "augmentation.npz")
 VIEWS = [ra.build_ds_transform(3.0, target_size=(69, 69))]
 SIZES = [(69, 69)]
 PLACEMENTS: dict[str, Callable] = {
@@ -33,10 +29,10 @@ PLACEMENTS: dict[str, Callable] = {
 def write_reference(survey: Survey) -> None:
     """Write the reference's 27 rows as the catalogues of the first training images, the last of them repeated."""
     rows = np.minimum(np.arange(30), 26)
-    for catalogue, name in ((GEN2, "gen2"), (GEN1, "gen1")):
+    for catalogue, name in ((GEN2_CATALOGUE, "gen2"), (EXTRA_CATALOGUE, "gen1")):
         params = REFERENCE[f"centering.{name}_params"]
-        load_data.save_gz(catalogue.path("train"), params[rows])
-        load_data.save_gz(catalogue.path("test"), params[:8])
+        save_gz(catalogue.path("train"), params[rows])
+        save_gz(catalogue.path("test"), params[:8])
 
 
 @pytest.fixture
@@ -63,7 +59,7 @@ def test_transforms_are_the_reference(build: Callable, name: str, subset: str):
 
 def test_the_galaxy_comes_to_the_centre_with_the_target_radius(measured_survey: Survey):
     rows = np.tile([230.0, 190.0, 20.0, 15.0, 30.0, 7.0], (30, 1))
-    load_data.save_gz(GEN2.path("train"), rows)
+    save_gz(GEN2_CATALOGUE.path("train"), rows)
     tform = ra.build_pysex_center_rescale_transform(0, target_radius=175.0)
     np.testing.assert_allclose(tform((211.5, 211.5)), [[230, 190]])
     # 140 pixels of the original are 175 of the output.
@@ -76,7 +72,7 @@ def test_the_galaxy_comes_to_the_centre_with_the_target_radius(measured_survey: 
 def test_the_scale_is_limited_and_what_is_not_measured_keeps_its_size(
     measured_survey: Survey, petro_radius: float, a: float, scale: float
 ):
-    load_data.save_gz(GEN2.path("train"), np.tile([211.5, 211.5, a, a, 0, petro_radius], (30, 1)))
+    save_gz(GEN2_CATALOGUE.path("train"), np.tile([211.5, 211.5, a, a, 0, petro_radius], (30, 1)))
     assert ra.build_pysex_center_rescale_transform(4).params[0, 0] == pytest.approx(1 / scale)
 
 
@@ -101,10 +97,10 @@ class TestProcessors:
             np.testing.assert_allclose(view, ra.fast_warp(image, tform, (69, 69)), rtol=0, atol=1e-6)
 
     def test_are_the_plain_ones_for_a_centred_galaxy(self, placement: str):
-        for catalogue in (GEN1, GEN2):
+        for catalogue in (EXTRA_CATALOGUE, GEN2_CATALOGUE):
             rows = np.full((30, len(catalogue.columns)), np.nan)
             rows[:, :2] = 211.5
-            load_data.save_gz(catalogue.path("train"), rows)
+            save_gz(catalogue.path("train"), rows)
         views = getattr(ra, f"LoadAndProcess{placement}")(VIEWS, PARAMS, SIZES)(1, np.random.default_rng(0))
         plain = ra.LoadAndProcess(VIEWS, PARAMS, SIZES)(1, np.random.default_rng(0))
         np.testing.assert_array_equal(views, plain)
@@ -120,15 +116,15 @@ def test_chunks_are_the_same_however_workers_start():
             VIEWS,
             SIZES,
             ra.LoadAndProcessPysexCenteringRescaling,
-            num_workers=2,
-            start_method=start_method,
+            seed=5,
+            workers=Workers(2, start_method),
         )
         [(arrays, _)] = gen
         return arrays[0]
 
     forked = chunk("fork")
     np.testing.assert_array_equal(chunk("spawn"), forked)
-    plain = next(ra.realtime_augmented_data_gen(1, 20, PARAMS, VIEWS, SIZES))[0][0]
+    plain = next(ra.realtime_augmented_data_gen(1, 20, PARAMS, VIEWS, SIZES, seed=5))[0][0]
     assert not np.array_equal(forked, plain)
 
 
@@ -136,43 +132,43 @@ def test_chunks_are_the_same_however_workers_start():
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])
 def test_a_missing_file_is_named_from_a_worker(start_method: str):
     gen = ra.realtime_augmented_data_gen(
-        1, 4, PARAMS, VIEWS, SIZES, ra.LoadAndProcessPysexCentering, num_workers=1, start_method=start_method
+        1, 4, PARAMS, VIEWS, SIZES, ra.LoadAndProcessPysexCentering, workers=Workers(1, start_method)
     )
-    with pytest.raises(load_data.DataError, match=r"gen2_train.npy.gz is missing; run extract_pysex_params_gen2.py"):
+    with pytest.raises(DataError, match=r"gen2_train.npy.gz is missing; run extract_pysex_params_gen2.py"):
         next(gen)
 
 
 @pytest.mark.usefixtures("prepared_survey")
 def test_gen1_models_read_the_file_named_extra():
-    with pytest.raises(load_data.DataError, match=r"extra_test.npy.gz is missing; run extract_pysex_params_extra.py"):
+    with pytest.raises(DataError, match=r"extra_test.npy.gz is missing; run extract_pysex_params_extra.py"):
         centering.build_pysexgen1_center_rescale_transform(0, "test")
 
 
 @pytest.mark.usefixtures("measured_survey")
-@pytest.mark.parametrize("catalogue", [GEN2, GEN1], ids=["gen2", "gen1"])
+@pytest.mark.parametrize("catalogue", [GEN2_CATALOGUE, EXTRA_CATALOGUE], ids=["gen2", "gen1"])
 def test_files_that_do_not_fit_are_refused(catalogue: Catalogue):
     columns = len(catalogue.columns)
     for rows in (np.zeros((29, columns)), np.zeros((30, columns - 1)), np.zeros(30), np.zeros((30, columns), int)):
-        load_data.save_gz(catalogue.path("train"), rows)
-        with pytest.raises(load_data.DataError, match=rf"expected floats \(30, {columns}\).*run {catalogue.script}"):
+        save_gz(catalogue.path("train"), rows)
+        with pytest.raises(DataError, match=rf"expected floats \(30, {columns}\).*run {catalogue.script}"):
             catalogue.load("train")
     rows = np.ones((30, columns))
     rows[7, 1] = np.nan
-    load_data.save_gz(catalogue.path("train"), rows)
-    with pytest.raises(load_data.DataError, match="got none in row 7"):
+    save_gz(catalogue.path("train"), rows)
+    with pytest.raises(DataError, match="got none in row 7"):
         catalogue.load("train")
 
 
 def test_other_folders_give_other_measurements(measured_survey: Survey, tmp_path: Path):
     first = ra.build_pysex_center_transform(0).params
     for subset, ids in (("train", measured_survey.train_ids), ("test", measured_survey.test_ids)):
-        load_data.save_array(tmp_path / "other" / f"{subset}_ids.npy", ids)
-    load_data.use_folders(measured_survey.root, tmp_path / "other")
-    with pytest.raises(load_data.DataError, match="is missing"):
+        save_array(tmp_path / "other" / f"{subset}_ids.npy", ids)
+    use_folders(measured_survey.root, tmp_path / "other")
+    with pytest.raises(DataError, match="is missing"):
         ra.build_pysex_center_transform(0)
-    load_data.save_gz(GEN2.path("train"), np.ones((30, 6)))
+    save_gz(GEN2_CATALOGUE.path("train"), np.ones((30, 6)))
     assert ra.build_pysex_center_transform(0).params[0, 2] == 1 - 211.5
-    load_data.use_folders(measured_survey.root)
+    use_folders(measured_survey.root)
     np.testing.assert_array_equal(ra.build_pysex_center_transform(0).params, first)
 
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from conftest import draw_votes
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import draw_labels
 
-import decision_tree
+from survey import decision_tree
 
 NUM_ANSWERS_OF = {1: 3, 2: 2, 3: 2, 4: 2, 5: 4, 6: 2, 7: 3, 8: 7, 9: 3, 10: 3, 11: 6}
 DOCUMENTED_SCALING = {
@@ -115,18 +115,18 @@ def test_weigh_takes_any_leading_shape_and_keeps_float32():
     np.testing.assert_array_equal(weighted[1, 2], decision_tree.weigh(fractions[1, 2]))
 
 
-def test_question_totals_of_valid_votes_are_as_expected():
-    votes = draw_votes(40, np.random.default_rng(2))
-    totals, expected = decision_tree.question_totals(votes)
+def test_question_totals_of_valid_labels_are_as_expected():
+    labels = draw_labels(40, np.random.default_rng(2))
+    totals, expected = decision_tree.question_totals(labels)
     assert totals.shape == expected.shape == (40, 11)
     np.testing.assert_allclose(totals, expected, atol=1e-12)
     np.testing.assert_array_equal(expected[:, [0, 5]], 1)
 
 
 def test_question_totals_show_which_question_is_off():
-    votes = draw_votes(5, np.random.default_rng(3))
-    votes[3, decision_tree.column(9, 2)] += 0.25
-    totals, expected = decision_tree.question_totals(votes)
+    labels = draw_labels(5, np.random.default_rng(3))
+    labels[3, decision_tree.column(9, 2)] += 0.25
+    totals, expected = decision_tree.question_totals(labels)
     off = np.argwhere(np.abs(totals - expected) > 1e-9)
     np.testing.assert_array_equal(off, [[3, 8]])
 
@@ -140,11 +140,11 @@ def test_weighed_fractions_obey_the_tree(fractions, sharpness):
     fractions = fractions**sharpness
     for columns in decision_tree.SLICES.values():
         fractions[:, columns] /= fractions[:, columns].sum(axis=1, keepdims=True)
-    votes = decision_tree.weigh(fractions)
-    totals, expected = decision_tree.question_totals(votes)
+    labels = decision_tree.weigh(fractions)
+    totals, expected = decision_tree.question_totals(labels)
     np.testing.assert_allclose(totals, expected, atol=1e-12)
-    assert votes.min() >= 0 and votes.max() <= 1
-    assert (votes <= fractions).all()
+    assert labels.min() >= 0 and labels.max() <= 1
+    assert (labels <= fractions).all()
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
@@ -164,8 +164,8 @@ def test_a_question_s_fractions_weigh_only_on_what_follows_it(fractions, number,
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(fractions_of_galaxies, st.integers(0, 36), st.floats(0.001, 1))
 def test_a_vote_too_many_is_seen(fractions, column, excess):
-    votes = decision_tree.weigh(fractions)
-    before = np.subtract(*decision_tree.question_totals(votes))
-    votes[2, column] += excess
-    off = np.argwhere(~np.isclose(np.subtract(*decision_tree.question_totals(votes)), before, atol=1e-9))
+    labels = decision_tree.weigh(fractions)
+    before = np.subtract(*decision_tree.question_totals(labels))
+    labels[2, column] += excess
+    off = np.argwhere(~np.isclose(np.subtract(*decision_tree.question_totals(labels)), before, atol=1e-9))
     assert len(off) and (off[:, 0] == 2).all()

@@ -1,15 +1,19 @@
+"""Decoded images: the pixels of the JPEGs as they are now, built once, whatever interrupts it."""
+
 import dataclasses
 import json
 import os
 
 import numpy as np
 import pytest
-from conftest import draw_blob, write_jpeg
+from tiny import BEST, draw_blob, draws_of, write_jpeg
 
 import copy_data_to_shm
-import decoded_cache
 import load_data
-import realtime_augmentation as ra
+from machine.files import DataError, save_array
+from survey import decoded_cache, folders, images
+from survey.chunk_workers import Workers, drawn_chunks
+from survey.folders import adopt
 
 
 @pytest.fixture
@@ -17,40 +21,34 @@ def ram(prepared_survey, tmp_path):
     """Keep decoded images in a folder of the test's own."""
     folder = tmp_path / "ram"
     folder.mkdir()
-    load_data.adopt(dataclasses.replace(load_data.folders, ram=folder))
+    adopt(dataclasses.replace(folders.current, ram=folder))
     decoded_cache.forget()
     yield folder
     decoded_cache.forget()
 
 
 def jpeg_of(subset: str, position: int):
-    return load_data.folders.images(subset) / f"{load_data.load_ids(subset)[position]}.jpg"
+    return folders.current.images(subset) / f"{images.load_ids(subset)[position]}.jpg"
 
 
 @pytest.mark.parametrize("subset", ["train", "test"])
 def test_holds_the_pixels_in_the_order_of_the_ids(ram, subset):
     assert decoded_cache.find(subset) is None
     decoded_cache.build(subset, num_workers=1)
-    images = decoded_cache.find(subset)
-    expected = load_data.load_images(load_data.load_ids(subset), subset, normalise=False)
-    np.testing.assert_array_equal(images, expected)
+    pixels = decoded_cache.find(subset)
+    expected = load_data.load_images(images.load_ids(subset), subset, normalise=False)
+    np.testing.assert_array_equal(pixels, expected)
     manifest = json.loads(decoded_cache.path(subset).with_suffix(".json").read_text())
-    assert manifest["ids"] == load_data.load_ids(subset).tolist()
+    assert manifest["ids"] == images.load_ids(subset).tolist()
     assert manifest["shape"] == [len(expected), 424, 424, 3]
     assert len(list(ram.iterdir())) == 2
 
 
 def test_chunks_are_the_same_from_it(ram):
-    params = {
-        "zoom_range": (1 / 1.3, 1.3),
-        "rotation_range": (0, 360),
-        "shear_range": (0, 0),
-        "translation_range": (-4, 4),
-        "do_flip": True,
-    }
+    views = dataclasses.replace(BEST.views, colour_std=0.5)
 
     def chunk() -> list[np.ndarray]:
-        return next(ra.realtime_augmented_data_gen(1, 30, params, colour_std=0.5, seed=3, num_workers=2))[0]
+        return next(drawn_chunks(views, draws_of(views, 1, 30), 30, Workers(2)))[0]
 
     from_jpegs = chunk()
     decoded_cache.build("train", num_workers=2)
@@ -62,17 +60,19 @@ def test_chunks_are_the_same_from_it(ram):
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("change", ["image", "ids", "map", "manifest"])
+@pytest.mark.parametrize("change", ["image", "ids", "map", "manifest", "nested manifest"])
 def test_what_does_not_match_is_not_used(ram, change):
     target = decoded_cache.build("train", num_workers=1)
     if change == "image":
         write_jpeg(jpeg_of("train", 3), draw_blob(np.random.default_rng(0)))
     elif change == "ids":
-        load_data.save_array(load_data.folders.data / "train_ids.npy", load_data.load_ids("train")[::-1])
+        save_array(folders.current.data / "train_ids.npy", images.load_ids("train")[::-1])
     elif change == "map":
         np.save(target, np.zeros((30, 4, 4, 3), np.uint8))
-    else:
+    elif change == "manifest":
         target.with_suffix(".json").write_text("{")
+    else:
+        target.with_suffix(".json").write_text("[" * 100_000)
     decoded_cache.forget()
     assert decoded_cache.find("train") is None
 
@@ -83,7 +83,7 @@ def test_building_goes_on_where_it_stopped(ram, monkeypatch):
     content, stat = bad.read_bytes(), bad.stat()
     bad.write_bytes(bytes(len(content)))
     os.utime(bad, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    with pytest.raises(load_data.DataError, match=bad.name):
+    with pytest.raises(DataError, match=bad.name):
         decoded_cache.build("train", num_workers=1)
     assert decoded_cache.find("train") is None
     bad.write_bytes(content)
@@ -101,6 +101,16 @@ def test_building_goes_on_where_it_stopped(ram, monkeypatch):
     np.testing.assert_array_equal(decoded_cache.find("train"), expected)
 
 
+@pytest.mark.parametrize("subset", ["train", "test"])
+def test_pixels_come_from_it_where_it_is(ram, subset):
+    from_jpeg = decoded_cache.load_pixels(3, subset)
+    decoded_cache.build(subset, num_workers=1)
+    np.testing.assert_array_equal(decoded_cache.load_pixels(3, subset), from_jpeg)
+    pixels = np.load(decoded_cache.path(subset), mmap_mode="r+")
+    pixels[3] = 7
+    assert (decoded_cache.load_pixels(3, subset) == 7).all()
+
+
 def test_the_script_builds_and_removes(ram, run_main, prepared_survey, capsys):
     run_main(copy_data_to_shm, "--root", prepared_survey.root, "--ram", ram, "--decoded", "--num-workers", 1)
     assert "wrote the decoded test images" in capsys.readouterr().out
@@ -113,6 +123,6 @@ def test_the_script_builds_and_removes(ram, run_main, prepared_survey, capsys):
 def test_want_of_room_is_told_before_anything_is_written(ram, monkeypatch):
     free = type("usage", (), {"free": 1000})
     monkeypatch.setattr(decoded_cache.shutil, "disk_usage", lambda folder: free)
-    with pytest.raises(load_data.DataError, match=r"expected 16.2 MB free in .*, got 0.0 MB; .*--ram"):
+    with pytest.raises(DataError, match=r"expected 16.2 MB free in .*, got 0.0 MB; .*--ram"):
         decoded_cache.build("train")
     assert not list(ram.iterdir())

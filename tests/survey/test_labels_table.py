@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
-from conftest import draw_votes
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import draw_labels
 
-import decision_tree
-import labels_table
-from storage import DataError
+from machine.files import DataError
+from survey import decision_tree, labels_table
 
 HEADER = ("GalaxyID", *decision_tree.COLUMN_NAMES)
 
@@ -22,21 +21,21 @@ HEADER = ("GalaxyID", *decision_tree.COLUMN_NAMES)
     mark=st.sampled_from(["", "\ufeff"]),
 )
 def test_columns_in_any_order(tmp_path_factory, ids, order, seed, line_end, mark):
-    votes = draw_votes(len(ids), np.random.default_rng(seed))
-    rows = [HEADER, *([str(img_id), *map(repr, row.tolist())] for img_id, row in zip(ids, votes, strict=True))]
+    labels = draw_labels(len(ids), np.random.default_rng(seed))
+    rows = [HEADER, *([str(id), *map(repr, row.tolist())] for id, row in zip(ids, labels, strict=True))]
     text = line_end.join(",".join(row[column] for column in order) for row in rows)
     path = tmp_path_factory.mktemp("table") / "table.csv"
     path.write_text(mark + text, newline="")
-    read_ids, read_votes = labels_table.read(path)
+    read_ids, read_labels = labels_table.read(path)
     assert read_ids.dtype == np.int64 and read_ids.tolist() == ids
-    np.testing.assert_array_equal(read_votes, votes)
+    np.testing.assert_array_equal(read_labels, labels)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.integers(1, 4), st.integers(0, 37), st.text("abc-.,%/ é", min_size=1))
 def test_a_cell_of_text_is_refused_wherever_it_is(tmp_path_factory, line, column, text):
-    votes = draw_votes(4, np.random.default_rng(0))
-    rows = [list(HEADER), *([str(img_id), *map(str, row)] for img_id, row in enumerate(votes))]
+    labels = draw_labels(4, np.random.default_rng(0))
+    rows = [list(HEADER), *([str(id), *map(str, row)] for id, row in enumerate(labels))]
     rows[line][column] = text
     path = tmp_path_factory.mktemp("table") / "table.csv"
     path.write_text("\n".join(map(",".join, rows)), encoding="utf-8")

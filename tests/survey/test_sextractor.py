@@ -1,27 +1,18 @@
-"""Measurements of galaxies: analytic ones, slow oracles, SExtractor's own; and extractions that are interrupted."""
+"""Measurements of galaxies: analytic ones, slow oracles, and SExtractor's own, of 2014 and of today."""
 
-import multiprocessing
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas
 import pytest
-from conftest import Survey
+from tiny import ROOT
 
-import extract_pysex_params_extra
-import extract_pysex_params_gen2
-import load_data
-import source_extraction
 from benchmarks import bench_source_extraction as bench
-from centering import GEN1, GEN2, Catalogue
-from source_extraction import Source
+from survey import sextractor
+from survey.centering import EXTRA_CATALOGUE, GEN2_CATALOGUE, Catalogue
+from survey.sextractor import Source
 
-ROOT = Path(__file__).resolve().parent.parent
 REAL = ROOT.parent / "shared" / "galaxyzoo"
-SCRIPTS = {"gen2": extract_pysex_params_gen2, "extra": extract_pysex_params_extra}
 NOISE = 2.0
 
 
@@ -40,8 +31,8 @@ def sky(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(10, NOISE, size=(424, 424))
 
 
-def measure(image: np.ndarray, catalogue: Catalogue = GEN1) -> dict[str, float]:
-    return dict(zip(catalogue.columns, source_extraction.measure(image, catalogue), strict=True))
+def measure(image: np.ndarray, catalogue: Catalogue = EXTRA_CATALOGUE) -> dict[str, float]:
+    return dict(zip(catalogue.columns, sextractor.measure(image, catalogue), strict=True))
 
 
 def truncated_sigma(sigma: float, peak: float, threshold: float) -> float:
@@ -50,7 +41,7 @@ def truncated_sigma(sigma: float, peak: float, threshold: float) -> float:
     return sigma * np.sqrt(1 - u * np.exp(-u) / (1 - np.exp(-u)))
 
 
-@pytest.mark.parametrize("catalogue", [GEN1, GEN2], ids=["threshold 10", "threshold 2"])
+@pytest.mark.parametrize("catalogue", [EXTRA_CATALOGUE, GEN2_CATALOGUE], ids=["threshold 10", "threshold 2"])
 @pytest.mark.parametrize("theta", [0.0, 35.0, 90.0, 140.0])
 def test_a_gaussian_s_position_and_ellipse(catalogue: Catalogue, theta: float):
     measured = measure(gaussian(200.25, 221.5, 14, ratio=0.5, theta=theta) + sky(), catalogue)
@@ -73,7 +64,7 @@ def test_a_round_gaussian_s_radii():
 
 def test_an_exponential_disc_s_radii():
     scale = 11.0
-    measured = measure(180 * np.exp(-elliptical_radius(211, 212, 1, 0) / scale) + sky(), GEN1)
+    measured = measure(180 * np.exp(-elliptical_radius(211, 212, 1, 0) / scale) + sky(), EXTRA_CATALOGUE)
     # The mean radius of its light is twice its scale length, less what lies beyond 6 a; the galaxy's own outskirts
     # are taken for sky, which makes it a little less again.
     end = 6 * measured["a"] / scale
@@ -102,10 +93,10 @@ def test_the_larger_object_is_chosen_before_a_more_central_star():
     assert (measured["x"], measured["y"]) == pytest.approx((251, 201), abs=1)
 
 
-@pytest.mark.parametrize("catalogue", [GEN1, GEN2], ids=["gen1", "gen2"])
+@pytest.mark.parametrize("catalogue", [EXTRA_CATALOGUE, GEN2_CATALOGUE], ids=["gen1", "gen2"])
 @pytest.mark.parametrize("value", [0, 7, 255])
 def test_no_object_gives_the_centre_and_nan(catalogue: Catalogue, value: int):
-    measured = source_extraction.measure(np.full((424, 424), value, np.uint8), catalogue)
+    measured = sextractor.measure(np.full((424, 424), value, np.uint8), catalogue)
     assert measured.dtype == np.float64
     np.testing.assert_array_equal(measured[:2], [211.5, 211.5])
     assert len(measured) == len(catalogue.columns)
@@ -116,17 +107,17 @@ def test_no_object_gives_the_centre_and_nan(catalogue: Catalogue, value: int):
 def test_odd_objects_are_measured_without_a_warning(size: int):
     image = np.zeros((424, 424), np.uint8)
     image[200 : 200 + size, 210] = 250
-    assert np.isfinite(source_extraction.measure(image, GEN1)).all()
+    assert np.isfinite(sextractor.measure(image, EXTRA_CATALOGUE)).all()
 
 
 def test_an_object_with_more_parts_than_sep_tells_apart_is_left_whole():
-    limit = source_extraction.sep.get_sub_object_limit()
-    source_extraction.sep.set_sub_object_limit(2)
+    limit = sextractor.sep.get_sub_object_limit()
+    sextractor.sep.set_sub_object_limit(2)
     try:
         knots = sum(gaussian(150 + 40 * i, 150 + 40 * j, 6) for i in range(4) for j in range(4))
         measured = measure(knots + gaussian(211, 211, 45, peak=60) + sky())
     finally:
-        source_extraction.sep.set_sub_object_limit(limit)
+        sextractor.sep.set_sub_object_limit(limit)
     assert measured["a"] > 30
 
 
@@ -168,19 +159,19 @@ def petrosian_radius_by_loops(source: Source) -> float:
 @pytest.mark.parametrize("seed", range(4))
 def test_the_petrosian_radius_is_what_plain_loops_find(seed: int):
     source = random_source(seed)
-    assert source_extraction.petrosian_radius(source) == pytest.approx(petrosian_radius_by_loops(source))
+    assert sextractor.petrosian_radius(source) == pytest.approx(petrosian_radius_by_loops(source))
 
 
 def test_a_petrosian_radius_that_is_not_reached_is_the_last_of_the_scan():
     flat = np.ones((60, 60), np.float32)
     nobody = np.zeros((60, 60), bool)
-    assert source_extraction.petrosian_radius(Source(flat, ~nobody, nobody, 30, 30, 4, 4, 0.0)) == pytest.approx(10.56)
+    assert sextractor.petrosian_radius(Source(flat, ~nobody, nobody, 30, 30, 4, 4, 0.0)) == pytest.approx(10.56)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_neighbours_give_way_to_the_pixels_opposite(seed: int):
     source = random_source(seed)
-    light = source_extraction.without_neighbours(source)
+    light = sextractor.without_neighbours(source)
     height, width = source.light.shape
     for row in range(height):
         for column in range(width):
@@ -190,152 +181,6 @@ def test_neighbours_give_way_to_the_pixels_opposite(seed: int):
                 there = 0 <= y < height and 0 <= x < width and not source.neighbours[y, x]
                 expected = source.light[y, x] if there else 0
             assert light[row, column] == expected
-
-
-def load_catalogues() -> dict[str, dict[str, np.ndarray]]:
-    return {
-        catalogue.name: {subset: catalogue.load(subset) for subset in load_data.SUBSETS} for catalogue in (GEN2, GEN1)
-    }
-
-
-def test_the_scripts_write_a_file_each_in_the_order_of_the_ids(prepared_survey: Survey, run_main, capsys):
-    for script in SCRIPTS.values():
-        run_main(script, "--root", prepared_survey.root, "--num-workers", 1)
-    load_data.use_folders(prepared_survey.root)
-    data = prepared_survey.root / "data"
-    names = {f"pysex_params_{name}_{subset}.npy.gz" for name in SCRIPTS for subset in ("train", "test")}
-    assert {path.name for path in data.glob("*pysex*")} | {path.name for path in data.glob(".*")} == names
-    assert "wrote 30 rows of x, y, a, b, theta, petro_radius to" in capsys.readouterr().out
-    ids = {"train": prepared_survey.train_ids, "test": prepared_survey.test_ids}
-    for catalogue in (GEN2, GEN1):
-        for subset, index in (("train", 0), ("train", 29), ("test", 3)):
-            rows = load_data.load_gz(catalogue.path(subset))
-            assert rows.dtype == np.float64
-            assert rows.shape == (len(ids[subset]), len(catalogue.columns))
-            image = load_data.load_image(ids[subset][index], subset, normalise=False)
-            np.testing.assert_array_equal(rows[index], source_extraction.measure(image[:, :, 1], catalogue))
-    # What is complete is left alone.
-    before = {name: (data / name).stat().st_mtime_ns for name in names}
-    run_main(extract_pysex_params_gen2, "--root", prepared_survey.root)
-    assert "is there already; delete it to measure again" in capsys.readouterr().out
-    assert {name: (data / name).stat().st_mtime_ns for name in names} == before
-
-
-def test_several_processes_measure_what_one_does(prepared_survey: Survey, tmp_path: Path, capsys):
-    ram = tmp_path / "ram"
-    shutil.copytree(prepared_survey.raw / "images_test_rev1", ram / "images_test_rev1")
-    load_data.adopt(load_data.Folders(prepared_survey.root, ram=ram))
-    source_extraction.extract(GEN2, "test", num_workers=1)
-    one = GEN2.load("test")
-    GEN2.path("test").unlink()
-    shutil.rmtree(prepared_survey.raw / "images_test_rev1")
-    source_extraction.extract(GEN2, "test", num_workers=2, from_ram=True)
-    np.testing.assert_array_equal(GEN2.load("test"), one)
-
-
-class TestInterruption:
-    """An extraction of the 30 training images that ends after 7 of them."""
-
-    @pytest.fixture
-    def measured(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-        """Count what is measured; the eighth image is never reached the first time."""
-        measured = []
-
-        def measure(channel: np.ndarray, catalogue: Catalogue) -> np.ndarray:
-            if len(measured) == 7:
-                measured.append(np.nan)
-                raise KeyboardInterrupt
-            measured.append(float(channel.mean()))
-            return np.full(len(catalogue.columns), channel.mean())
-
-        monkeypatch.setattr(source_extraction, "measure", measure)
-        return measured
-
-    @pytest.fixture
-    def interrupted(self, prepared_survey: Survey, measured: list[float]) -> Survey:
-        with pytest.raises(KeyboardInterrupt):
-            source_extraction.extract(GEN2, "train", num_workers=1)
-        assert not GEN2.path("train").exists()
-        return prepared_survey
-
-    def expected(self) -> np.ndarray:
-        images = load_data.load_images(load_data.train_ids, normalise=False)
-        return np.repeat(images[..., 1].mean(axis=(1, 2))[:, None], 6, axis=1)
-
-    def test_the_next_one_goes_on(self, interrupted: Survey, measured: list[float]):
-        source_extraction.extract(GEN2, "train", num_workers=1)
-        assert len(measured) == 1 + 30  # one of them the interruption
-        np.testing.assert_allclose(GEN2.load("train"), self.expected())
-        assert not list((interrupted.root / "data").glob(".*"))
-
-    def test_other_ids_start_anew(self, interrupted: Survey, measured: list[float]):
-        load_data.save_array(interrupted.root / "data" / "train_ids.npy", interrupted.train_ids[::-1].copy())
-        load_data.use_folders(interrupted.root)
-        source_extraction.extract(GEN2, "train", num_workers=1)
-        assert len(measured) == 8 + 30
-        np.testing.assert_allclose(GEN2.load("train"), self.expected())
-
-    def test_a_damaged_remainder_starts_anew(self, interrupted: Survey, measured: list[float]):
-        [remainder] = (interrupted.root / "data").glob(".*")
-        remainder.write_bytes(remainder.read_bytes()[:100])
-        source_extraction.extract(GEN2, "train", num_workers=1)
-        assert len(measured) == 8 + 30
-
-    def test_the_other_catalogue_does_not_take_it(self, interrupted: Survey, measured: list[float]):
-        source_extraction.extract(GEN1, "train", num_workers=1)
-        assert len(measured) == 8 + 30
-        assert GEN1.load("train").shape == (30, 9)
-
-
-def test_rows_are_saved_while_an_extraction_runs(prepared_survey: Survey, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(source_extraction, "IMAGES_A_SAVE", 10)
-    monkeypatch.setattr(source_extraction, "measure", lambda channel, catalogue: np.zeros(len(catalogue.columns)))
-    lengths = []
-    save = load_data.save_array
-    monkeypatch.setattr(load_data, "save_array", lambda path, rows: (lengths.append(len(rows)), save(path, rows)))
-    source_extraction.extract(GEN2, "train", num_workers=1)
-    assert lengths == [10, 20, 30]
-
-
-@pytest.mark.usefixtures("prepared_survey")
-def test_an_interrupted_extraction_ends_its_processes_and_keeps_their_work(monkeypatch: pytest.MonkeyPatch):
-    class Bar(source_extraction.tqdm):
-        def update(self, n: int = 1) -> None:
-            super().update(n)
-            if self.n == 5:
-                raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(source_extraction, "tqdm", lambda **options: Bar(**(options | {"disable": False})))
-        with pytest.raises(KeyboardInterrupt):
-            source_extraction.extract(GEN2, "train", num_workers=2)
-    assert not multiprocessing.active_children()
-    [remainder] = load_data.folders.data.glob(".*")
-    assert np.load(remainder).shape == (5, 7)
-    source_extraction.extract(GEN2, "train", num_workers=1)
-    resumed = GEN2.load("train")
-    GEN2.path("train").unlink()
-    source_extraction.extract(GEN2, "train", num_workers=1)
-    np.testing.assert_array_equal(resumed, GEN2.load("train"))
-
-
-def test_a_missing_image_ends_a_script_with_one_line(prepared_survey: Survey):
-    (prepared_survey.raw / "images_train_rev1" / f"{prepared_survey.train_ids[4]}.jpg").unlink()
-    command = [sys.executable, ROOT / "extract_pysex_params_extra.py", "--root", prepared_survey.root]
-    done = subprocess.run([*command, "--num-workers", "2"], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr.count("error: ") == 1
-    assert f"{prepared_survey.train_ids[4]}.jpg is missing" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_help(name: str):
-    script = ROOT / f"extract_pysex_params_{name}.py"
-    done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    for flag in ("--root", "--data", "--num-workers", "--from-ram"):
-        assert flag in done.stdout
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="no real images beside the project")

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import load_data
+from survey import folders, images
+from survey.folders import Folders, adopt, use_folders
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -17,18 +18,19 @@ ROOT = Path(__file__).resolve().parent.parent
 class Work:
     """The first `num` training galaxies of a survey, which peers in other processes look at."""
 
-    folders: load_data.Folders
+    folders: Folders
     num: int
 
     def paths(self) -> list[Path]:
         """Use the folders in this process and return the JPEGs."""
-        load_data.adopt(self.folders)
-        return [load_data.folders.images("train") / f"{img_id}.jpg" for img_id in load_data.train_ids[: self.num]]
+        folder = adopt(self.folders).images("train")
+        return [Path(images.image_path(folder, id)) for id in images.ids_of("train")[: self.num]]
 
 
 @contextlib.contextmanager
-def survey(root: Path | None, num_train: int, num_test: int = 8) -> Iterator[load_data.Folders]:
+def prepared(root: Path | None, num_train: int, num_test: int = 8) -> Iterator[Folders]:
     """Use a prepared survey, or simulate one of that size and prepare it; it vanishes afterwards."""
+    before = folders.current
     with tempfile.TemporaryDirectory() as temporary:
         if root is None:
             root = Path(temporary)
@@ -42,5 +44,7 @@ def survey(root: Path | None, num_train: int, num_test: int = 8) -> Iterator[loa
             for step in steps:
                 command = [sys.executable, ROOT / step[0], *step[1:], "--root", root]
                 subprocess.run([str(each) for each in command], check=True, stdout=subprocess.DEVNULL)
-        yield load_data.use_folders(root)
-        load_data.use_folders(".")
+        try:
+            yield use_folders(root)
+        finally:
+            adopt(before)

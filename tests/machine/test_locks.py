@@ -1,0 +1,135 @@
+"""One process at a time: who holds a lock is named, and nobody holds one after its end, however that came."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tiny import ROOT
+
+from machine.files import DataError
+from machine.locks import alone
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from machine.locks import alone
+
+with alone(Path(sys.argv[1]), "training of x"):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@contextlib.contextmanager
+def holder(path: Path) -> Iterator[subprocess.Popen]:
+    """Yield another process that holds a lock; it is killed at the end."""
+    command = [sys.executable, "-c", HOLDER, path]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "held\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def run_second(path: Path) -> subprocess.CompletedProcess:
+    """Run a process that wants the lock and would leave at once if it got it."""
+    code = (
+        "import sys; from pathlib import Path; from machine.command_line import run_script; "
+        "from machine.locks import alone\n"
+        "def main():\n"
+        "    with alone(Path(sys.argv[1]), 'training of x'): print('held')\n"
+        "run_script(main)\n"
+    )
+    return subprocess.run([sys.executable, "-c", code, path], cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+def test_a_second_process_is_refused_at_once_in_one_line_that_names_the_first(tmp_path: Path):
+    path = tmp_path / "analysis" / "locks" / "x.train"
+    with holder(path) as first:
+        with pytest.raises(DataError) as refused, alone(path, "training of x"):
+            pytest.fail("two processes hold it")
+        second = run_second(path)
+    who = f"process {first.pid} on {socket.gethostname()}"
+    assert str(refused.value) == (
+        f"training of x is under way already, in {who}; wait for it, end it, or choose another --root"
+    )
+    assert (second.returncode, second.stdout, second.stderr) == (1, "", f"error: {refused.value}\n")
+
+
+def test_one_that_was_refused_takes_nothing_away(tmp_path: Path):
+    path = tmp_path / "x.train"
+    with holder(path):
+        for _ in range(2):
+            assert run_second(path).returncode == 1
+        assert path.read_text().split()[1] == socket.gethostname()
+
+
+def test_other_work_goes_on_beside_it(tmp_path: Path):
+    with holder(tmp_path / "x.train"), alone(tmp_path / "x.predict", "prediction of x"):
+        assert (tmp_path / "x.predict").read_text() == f"{os.getpid()} {socket.gethostname()}"
+
+
+def test_a_holder_that_is_killed_holds_none(tmp_path: Path):
+    path = tmp_path / "x.train"
+    with holder(path) as first:
+        first.kill()
+        assert first.wait() == -signal.SIGKILL
+        assert path.exists()
+        assert run_second(path).stdout == "held\n"
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("error", [None, DataError("no galaxies"), KeyboardInterrupt()], ids=repr)
+def test_the_file_is_gone_after_however_the_work_ended_and_the_lock_can_be_had_again(tmp_path: Path, error):
+    path = tmp_path / "x.train"
+    for _ in range(2):
+        with contextlib.suppress(DataError, KeyboardInterrupt), alone(path, "training of x"):
+            assert path.exists()
+            if error is not None:
+                raise error
+        assert not path.exists()
+    assert run_second(path).stdout == "held\n"
+
+
+def test_a_lock_whose_name_went_to_another_file_is_not_taken_for_this_one(tmp_path: Path, monkeypatch):
+    path = tmp_path / "x.train"
+    lockf, num_locked = fcntl.lockf, []
+
+    def lock_late(descriptor: int, how: int) -> None:
+        if not num_locked:  # the holder before us left meanwhile, and a third process came
+            path.unlink()
+            path.touch()
+        num_locked.append(lockf(descriptor, how))
+
+    monkeypatch.setattr(fcntl, "lockf", lock_late)
+    with alone(path, "training of x"):
+        assert len(num_locked) == 2
+        assert f"process {os.getpid()} on" in run_second(path).stderr
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP], ids=errno.errorcode.get)
+def test_where_there_are_no_locks_a_line_says_so_and_the_work_goes_on(tmp_path: Path, monkeypatch, capsys, number: int):
+    def refuse(descriptor: int, how: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    with alone(tmp_path / "x.train", "training of x"):
+        out = capsys.readouterr().out
+    assert out == f"no locks in {tmp_path} ({os.strerror(number)}): see to it that training of x runs once\n"
+
+
+def test_where_nothing_can_be_written_the_line_says_where(tmp_path: Path):
+    (tmp_path / "locks").write_text("a file")
+    path = tmp_path / "locks" / "x.train"
+    with pytest.raises(DataError, match=rf"^{re.escape(str(path))} can not be written \(.*--root$"):
+        alone(path, "training of x").__enter__()

@@ -1,0 +1,57 @@
+"""What the house forbids, whatever doc/README.md says of it: circles, hidden doors, costly rooms, a crowded top."""
+
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+from tiny import ROOT
+
+ROOMS = ("machine", "survey", "catalogue", "engine", "tried")
+WITHOUT_TORCH = ("machine", "survey", "catalogue")
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+PATHS = [*ROOT.glob("*.py"), *(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))]
+TREES = {module_of(path): ast.parse(path.read_text()) for path in sorted(PATHS)}
+
+
+def imports_of(tree: ast.Module) -> set[str]:
+    """Return what a module imports, at its top or within: modules of ours by their full names."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in TREES else node.module for name in names}
+    return found
+
+
+IMPORTS = {name: imports_of(tree) for name, tree in TREES.items()}
+
+
+def test_rooms_that_know_no_network_do_not_import_torch():
+    knowing = {name for name, names in IMPORTS.items() if any(each.partition(".")[0] == "torch" for each in names)}
+    assert not [name for name in knowing if name.startswith(WITHOUT_TORCH)]
+
+
+def test_there_are_no_circles():
+    TopologicalSorter({name: names & TREES.keys() for name, names in IMPORTS.items()}).prepare()
+
+
+def test_no_module_offers_another_s_names_but_load_data_its_arrays():
+    lazy = [name for name, tree in TREES.items() for node in tree.body if getattr(node, "name", "") == "__getattr__"]
+    assert lazy == ["load_data"]
+
+
+def test_to_enter_a_room_costs_nothing():
+    for room in TREES.keys() & set(ROOMS):
+        assert [type(node) for node in TREES[room].body] == [ast.Expr], "more than a docstring"
+
+
+def test_the_top_is_what_one_runs_and_what_2014_documents():
+    models = [name for name in TREES if name.startswith(("try_", "predict_augmented_npy_"))]
+    assert len(list(ROOT.glob("*.py"))) - len(models) <= 22
