@@ -116,7 +116,12 @@ class CudaConvnetConv2DLayer(C01BLayer, WeightedLayer):
         if any(self.padding):
             x = functional.pad(x, self.padding)
         x = functional.conv2d(x, bc01(self.W), None if self.untie_biases else self.b, self.stride)
-        return c01b(self.nonlinearity(x + self.b if self.untie_biases else x))
+        return c01b(self.nonlinearity(x + self._bias_like(x) if self.untie_biases else x))
+
+    def _bias_like(self, x: Tensor) -> Tensor:
+        """Return the biases of all positions in the precision of x, and on an accelerator in its order of memory."""
+        b = self.b.unsqueeze(0).to(x.dtype)
+        return b.contiguous(memory_format=torch.channels_last) if x.is_cuda else b
 
 
 class CudaConvnetPooling2DLayer(C01BLayer):

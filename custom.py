@@ -17,19 +17,38 @@ from layers import Layer, OutputBase
 from survey import decision_tree
 
 
-def weigh(fractions: Tensor, constant: bool = False) -> Tensor:
+def weigh(fractions: Tensor, levels: Tensor, constant: bool = False) -> Tensor:
     """Turn the answer fractions of each question (batch, 37) into weighted fractions (batch, 37).
 
-    With `constant`, no gradient flows through the scaling: questions do not pull at those that lead to them.
+    All questions of a level of the tree are weighed at once: `levels` (levels, 37, 38), as `tree_levels` has them, pick
+    the answer that scales each answer. With `constant`, no gradient flows through the scaling: questions do not pull at
+    those that lead to them.
     """
-    weighted: list[Tensor] = []
+    weighted = fractions
+    for level in levels:
+        # A sum of one factor and zeros, and so exact; a matrix product might be rounded to TF32.
+        scaling = (weighted.unsqueeze(1) * level[:, :-1]).sum(2).add(level[:, -1])
+        weighted = weighted * (scaling.detach() if constant else scaling)
+    return weighted
+
+
+def tree_levels() -> Tensor:
+    """Return for each level of the tree and each answer which answer scales it (levels, 37, 38), one-hot.
+
+    The last column is 1 where none does: at another level, or at none.
+    """
+    depth: list[int] = []
+    scaled_by: list[int | None] = []
     for question, answers in decision_tree.SLICES.items():
         scaling = decision_tree.SCALED_BY[question]
-        for answer in fractions[:, answers].unbind(1):
-            if scaling is not None:
-                answer = answer * (weighted[scaling].detach() if constant else weighted[scaling])
-            weighted.append(answer)
-    return torch.stack(weighted, dim=1)
+        depth += [0 if scaling is None else depth[scaling] + 1] * (answers.stop - answers.start)
+        scaled_by += [scaling] * (answers.stop - answers.start)
+    levels = torch.zeros(max(depth), decision_tree.NUM_ANSWERS, decision_tree.NUM_ANSWERS + 1)
+    levels[:, :, -1] = 1
+    for answer, scaling in enumerate(scaled_by):
+        if scaling is not None:
+            levels[depth[answer] - 1, answer] = functional.one_hot(torch.tensor(scaling), levels.shape[2])
+    return levels
 
 
 class GalaxyOutput(OutputBase):
@@ -40,11 +59,11 @@ class GalaxyOutput(OutputBase):
         shape = input_layer.get_output_shape()
         if shape[1:] != (decision_tree.NUM_ANSWERS,):
             raise ValueError(f"expected an input layer with {decision_tree.NUM_ANSWERS} outputs, got shape {shape}")
-        # x @ same_question sums x over the answers of each answer's question.
         same_question = torch.zeros(decision_tree.NUM_ANSWERS, decision_tree.NUM_ANSWERS)
         for answers in decision_tree.SLICES.values():
             same_question[answers, answers] = 1
         self.register_buffer("same_question", same_question, persistent=False)
+        self.register_buffer("levels", tree_levels(), persistent=False)
 
     def fractions(self, activations: Tensor) -> Tensor:
         """Map activations (batch, 37) to the answer fractions of each question, not yet weighted."""
@@ -52,10 +71,16 @@ class GalaxyOutput(OutputBase):
 
     def normalise(self, positive: Tensor, epsilon: float = 1e-12) -> Tensor:
         """Divide by each question's sum; epsilon keeps a question without any activation at zero."""
-        return positive / (positive @ self.same_question + epsilon)
+        return positive / (self.sum_by_question(positive) + epsilon)
+
+    def sum_by_question(self, x: Tensor) -> Tensor:
+        """Return for each answer (batch, 37) the sum over its question's answers, in full float32."""
+        if x.is_cuda:  # where a matrix product might be rounded to TF32
+            return (x.unsqueeze(1) * self.same_question).sum(2)
+        return x @ self.same_question
 
     def forward(self, activations: Tensor) -> Tensor:
-        return weigh(self.fractions(activations))
+        return weigh(self.fractions(activations), self.levels)
 
     def forward_no_normalisation(self, activations: Tensor) -> Tensor:
         """Map activations to predictions that do not obey the tree, which the first steps of training need."""
@@ -118,7 +143,7 @@ class ClippedGalaxyOutputLayer(GalaxyOutput):
         return self._normreg(self.input_layer.output(inputs, dropout_active))
 
     def _normreg(self, activations: Tensor) -> Tensor:
-        sums = self.fractions(activations) @ self.same_question
+        sums = self.sum_by_question(self.fractions(activations))
         firsts = [answers.start for answers in decision_tree.SLICES.values()]
         return (sums[:, firsts] - 1).square().mean()
 
@@ -134,7 +159,7 @@ class ConstantWeightedDivGalaxyOutputLayer(DivisiveGalaxyOutputLayer):
     """Divisive normalisation, the weights down the tree held constant in the gradient."""
 
     def forward(self, activations: Tensor) -> Tensor:
-        return weigh(self.fractions(activations), constant=True)
+        return weigh(self.fractions(activations), self.levels, constant=True)
 
 
 class SoftplusDivGalaxyOutputLayer(GalaxyOutput):

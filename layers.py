@@ -220,11 +220,15 @@ class ModuleLayer(Layer):
     def get_output_shape(self) -> tuple[int, ...]:
         return self.output_shape
 
-    def reset_params(self) -> None:
-        """Draw all parameters as the module's parts do by themselves, then load what is published."""
+    def draw_params(self) -> None:
+        """Draw all parameters as the module's parts do by themselves."""
         for each in self.module.modules():
             if callable(reset := getattr(each, "reset_parameters", None)):
                 reset()
+
+    def reset_params(self) -> None:
+        """Draw all parameters, then load what is published."""
+        self.draw_params()
         if self.load is not None:
             self.load(self.module)
 
@@ -276,17 +280,33 @@ class MultiRotSliceLayer(Layer):
         super().__init__(*input_layers)
         self.part_size, self.include_flip = part_size, include_flip
         self.num_parts = 4 * len(self.input_layers) * (2 if include_flip else 1)
+        # Which pixel of all views, view by view, each pixel of each part is.
+        *_, rows, columns = self.input_layer.get_output_shape()
+        numbers = torch.arange(len(self.input_layers) * rows * columns).view(-1, rows, columns)
+        places = torch.stack([part for view in numbers for part in self._cut(view)]).flatten()
+        self.register_buffer("places", places, persistent=False)
 
     def get_output_shape(self) -> tuple[int, ...]:
         batch, channels, *_ = self.input_layer.get_output_shape()
         return self.num_parts * batch, channels, self.part_size, self.part_size
 
+    def _cut(self, view: Tensor) -> list[Tensor]:
+        """Return the parts of a view (rows, columns)."""
+        size = self.part_size
+        oriented = (view, view.flip(1)) if self.include_flip else (view,)
+        return [each.rot90(turns, (0, 1))[:size, :size] for each in oriented for turns in range(4)]
+
     def forward(self, *views: Tensor) -> Tensor:
-        parts = []
-        for view in views:
-            for oriented in (view, view.flip(3)) if self.include_flip else (view,):
-                parts += [oriented.rot90(turns, (2, 3))[:, :, : self.part_size, : self.part_size] for turns in range(4)]
-        return torch.cat(parts)
+        # One gather for all parts, in the order of memory that the engine's convolutions like.
+        batch, channels, *_ = views[0].shape
+        size = self.part_size
+        if views[0].is_cuda:
+            pixels = torch.cat([view.permute(0, 2, 3, 1).flatten(1, 2) for view in views], 1)
+            parts = pixels.index_select(1, self.places).view(batch, self.num_parts, size, size, channels)
+            return parts.transpose(0, 1).flatten(0, 1).permute(0, 3, 1, 2)
+        pixels = torch.cat([view.flatten(2) for view in views], 2)
+        parts = pixels.index_select(2, self.places).view(batch, channels, self.num_parts, size, size)
+        return parts.permute(2, 0, 1, 3, 4).flatten(0, 1)
 
 
 class MultiRotMergeLayer(Layer):
@@ -307,15 +327,20 @@ class MultiRotMergeLayer(Layer):
 class FeatureMaxPoolingLayer(Layer):
     """Takes the maximum of each `pool_size` adjacent features: maxout, above a linear layer (Goodfellow et al. 2013).
 
+    Features are axis `feature_dim`: 1 of (batch, features, ..), 0 of cuda-convnet's (channels, rows, columns, batch).
     `implementation` is accepted for the sake of 2014's scripts; there is one.
     """
 
     def __init__(self, input_layer: Layer, pool_size: int, feature_dim: int = 1, implementation: str = "reshape"):
         super().__init__(input_layer)
-        self.pool_size, self.feature_dim = pool_size, feature_dim
-        n_features = input_layer.get_output_shape()[feature_dim]
-        if n_features % pool_size:
+        shape = input_layer.get_output_shape()
+        self.pool_size, self.feature_dim = pool_size, feature_dim % len(shape)
+        if (n_features := shape[feature_dim]) % pool_size:
             raise ValueError(f"expected a number of features that pool_size {pool_size} divides, got {n_features}")
+
+    @property
+    def mb_size(self) -> int:
+        return self.input_layer.mb_size  # whichever axis that is
 
     def get_output_shape(self) -> tuple[int, ...]:
         shape = list(self.input_layer.get_output_shape())
@@ -402,6 +427,15 @@ def reset_all_params(layer: Layer) -> None:
         each.reset_params()
 
 
+def reset_without_loading(layer: Layer) -> None:
+    """Draw the parameters of a layer and of all below it anew; no module loads what is published."""
+    for each in all_layers(layer):
+        if isinstance(each, ModuleLayer):
+            each.draw_params()
+        else:
+            each.reset_params()
+
+
 @torch.no_grad()
 def reset_variance_preserving(layer: Layer) -> None:
     """Draw all parameters so that a signal keeps its variance from layer to layer.
@@ -410,8 +444,8 @@ def reset_variance_preserving(layer: Layer) -> None:
     stays as the recipe has it.
     """
     reset_all_params(layer)
-    _, *below = [each for each in all_layers(layer) if isinstance(each, WeightedLayer)]
-    for each in below:
+    weighted = [each for each in all_layers(layer) if isinstance(each, WeightedLayer)]
+    for each in weighted[1:]:
         gain = 2 if each.nonlinearity is rectify else 1
         each.W.normal_(0, (gain / each.fan_in) ** 0.5)
         each.b.zero_()

@@ -17,6 +17,7 @@ EXPERIMENT = dataclasses.replace(
     BASE,
     name=Path(__file__).stem,
     views=dataclasses.replace(BASE.views, placement=ra.GEN2),
+    seed=9,
 )
 
 if __name__ == "__main__":

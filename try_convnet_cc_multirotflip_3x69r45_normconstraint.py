@@ -17,6 +17,7 @@ EXPERIMENT = dataclasses.replace(
     BEST,
     name=Path(__file__).stem,
     norm_constraint=NormConstraint(every=10, limits=(0.4, 0.23)),
+    seed=6,
 )
 
 if __name__ == "__main__":

@@ -78,13 +78,13 @@ EXPERIMENT = Experiment(
     batch_size=16,
     chunk_size=10000,
     num_chunks=2500,
-    num_chunks_nonorm=1,
+    num_steps_nonorm=625,
     make_optimizer=Nesterov(momentum=0.9, weight_decay=0.0),
     learning_rate=Steps({0: 0.04, 1800: 0.004, 2300: 0.0004}),
     norm_constraint=None,
     weight_average=None,
     validate_every=20,
-    seed=0,
+    seed=16,
 )
 
 if __name__ == "__main__":

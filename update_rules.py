@@ -14,8 +14,7 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
     Where a rate is a tensor, in place, so that a captured graph sees it.
     """
-    if not rate > 0:
-        raise ValueError(f"expected a learning rate above 0, got {rate}")
+    _need_positive(rate)
     for group in optimizer.param_groups:
         of_group = rate * group.get("share", 1.0)
         if isinstance(optimizer, _Momentum):
@@ -26,11 +25,17 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
             group["lr"] = of_group
 
 
+def _need_positive(rate: float) -> None:
+    if not rate > 0:
+        raise ValueError(f"expected a learning rate above 0, got {rate}")
+
+
 class _Momentum(torch.optim.SGD):
     """2014's momentum, v <- mu v - lr g, kept in torch's buffer -v / lr, which a change of lr must rescale."""
 
     def follow(self, group: dict, rate: float) -> None:
         """Rescale a group's buffers where its rate is another than in the last step."""
+        _need_positive(rate)
         last = group.setdefault("last_lr", rate)
         if rate != last:
             for param in group["params"]:
@@ -77,7 +82,7 @@ class _RMSProp(torch.optim.Optimizer):
 
 def gen_updates_sgd(all_parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
     """Stochastic gradient descent."""
-    return torch.optim.SGD(all_parameters, lr=learning_rate)
+    return torch.optim.SGD(all_parameters, lr=learning_rate, fused=True)
 
 
 def gen_updates_regular_momentum(
@@ -129,4 +134,5 @@ def gen_updates_adadelta(
     all_parameters: Iterable[nn.Parameter], learning_rate: float = 1.0, rho: float = 0.95, epsilon: float = 1e-6
 ) -> torch.optim.Optimizer:
     """Adadelta (Zeiler 2012)."""
-    return torch.optim.Adadelta(all_parameters, lr=learning_rate, rho=rho, eps=epsilon)
+    params = list(all_parameters)
+    return torch.optim.Adadelta(params, lr=learning_rate, rho=rho, eps=epsilon, capturable=params[0].is_cuda)

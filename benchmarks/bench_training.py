@@ -47,7 +47,7 @@ def train(experiment: Experiment, options: Options, graphs: bool = True) -> Iter
     """Train from variance-preserving weights; yield each chunk's error, the next chunk being under way."""
     device = find_device(options.device)
     torch.manual_seed(experiment.seed)
-    normalised = dataclasses.replace(experiment, num_chunks_nonorm=0)
+    normalised = dataclasses.replace(experiment, num_steps_nonorm=0)
     trainer = Trainer(normalised, Network(normalised, device, options.precision))
     layers.reset_variance_preserving(trainer.network.output_layer)
     if not graphs:

@@ -11,6 +11,7 @@ import cv2
 import torch
 
 from benchmarks.measuring import Timing, timing
+from engine.network import use_precision
 
 # Builds what is to be timed: a function that does a round of work.
 Build = Callable[[], Callable[[], object]]
@@ -19,13 +20,21 @@ Build = Callable[[], Callable[[], object]]
 def _serve(build: Build, threads: int, connection: Connection) -> None:
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads if threads > 1 else 0)
+    use_precision("tf32")  # the same for all peers
     work = build()
-    work()  # warm-up
+    _finish(work)  # warm-up
     connection.send(None)
     while connection.recv():
         start = time.perf_counter()
-        work()
+        _finish(work)
         connection.send(time.perf_counter() - start)
+
+
+def _finish(work: Callable[[], object]) -> None:
+    """Do a round of work, that of an accelerator included, which else would be timed by its launches."""
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from engine.description import Plain, differences
+from engine.description import DEVICE_SETTINGS, Plain, differences
 from engine.steps import Trainer
 from machine.files import DataError, first_line, remove_leftovers, replacing
 
@@ -82,6 +82,10 @@ class Store:
                 for each, value in zip(trainer.average.values, state["average"]["values"], strict=True):
                     each.copy_(value)
                 trainer.average.num_updates = state["average"]["num_updates"]
+        for group, ours in zip(state["optimizer"]["param_groups"], trainer.optimizer.param_groups, strict=True):
+            # What bears on the device is this run's; the other one may have been another's.
+            group |= {name: ours[name] for name in DEVICE_SETTINGS if name in ours}
+            group["lr"] = float(group["lr"])
         trainer.optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["random"])
         for device, random in zip(range(torch.cuda.device_count()), state["random_cuda"], strict=False):

@@ -6,6 +6,8 @@ Two runs are of one identity where these values are the same; where they are not
 import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping
+from functools import partial
+from types import BuiltinFunctionType, CodeType, FunctionType
 
 import numpy as np
 import torch
@@ -16,6 +18,8 @@ from engine.experiment import Experiment
 
 Plain = None | bool | int | float | str | list | dict
 _NOT_THERE = "nothing"
+# What torch's optimizers keep of where and how they compute.
+DEVICE_SETTINGS = ("fused", "foreach", "capturable")
 
 
 def describe(experiment: Experiment, output_layer: layers.Layer) -> dict[str, Plain]:
@@ -43,6 +47,16 @@ def _describe_layer(layer: layers.Layer, below: list[int]) -> dict[str, Plain]:
     return described
 
 
+def describe_optimizer(optimizer: torch.optim.Optimizer) -> list[dict[str, Plain]]:
+    """Return the numbers of an optimizer's groups, which an experiment does not tell where a function makes it."""
+    left_out = ("params", "lr", *DEVICE_SETTINGS)
+    return [
+        {"number of parameters": len(group["params"])}
+        | {name: plain(value) for name, value in group.items() if name not in left_out}
+        for group in optimizer.param_groups
+    ]
+
+
 def plain(value: object) -> Plain:
     """Return what JSON can hold of a declared value; functions and classes are their names."""
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -54,6 +68,8 @@ def plain(value: object) -> Plain:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
         return {"class": type(value).__name__, **fields}
+    if isinstance(value, partial):
+        return {"function": plain(value.func), "arguments": plain(value.args), "keywords": plain(value.keywords)}
     if isinstance(value, Mapping):
         return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, (list, tuple, torch.Size)):
@@ -62,11 +78,19 @@ def plain(value: object) -> Plain:
 
 
 def _name(function: Callable) -> str:
-    name = getattr(function, "__qualname__", None) or getattr(function, "__name__", None) or type(function).__name__
-    code = getattr(function, "__code__", None)
-    if "<" in name and code is not None:  # a lambda's name says nothing of what it does
-        name += f" {hashlib.sha256(code.co_code + repr(code.co_consts).encode()).hexdigest()[:8]}"
+    built_in = isinstance(function, BuiltinFunctionType)  # whose qualified name is of torch's inner classes
+    name = getattr(function, "__name__" if built_in else "__qualname__", None) or type(function).__name__
+    if "<" in name and isinstance(function, FunctionType):  # a lambda's name says nothing of what it does
+        given = [cell.cell_contents for cell in function.__closure__ or ()]
+        held = [plain(each) for each in (*given, *(function.__defaults__ or ())) if not callable(each)]
+        name += f" {hashlib.sha256(f'{_code(function.__code__)} {held}'.encode()).hexdigest()[:8]}"
     return name
+
+
+def _code(code: CodeType) -> str:
+    """Return what a function does as text, the same in every process."""
+    consts = (_code(each) if isinstance(each, CodeType) else repr(each) for each in code.co_consts)
+    return " ".join([code.co_code.hex(), *code.co_names, *consts])
 
 
 def differences(old: Plain, new: Plain, place: str = "") -> list[str]:
@@ -75,10 +99,16 @@ def differences(old: Plain, new: Plain, place: str = "") -> list[str]:
         names = [*old, *(name for name in new if name not in old)]
         within = [(name, old.get(name, _NOT_THERE), new.get(name, _NOT_THERE)) for name in names]
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        within = list(zip(range(len(old)), old, new, strict=True))
+        within = [(_item(number, *pair), *pair) for number, pair in enumerate(zip(old, new, strict=True))]
     else:
         return [] if old == new else [f"{place}: {_brief(old)}, now {_brief(new)}"]
-    return [line for name, a, b in within for line in differences(a, b, f"{place}.{name}" if place else str(name))]
+    return [line for name, a, b in within for line in differences(a, b, f"{place}.{name}" if place else name)]
+
+
+def _item(number: int, old: Plain, new: Plain) -> str:
+    """Name an item of a list by its number, a layer by its class too."""
+    kinds = [each.get("class") if isinstance(each, dict) else None for each in (old, new)]
+    return f"{number} ({kinds[0]})" if kinds[0] is not None and kinds[0] == kinds[1] else str(number)
 
 
 def _brief(value: Plain) -> str:

@@ -44,15 +44,16 @@ class Schedule(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Steps:
-    """A rate that holds from a chunk on, counted from 0, until the next one does."""
+    """A rate that holds from a place on, in chunks from the start, until the next one does."""
 
-    rates: Mapping[int, float]
+    rates: Mapping[float, float]
 
     def at(self, chunk: float, num_chunks: int) -> float:
         return self.rates[max(start for start in self.rates if start <= chunk)]
 
     def scaled(self, scale: float) -> "Steps":
-        return Steps({round(start * scale): rate for start, rate in self.rates.items()})
+        # Fractions of a chunk are kept, so that a rate changes at the same example whatever the size of chunks.
+        return self if scale == 1 else Steps({start * scale: rate for start, rate in self.rates.items()})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +92,8 @@ class Experiment:
     batch_size: int
     chunk_size: int
     num_chunks: int
-    num_chunks_nonorm: int
+    # The steps of the start, in which predictions are not normalised.
+    num_steps_nonorm: int
     # output layer -> what moves its parameters; a frozen dataclass of `optimizers`, or any function
     make_optimizer: Callable[[layers.Layer], torch.optim.Optimizer]
     learning_rate: Schedule
@@ -101,17 +103,33 @@ class Experiment:
     validate_every: int
     seed: int
 
-    def shortened(self, num_chunks: int, keep_schedule: bool = False) -> "Experiment":
-        """Return the experiment with another number of chunks; its rates and validations keep their fractions.
+    @property
+    def steps_a_chunk(self) -> int:
+        """The minibatches of a chunk, the last one perhaps smaller."""
+        return -(-self.chunk_size // self.batch_size)
 
-        The chunks without normalisation do not: they are as many as it takes to leave the start.
+    @property
+    def first_normalised_step(self) -> int:
+        """The step from which on predictions are normalised: no more than a third of a short run goes without."""
+        return min(self.num_steps_nonorm, self.num_chunks * self.steps_a_chunk // 3)
+
+    def resized(
+        self, num_chunks: int | None = None, chunk_size: int | None = None, keep_schedule: bool = False
+    ) -> "Experiment":
+        """Return the experiment with chunks of another size, or with another number of them.
+
+        Another size alone is the same recipe: as many examples, and rates that change at the same ones (documentation
+        4). Another number makes a shorter or longer run, whose rates and validations keep their fractions; with
+        `keep_schedule`, their examples.
         """
-        if keep_schedule:
-            return dataclasses.replace(self, num_chunks=num_chunks)
-        scale = num_chunks / self.num_chunks
+        size = chunk_size or self.chunk_size
+        by_size = self.chunk_size / size
+        number = num_chunks or max(1, round(self.num_chunks * by_size))
+        scale = by_size if keep_schedule or num_chunks is None else number / self.num_chunks
         return dataclasses.replace(
             self,
-            num_chunks=num_chunks,
+            num_chunks=number,
+            chunk_size=size,
             learning_rate=self.learning_rate.scaled(scale),
             validate_every=max(1, round(self.validate_every * scale)),
         )

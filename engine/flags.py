@@ -6,20 +6,23 @@ They are flags, the same for all scripts of training and prediction, and one fro
 import argparse
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
 import layers
+from engine.experiment import Experiment
 from engine.network import PRECISIONS
 from machine.command_line import positive_int, script_parser
 from machine.files import DataError, first_line
 from survey.bad_images import ON_BAD_IMAGE
 from survey.folders import use_folders
+from survey.predictions import ALL_GALAXIES, twin_of
 
 INITIALISATIONS: dict[str, Callable[[layers.Layer], None]] = {
     "2014": layers.reset_all_params,
     "variance-preserving": layers.reset_variance_preserving,
+    "random": layers.reset_without_loading,
 }
 
 
@@ -36,8 +39,10 @@ class Options:
     on_bad_image: str = "fail"
     augment_on: str = "auto"
     precision: str = "tf32"
+    all_galaxies: bool = False
     # Of training alone.
-    checkpoint_every: int = 10
+    checkpoint_every: int | None = None
+    graphs: bool = True
     resume: bool = True
     initialisation: str = "2014"
 
@@ -52,13 +57,16 @@ class Options:
         use_folders(self.root, self.data, self.from_ram)
 
 
-def shared_parser(description: str) -> argparse.ArgumentParser:
-    """Return the parser of the choices that training and prediction share."""
+def shared_parser(description: str, precisions: Sequence[str] = PRECISIONS) -> argparse.ArgumentParser:
+    """Return the parser of the choices that training and prediction share, with the precisions there are."""
     parser = script_parser(description)
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: cuda where there is one)")
     parser.add_argument("--num-workers", type=positive_int, metavar="N", help="augmentation processes (default: cores)")
     parser.add_argument(
-        "--chunk-size", type=positive_int, metavar="N", help="examples a chunk, two of which memory holds at a time"
+        "--chunk-size",
+        type=positive_int,
+        metavar="N",
+        help="examples a chunk, two of which memory holds at a time; training sees as many examples in all",
     )
     parser.add_argument(
         "--from-ram", nargs="?", const="/dev/shm", metavar="DIR", help="read what copy_data_to_shm.py copied there"
@@ -77,11 +85,23 @@ def shared_parser(description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--precision",
-        choices=PRECISIONS,
+        choices=precisions,
         default="tf32",
-        help="of matrix products on an accelerator (default: tf32); bf16 also serves on a CPU that has it",
+        help="of matrix products on an accelerator (default: tf32); bf16 also serves on a CPU that has it"
+        + ("; auto: bf16 where the circuits have it" if "auto" in precisions else ""),
+    )
+    parser.add_argument(
+        "--all-galaxies",
+        action="store_true",
+        help="train on the validation galaxies too, or predict with what was trained so; nothing is validated",
     )
     return parser
+
+
+def named(experiment: Experiment, all_galaxies: bool) -> Experiment:
+    """Return the experiment under the name that it has when it is trained on all galaxies, where it is."""
+    name = f"{twin_of(experiment.name)}{ALL_GALAXIES if all_galaxies else ''}"
+    return dataclasses.replace(experiment, name=name)
 
 
 @contextlib.contextmanager
@@ -91,12 +111,14 @@ def explain_want_of_memory() -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise DataError(
-            f"the device ran out of memory ({first_line(error)}); lower --chunk-size, have worker processes "
-            "make the examples (--augment-on cpu), or leave the device to this run alone"
+            f"the device ran out of memory ({first_line(error)}); lower --chunk-size (as many examples, in "
+            "more chunks), have worker processes make the examples (--augment-on cpu), or leave the device to this run"
         ) from None
     except (MemoryError, RuntimeError) as error:
         texts = ("can't allocate memory", "out of memory")  # of the CPU's allocator; of pinned memory on CUDA
         if isinstance(error, RuntimeError) and not any(text in str(error) for text in texts):
             raise
         reason = first_line(error) or "none is left"
-        raise DataError(f"memory ran out ({reason}); lower --chunk-size or --num-workers") from None
+        raise DataError(
+            f"memory ran out ({reason}); lower --chunk-size (as many examples, in more chunks) or --num-workers"
+        ) from None

@@ -42,8 +42,8 @@ class PartSharing:
             x, y = np.meshgrid(np.arange(columns), np.arange(rows))
             grid = np.stack([x, y, np.ones_like(x)]).reshape(3, -1)
             of_view = (matrices[:, view, :2] @ grid).reshape(-1, 2, rows, columns)
-            positions.append(torch.from_numpy(of_view))
-        sliced = self.slicing(*positions).numpy()
+            positions.append(torch.from_numpy(of_view).to(self.network.device))
+        sliced = self.slicing(*positions).cpu().numpy()
         corners = sliced[:, :, [0, 0, -1], [0, -1, 0]].reshape(len(sliced), -1)
         _, number = np.unique(corners.round(6) + 0.0, axis=0, return_inverse=True)
         return number.reshape(-1, len(transforms)).T

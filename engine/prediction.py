@@ -20,8 +20,8 @@ from engine.checkpoints import PredictionStore
 from engine.description import describe
 from engine.examples import Examples
 from engine.experiment import Experiment
-from engine.flags import Options, explain_want_of_memory, shared_parser
-from engine.network import Network, find_device
+from engine.flags import Options, explain_want_of_memory, named, shared_parser
+from engine.network import PRECISIONS, Network, fastest_precision, find_device
 from engine.part_sharing import PartSharing
 from machine.command_line import hms, run_script
 from machine.files import DataError, load_pickle, save_gz
@@ -29,6 +29,7 @@ from machine.locks import alone
 from machine.signals import ending_in_order
 from survey import folders, images
 from survey.decision_tree import NUM_ANSWERS
+from survey.predictions import twin_of
 from survey.scores import rmse
 from survey.views import Views
 
@@ -46,7 +47,8 @@ def images_a_batch(views: Views, num_transforms: int, device: torch.device) -> i
 def load_network(experiment: Experiment, device: torch.device, precision: str = "tf32") -> Network:
     """Build an experiment's network with the parameters of its analysis pickle."""
     path = folders.current.analysis(experiment.name)
-    analysis = load_pickle(path, f"{experiment.name}.py")
+    flag = " --all-galaxies" if experiment.name != twin_of(experiment.name) else ""
+    analysis = load_pickle(path, f"{twin_of(experiment.name)}.py{flag}")
     if not isinstance(analysis, dict) or "param_values" not in analysis:
         raise DataError(f"{path}: expected a dictionary with param_values; run {experiment.name}.py again")
     network = Network(experiment, device, precision)
@@ -96,14 +98,14 @@ def identity(experiment: Experiment, network: Network, ids: np.ndarray) -> str:
 
 def predict_augmented(experiment: Experiment, options: Options) -> None:
     """Write the averaged predictions of the validation galaxies and of the test galaxies."""
-    network = load_network(experiment, find_device(options.device), options.precision)
+    device = find_device(options.device)
+    precision = fastest_precision(device) if options.precision == "auto" else options.precision
+    network = load_network(experiment, device, precision)
     labels = images.load_labels()
     _, valid_indices = images.split(len(labels))
     examples = Examples(experiment, options, network.device)
-    for part, subset, indices in (
-        ("valid", "train", valid_indices),
-        ("test", "test", np.arange(len(images.ids_of("test")))),
-    ):
+    parts = [("valid", "train", valid_indices), ("test", "test", np.arange(len(images.ids_of("test"))))]
+    for part, subset, indices in parts[options.all_galaxies :]:  # who trained on all galaxies has none to validate on
         start = time.monotonic()
         path = folders.current.augmented(part, experiment.name)
         good = examples.good(indices, subset)
@@ -118,12 +120,14 @@ def predict_augmented(experiment: Experiment, options: Options) -> None:
 
 def main(experiment: Experiment) -> None:
     """Run a prediction script."""
-    name, num = experiment.name, len(experiment.test_transforms)
-    options = Options.of(shared_parser(f"Predict with {name}, averaged over {num} transforms.").parse_args())
+    num = len(experiment.test_transforms)
+    parser = shared_parser(f"Predict with {experiment.name}, averaged over {num} transforms.", (*PRECISIONS, "auto"))
+    options = Options.of(parser.parse_args())
+    experiment = named(experiment, options.all_galaxies)
 
     def run() -> None:
         options.use_folders()
-        lock = folders.current.lock(name, "predict")
+        lock, name = folders.current.lock(experiment.name, "predict"), experiment.name
         with ending_in_order(), explain_want_of_memory(), alone(lock, f"prediction of {name}"):
             predict_augmented(experiment, options)
 

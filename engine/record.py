@@ -15,23 +15,26 @@ import torch
 
 import layers
 from engine.checkpoints import Progress
-from engine.description import Plain, describe
+from engine.description import Plain, describe, describe_optimizer
 from engine.examples import Examples
 from engine.experiment import Experiment
 from engine.flags import Options
 from engine.network import Network
+from engine.steps import Trainer
 from machine.files import replacing
 from survey import folders, images
 
 
 def identity(
-    experiment: Experiment, network: Network, options: Options, indices: np.ndarray, labels: np.ndarray
+    experiment: Experiment, trainer: Trainer, options: Options, indices: np.ndarray, labels: np.ndarray
 ) -> dict[str, Plain]:
     """Return what two runs must have in common for one to continue the other, as plain values."""
     return {
-        **describe(experiment, network.output_layer),
+        **describe(experiment, trainer.network.output_layer),
+        "optimizer": describe_optimizer(trainer.optimizer),
         "initialisation": options.initialisation,
         "precision": options.precision,
+        "all galaxies": options.all_galaxies,
         "training galaxies": _checksum(images.ids_of("train"), indices),
         "labels": _checksum(labels),
     }
@@ -50,7 +53,7 @@ def analysis_of(progress: Progress, network: Network, predictions: np.ndarray, v
         "predictions": predictions,
         "targets": images.load_labels()[valid],
         "mean_train_loss": progress.losses_train[-1],
-        "mean_valid_loss": losses_valid[-1],
+        "mean_valid_loss": losses_valid[-1] if losses_valid else None,
         "time_since_start": progress.seconds,
         "losses_train": progress.losses_train,
         "losses_valid": losses_valid,
@@ -66,6 +69,7 @@ def record_of(examples: Examples, network: Network, progress: Progress, labels: 
     return {
         "experiment": describe(examples.experiment, network.output_layer),
         "initialisation": options.initialisation,
+        "all galaxies": options.all_galaxies,
         "labels": {"file": str(folders.current.data / "solutions_train.npy"), "sha256": _checksum(labels)},
         "device": torch.cuda.get_device_name(device) if cuda else platform.processor() or "cpu",
         "threads": torch.get_num_threads(),

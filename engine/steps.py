@@ -8,6 +8,7 @@ which a graph advances as single launches would.
 
 import contextlib
 import copy
+import warnings
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -63,7 +64,8 @@ class GraphedStep(Step):
         with self._unchanged():
             stream = torch.cuda.Stream()
             stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(stream):
+            # Optimizers that can be captured warn of being used without.
+            with torch.cuda.stream(stream), warnings.catch_warnings(action="ignore", category=UserWarning):
                 for _ in range(self._WARM_UP):
                     super().__call__(views, labels)
             torch.cuda.current_stream().wait_stream(stream)
@@ -107,20 +109,19 @@ class Trainer:
     of weights follow the steps.
     """
 
-    def __init__(self, experiment: Experiment, network: Network):
-        self.experiment, self.network = experiment, network
+    def __init__(self, experiment: Experiment, network: Network, graphs: bool = True):
+        self.experiment, self.network, self.graphs = experiment, network, graphs
         self.optimizer = experiment.make_optimizer(network.output_layer)
         decay = experiment.weight_average
         self.average = None if decay is None else WeightAverage(network, decay)
-        self.steps_a_chunk = -(-experiment.chunk_size // experiment.batch_size)
         self.step: Step | None = None
         self.rate: float | None = None
 
     def take(self, views: Sequence[Tensor], labels: Tensor, chunk: int, number: int) -> Tensor:
         """Take step `number` of a chunk, both counted from 0; return its error, a scalar, perhaps not yet computed."""
         experiment = self.experiment
-        step = self._step_at(chunk * self.steps_a_chunk + number)
-        rate = experiment.learning_rate.at(chunk + number / self.steps_a_chunk, experiment.num_chunks)
+        step = self._step_at(chunk * experiment.steps_a_chunk + number)
+        rate = experiment.learning_rate.at(chunk + number / experiment.steps_a_chunk, experiment.num_chunks)
         if rate != self.rate:
             set_rate(step.optimizer, rate)
             self.rate = rate
@@ -134,14 +135,14 @@ class Trainer:
 
     def _step_at(self, place: int) -> Step:
         """Return what takes the step at a place in the run."""
-        first_normalised = self.experiment.num_chunks_nonorm * self.steps_a_chunk
+        first_normalised = self.experiment.first_normalised_step
         normalisation = place >= first_normalised
         if place == first_normalised and place > 0:
             self.optimizer = self.experiment.make_optimizer(self.network.output_layer)
             self.step = None
         if self.step is None or self.step.normalisation is not normalisation:
             self.step, self.rate = None, None  # a graph is given up before the next one is captured
-            self.step = make_step(self.network, self.optimizer, normalisation)
+            self.step = make_step(self.network, self.optimizer, normalisation, self.graphs)
         return self.step
 
     def predicting(self) -> contextlib.AbstractContextManager[None]:

@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import NoReturn
@@ -24,7 +24,7 @@ from tqdm import tqdm
 from engine import checkpoints, record
 from engine.examples import Arrays, Examples
 from engine.experiment import Experiment
-from engine.flags import INITIALISATIONS, Options, explain_want_of_memory, shared_parser
+from engine.flags import INITIALISATIONS, Options, explain_want_of_memory, named, shared_parser
 from engine.network import Network, find_device
 from engine.steps import Trainer
 from machine.command_line import hms, natural_int, positive_int, run_script
@@ -32,6 +32,7 @@ from machine.files import DataError, remove_leftovers
 from machine.locks import alone
 from machine.signals import Stopped, StopRequest, ending_in_order
 from survey import folders, images
+from survey.decision_tree import NUM_ANSWERS
 from survey.scores import rmse
 from survey.submission import write_submission
 
@@ -70,7 +71,8 @@ def read_errors(errors: Sequence[float | torch.Tensor]) -> list[float]:
 
 def is_stuck(network: Network) -> bool:
     """Say whether the last step moved nothing: where no output is above zero, no gradient flows, and none ever will."""
-    return not any(param.grad is not None and param.grad.any() for param in network.output_layer.input_layer.params)
+    gradients = [param.grad for param in network.parameters if param.grad is not None]
+    return bool(gradients) and not any(gradient.any() for gradient in gradients)
 
 
 class Run:
@@ -78,6 +80,8 @@ class Run:
 
     # Chunks without a gradient after which a run is given up.
     STUCK_CHUNKS = 2
+    # Of work that a run which is killed may lose, and the chunk that it is in.
+    CHECKPOINT_SECONDS = 60.0
 
     def __init__(self, experiment: Experiment, options: Options):
         """Look at all images, draw the parameters, or go on from the last checkpoint."""
@@ -87,19 +91,24 @@ class Run:
         self.train_indices, self.valid_indices = self._parts()
         self.trainer = self._new_trainer()
         self.network = self.trainer.network
-        identity = record.identity(experiment, self.network, options, self.train_indices, self.labels)
+        identity = record.identity(experiment, self.trainer, options, self.train_indices, self.labels)
         self.store = checkpoints.Store(folders.current.checkpoints(experiment.name), identity)
         if not options.resume:
             self.store.clear()
         self.progress = self.store.restore(self.trainer)
-        self.start = time.monotonic() - self.progress.seconds
-        self.predictions = np.empty(0)
+        self.saved = time.monotonic()
+        self.start = self.saved - self.progress.seconds
+        self.predictions = np.empty((0, NUM_ANSWERS), np.float32)
         self.num_stuck = 0
+        # Called after each chunk with where the run stands.
+        self.on_chunk: Callable[[checkpoints.Progress], None] = lambda progress: None
 
     def _parts(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the indices that are trained on and validated on."""
+        """Return the indices that are trained on and validated on; the latter are none where all are trained on."""
         train, valid = (self.examples.good(part, "train") for part in images.split(len(self.labels)))
-        if not len(train) or not len(valid):
+        if self.options.all_galaxies:
+            train, valid = np.concatenate([train, valid]), valid[:0]
+        if not len(train) or not (len(valid) or self.options.all_galaxies):
             raise DataError("expected images to train on and to validate on, but all of either are left out as bad")
         return train, valid
 
@@ -113,7 +122,7 @@ class Run:
             f"{experiment.num_chunks} chunks of {experiment.chunk_size}, "
             f"{options.initialisation} initialisation, {device}"
         )
-        return Trainer(experiment, network)
+        return Trainer(experiment, network, options.graphs)
 
     def save(self) -> Path:
         """Write a checkpoint; raises DataError instead where parameters are no longer finite."""
@@ -122,7 +131,9 @@ class Run:
         if not torch.stack([param.detach().isfinite().all() for param in self.network.parameters]).all():
             self._give_up(f"expected finite parameters, got others in chunk {progress.chunk + bool(progress.errors)}")
         progress.seconds = time.monotonic() - self.start
-        return self.store.save(progress, self.trainer)
+        path = self.store.save(progress, self.trainer)
+        self.saved = time.monotonic()
+        return path
 
     def validate(self) -> float:
         """Predict the validation galaxies and return the error."""
@@ -181,18 +192,27 @@ class Run:
         number = progress.chunk + 1
         last = number == experiment.num_chunks
         # First what can fail, so that it is done again by the run that goes on.
-        if number % experiment.validate_every == 0 or last:
+        if len(self.valid_indices) and (number % experiment.validate_every == 0 or last):
             progress.losses_valid[number] = self.validate()
         progress.chunk, progress.errors = number, []
         progress.losses_train.append(error**0.5)
         self._report()
-        if number % self.options.checkpoint_every == 0 or last:
+        if last or self._is_due(number):
             self.save()
+        self.on_chunk(progress)
+
+    def _is_due(self, number: int) -> bool:
+        """Say whether a checkpoint is to be written after so many chunks: unless there is a flag, a minute's work."""
+        if self.options.checkpoint_every is not None:
+            return number % self.options.checkpoint_every == 0
+        return time.monotonic() - self.saved >= self.CHECKPOINT_SECONDS
 
     def _report(self) -> None:
         """Print the line of the chunk that is done."""
         progress, num_chunks = self.progress, self.experiment.num_chunks
-        line = f"chunk {progress.chunk}/{num_chunks}  rate {self.trainer.rate:g}  RMSE {progress.losses_train[-1]:.6f}"
+        # Of its last step, which an earlier run may have taken.
+        rate = self.experiment.learning_rate.at(progress.chunk - 1 / self.experiment.steps_a_chunk, num_chunks)
+        line = f"chunk {progress.chunk}/{num_chunks}  rate {rate:g}  RMSE {progress.losses_train[-1]:.6f}"
         if progress.chunk in progress.losses_valid:
             line += f"  validation {progress.losses_valid[progress.chunk]:.6f}"
         seconds = time.monotonic() - self.start
@@ -222,7 +242,7 @@ class Run:
     def finish(self) -> None:
         """Write the analysis pickle, the run record and the predictions of the test images."""
         name, progress = self.experiment.name, self.progress
-        if not len(self.predictions):
+        if len(self.valid_indices) and not len(self.predictions):
             self.validate()
         with self.trainer.predicting():
             analysis = record.analysis_of(progress, self.network, self.predictions, self.valid_indices)
@@ -259,15 +279,20 @@ def train(experiment: Experiment, options: Options) -> None:
 def flags(experiment: Experiment) -> argparse.ArgumentParser:
     """Return what reads the flags of a training script."""
     parser = shared_parser(f"Train {experiment.name} (docs: doc/method.md).")
-    parser.add_argument("--num-chunks", type=positive_int, metavar="N", help=f"default: {experiment.num_chunks}")
-    parser.add_argument("--keep-schedule", action="store_true", help="do not scale the schedule with --num-chunks")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--num-chunks", type=positive_int, metavar="N", help=f"default: {experiment.num_chunks}")
+    length.add_argument(
+        "--epochs", type=positive_int, metavar="N", help="as many chunks as N passes over the training galaxies take"
+    )
+    parser.add_argument(
+        "--keep-schedule", action="store_true", help="rates change at the same examples whatever --num-chunks says"
+    )
     parser.add_argument("--validate-every", type=positive_int, metavar="N", help="chunks from validation to validation")
     parser.add_argument(
         "--checkpoint-every",
         type=positive_int,
         metavar="N",
-        default=Options.checkpoint_every,
-        help="chunks between checkpoints, default: %(default)s",
+        help="chunks between checkpoints (default: one a minute)",
     )
     parser.add_argument(
         "--resume",
@@ -275,21 +300,33 @@ def flags(experiment: Experiment) -> argparse.ArgumentParser:
         default=True,
         help="go on from the last checkpoint, where there is one (default); --no-resume starts anew",
     )
+    parser.add_argument(
+        "--graphs",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="replay steps from CUDA graphs on an accelerator (default); --no-graphs launches them one by one",
+    )
     parser.add_argument("--seed", type=natural_int, metavar="N", help=f"default: {experiment.seed}")
     parser.add_argument(
         "--initialisation",
         choices=INITIALISATIONS,
         default=Options.initialisation,
-        help="2014 (default): the recipe's; variance-preserving: leaves the plateau in a few hundred steps",
+        help="2014 (default): the recipe's; variance-preserving: leaves the plateau in a few hundred steps; "
+        "random: 2014's, but no published weights",
     )
     return parser
 
 
 def chosen(experiment: Experiment, args: argparse.Namespace) -> Experiment:
     """Return the experiment as the flags change it."""
-    if args.num_chunks:
-        experiment = experiment.shortened(args.num_chunks, args.keep_schedule)
-    changes = {name: getattr(args, name) for name in ("chunk_size", "validate_every", "seed")}
+    num_chunks = args.num_chunks
+    if args.epochs:
+        train, valid = images.split(len(images.ids_of("train")))
+        num_examples = args.epochs * (len(train) + (len(valid) if args.all_galaxies else 0))
+        num_chunks = max(1, round(num_examples / (args.chunk_size or experiment.chunk_size)))
+    experiment = experiment.resized(num_chunks, args.chunk_size, args.keep_schedule)
+    changes = {name: getattr(args, name) for name in ("validate_every", "seed")}
+    changes["name"] = named(experiment, args.all_galaxies).name
     return dataclasses.replace(experiment, **{k: v for k, v in changes.items() if v is not None})
 
 

@@ -98,6 +98,19 @@ def weigh(fractions: np.ndarray) -> np.ndarray:
     return weighted
 
 
+def obey(weighted: np.ndarray) -> np.ndarray:
+    """Restore the sums of the tree to weighted fractions (..., 37): the answers of a question keep their proportions.
+
+    A question without any vote is answered evenly.
+    """
+    fractions = np.array(weighted, dtype=np.float64)
+    for answers in SLICES.values():
+        totals = fractions[..., answers].sum(axis=-1, keepdims=True)
+        even = 1 / (answers.stop - answers.start)
+        fractions[..., answers] = np.where(totals > 0, fractions[..., answers] / np.where(totals > 0, totals, 1), even)
+    return weigh(fractions)
+
+
 def question_totals(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return what each question's answers sum to and what they should, both (..., 11), for votes (..., 37)."""
     totals = np.stack([votes[..., s].sum(axis=-1) for s in SLICES.values()], axis=-1)

@@ -6,10 +6,18 @@ from machine.files import DataError, load_array
 from survey import decision_tree
 from survey.folders import Folders
 
+# Ends the name of an experiment that was trained on all galaxies.
+ALL_GALAXIES = "_all_galaxies"
+
+
+def twin_of(name: str) -> str:
+    """Return the experiment that left out the validation galaxies, of one that perhaps did not."""
+    return name.removesuffix(ALL_GALAXIES)
+
 
 def made_by(name: str) -> str:
     """Say which script makes a model's predictions."""
-    return f"the predict_augmented_npy script of {name}"
+    return f"the predict_augmented_npy script of {twin_of(name)}"
 
 
 def find_models(folders: Folders, part: str) -> list[str]:

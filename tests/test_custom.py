@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import custom
-import decision_tree
 import layers
+from survey import decision_tree
 
 with np.load(Path(__file__).parent / "reference" / "output_layers.npz") as arrays:
     REFERENCE = dict(arrays)
@@ -69,7 +69,22 @@ def test_forward_maps_activations_alone():
 
 def test_weigh_is_the_decision_tree_s():
     fractions = np.random.default_rng(0).random((5, 37))
-    np.testing.assert_allclose(custom.weigh(torch.from_numpy(fractions)), decision_tree.weigh(fractions), rtol=1e-12)
+    weighted = custom.weigh(torch.from_numpy(fractions), custom.tree_levels())
+    np.testing.assert_allclose(weighted, decision_tree.weigh(fractions), rtol=1e-12)
+
+
+def test_sigmoid_predictions_lie_between_0_and_1_and_need_not_obey_the_tree():
+    below, output = build(custom.SigmoidGalaxyOutputLayer)
+    activations = torch.from_numpy(REFERENCE["activations"])
+    expected = 1 / (1 + np.exp(-REFERENCE["activations"].astype(float)))
+    np.testing.assert_allclose(output(activations), expected, rtol=1e-5)
+    assert torch.equal(output.forward_no_normalisation(activations), output(activations))
+    totals, asked = decision_tree.question_totals(output(activations).numpy())
+    assert np.abs(totals - asked).max() > 0.1
+    given, targets = {below: activations.reshape(32, 37, 1, 1)}, torch.from_numpy(REFERENCE["targets"])
+    error = np.mean((expected - REFERENCE["targets"]) ** 2)
+    for normalisation in (True, False):
+        assert output.error(given, targets, normalisation).item() == pytest.approx(error, rel=1e-5)
 
 
 def test_a_layer_of_another_width_is_refused():

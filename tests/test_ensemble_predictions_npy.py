@@ -1,211 +1,64 @@
-"""The blends against an independent solver, and the script against wrong, missing and spoilt files."""
-
-import itertools
+"""The script that blends: its files, its table, models left out, twins, and wrong or missing files."""
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.optimize import nnls
-from tiny import STEMS, Survey, write_models
+from tiny import STEMS, Survey, draw_labels, write_models
 
 import ensemble_predictions_npy as ensemble
-from machine.files import load_gz
-from survey import folders, images
+from machine.files import DataError, load_gz, save_gz
+from survey import blending, decision_tree, folders, images
 from survey.folders import use_folders
+from survey.scores import rmse
 
 
-def rmse(weights: np.ndarray, gram: np.ndarray) -> float:
-    return float(np.sqrt(max(0.0, weights @ gram @ weights)))
+def predictions_of(part: str, names: list[str]) -> np.ndarray:
+    return np.stack([load_gz(folders.current.augmented(part, name)) for name in names]).astype(np.float64)
 
 
-def gram_of(residuals: np.ndarray) -> np.ndarray:
-    return residuals @ residuals.T / residuals.shape[1]
+def blended_files() -> dict[str, np.ndarray]:
+    return {stem: load_gz(folders.current.predictions / "blended" / f"{stem}.npy.gz") for stem in STEMS}
 
 
-def best_rmse(residuals: np.ndarray) -> float:
-    """Return the RMSE of the best blend of residuals (models, n), by non-negative least squares.
-
-    Scaling a blend w on the simplex by s costs s^2 f(w) + k^2 (s - 1)^2, whose least value over s, k^2 f / (k^2 + f),
-    rises with f: the solution without the constraint on the sum, divided by its sum, is the one with it.
-    """
-    num_models, num_rows = residuals.shape
-    k = np.sqrt((residuals**2).sum() / num_models) or 1.0
-    design = np.vstack([residuals.T, np.full(num_models, k)])
-    weights, _ = nnls(design, np.append(np.zeros(num_rows), k), maxiter=1000)
-    return float(np.sqrt(((weights / weights.sum() @ residuals) ** 2).mean()))
+def table_of(out: str) -> dict[str, list[str]]:
+    return {line.split()[0]: line.split()[1:] for line in out.splitlines()}
 
 
-def best_rmse_by_enumeration(gram: np.ndarray) -> float:
-    """Return the RMSE of the best blend by trying every set of models that might share the weight."""
-    best = np.inf
-    for size in range(1, len(gram) + 1):
-        for chosen in map(list, itertools.combinations(range(len(gram)), size)):
-            weights = np.linalg.lstsq(gram[np.ix_(chosen, chosen)], np.ones(size))[0]
-            weights /= weights.sum()
-            if (weights > -1e-12).all():
-                best = min(best, rmse(weights, gram[np.ix_(chosen, chosen)]))
-    return best
-
-
-def check(residuals: np.ndarray) -> np.ndarray:
-    """Fit weights and assert all that is promised of them; return them."""
-    num_models = len(residuals)
-    gram = gram_of(residuals)
-    weights = ensemble.fit_weights(gram)
-    assert weights.shape == (num_models,)
-    assert (weights >= 0).all()
-    assert weights.sum() == pytest.approx(1, abs=1e-12)
-    assert rmse(weights, gram) <= rmse(np.full(num_models, 1 / num_models), gram)
-    assert rmse(weights, gram) == pytest.approx(best_rmse(residuals), abs=1e-6, rel=0)
-    return weights
-
-
-def noise(seed: int, *shape: int) -> np.ndarray:
-    return 0.08 * np.random.default_rng(seed).normal(size=shape)
-
-
-def test_the_two_independent_solvers_agree():
-    for seed in range(20):
-        residuals = noise(seed, 1, 40) + noise(seed + 100, 5, 40) * np.random.default_rng(seed).random((5, 1))
-        assert best_rmse_by_enumeration(gram_of(residuals)) == pytest.approx(best_rmse(residuals), abs=1e-9)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_optimum_inside(seed: int):
-    weights = check(noise(seed, 17, 500))
-    assert weights.min() > 1e-3
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_optimum_at_a_corner(seed: int):
-    shared = noise(seed, 1, 300)
-    residuals = shared * np.linspace(1, 1.5, 6)[:, None] + 0.01 * noise(seed + 50, 6, 300)
-    weights = check(residuals)
-    assert weights[0] == pytest.approx(1, abs=1e-6)
-
-
-def test_optimum_on_a_face_where_a_descent_alone_gets_stuck():
-    stuck = 0
-    for seed in (3, 9, 21, 44, 93, 131, 490):
-        generator = np.random.default_rng(seed)
-        residuals = 0.08 * generator.normal(size=20) + 0.02 * generator.normal(size=(8, 20))
-        residuals[1:] += 0.1 * generator.normal(size=(7, 1))
-        check(residuals)
-        gram = gram_of(residuals)
-        alone = ensemble.descend(gram - gram.min(), np.full(8, 1 / 8))
-        stuck += rmse(alone, gram) - best_rmse(residuals) > 1e-5
-    assert stuck, "the cases are too easy to need the steps between descents"
-
-
-@pytest.mark.parametrize("size", [1e-2, 1e-4, 1e-6, 1e-9])
-def test_nearly_collinear_models(size: float):
-    residuals = noise(0, 1, 400) + size * noise(1, 8, 400)
-    check(residuals)
-    check(residuals * np.linspace(1, 1 + size, 8)[:, None])
-
-
-@pytest.mark.parametrize("num_models", [2, 17])
-def test_identical_models_share_the_weight(num_models: int):
-    weights = check(np.repeat(noise(3, 1, 100), num_models, axis=0))
-    np.testing.assert_allclose(weights, 1 / num_models)
-
-
-def test_a_single_model():
-    np.testing.assert_array_equal(check(noise(4, 1, 100)), [1])
-
-
-def test_a_perfect_model_and_perfect_models():
-    residuals = noise(5, 4, 100)
-    residuals[2] = 0
-    assert check(residuals)[2] == pytest.approx(1, abs=1e-4)
-    check(np.zeros((3, 100)))
-
-
-def test_models_that_cancel_each_other():
-    residuals = noise(6, 5, 100)
-    residuals[3] = -residuals[0]
-    weights = check(residuals)
-    assert rmse(weights, gram_of(residuals)) < 1e-6
-
-
-def test_models_of_very_different_quality():
-    check(noise(7, 9, 100) * np.logspace(-3, 3, 9)[:, None])
-
-
-@settings(max_examples=100, deadline=None, derandomize=True)
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    num_models=st.integers(1, 17),
-    num_rows=st.integers(1, 60),
-    shared=st.sampled_from([0.0, 1.0, 10.0]),
-    unequal=st.sampled_from([0.0, 1.0, 2.0]),
-    biased=st.sampled_from([0.0, 1.0]),
-)
-def test_never_worse_than_uniform(seed, num_models, num_rows, shared, unequal, biased):
-    generator = np.random.default_rng(seed)
-    sizes = 0.03 * np.exp(unequal * generator.normal(size=(num_models, 1)))
-    residuals = sizes * generator.normal(size=(num_models, num_rows))
-    residuals += 0.03 * shared * generator.normal(size=num_rows) + 0.03 * biased * generator.normal(
-        size=(num_models, 1)
-    )
-    check(residuals)
-
-
-def test_gram_matrices_give_the_rmse_of_a_blend():
-    generator = np.random.default_rng(8)
-    residuals = noise(9, 3, 50, 37).astype(np.float32)
-    grams = ensemble.residual_grams(residuals)
-    assert grams.shape == (37, 3, 3)
-    weights = generator.dirichlet(np.ones(3), size=37)
-    blended = np.zeros((50, 37))
-    for answer, galaxy, model in itertools.product(range(37), range(50), range(3)):
-        blended[galaxy, answer] += weights[answer, model] * residuals[model, galaxy, answer]
-    assert ensemble.blend_rmse(weights, grams) == pytest.approx(np.sqrt((blended**2).mean()), rel=1e-12)
-
-
-def test_blends_of_files(prepared_survey: Survey, run_main, capsys):
+@pytest.mark.parametrize("raw", [False, True])
+def test_blends_of_files(prepared_survey: Survey, run_main, capsys, raw: bool):
     names = write_models(prepared_survey, 3)
-    run_main(ensemble, "--root", prepared_survey.root)
+    run_main(ensemble, "--root", prepared_survey.root, *(["--raw"] if raw else []))
     use_folders(prepared_survey.root)
-    lines = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()}
+    lines = table_of(capsys.readouterr().out)
 
     labels = images.load_labels()
     _, valid = images.split(len(labels))
-    residuals = np.stack([load_gz(folders.current.augmented("valid", n)) - labels[valid] for n in names])
-    residuals = residuals.astype(np.float64)
-    errors = [np.sqrt((residual**2).mean()) for residual in residuals]
+    predictions = predictions_of("valid", names)
+    errors = [np.sqrt(((each - labels[valid]) ** 2).mean()) for each in predictions]
     assert [float(lines[name][0]) for name in names] == pytest.approx(errors, abs=1e-6)
     weights = np.array([float(lines[name][1]) for name in names])
     assert weights.sum() == pytest.approx(1, abs=2e-4)
 
-    expected = {
-        STEMS[0]: np.sqrt((residuals.mean(axis=0) ** 2).mean()),
-        STEMS[1]: best_rmse(residuals.reshape(3, -1)),
-        STEMS[2]: np.sqrt(np.mean([best_rmse(residuals[:, :, answer]) ** 2 for answer in range(37)])),
-    }
-    assert expected[STEMS[0]] > expected[STEMS[1]] > expected[STEMS[2]]
-    for stem, error in expected.items():
-        assert float(lines[stem][0]) == pytest.approx(error, abs=1e-6 + 5e-7)
-
-    test = np.stack([load_gz(folders.current.augmented("test", name)) for name in names])
-    blended = {stem: load_gz(folders.current.predictions / "blended" / f"{stem}.npy.gz") for stem in STEMS}
-    for array in blended.values():
+    blends = blending.fit_blends(blending.residual_grams(predictions - labels[valid]))
+    assert list(blends) == list(STEMS)
+    np.testing.assert_allclose(blends["blended_predictions"][0], weights, atol=1e-4)
+    crossed = blending.cross_validate(predictions, labels[valid], raw)
+    test = predictions_of("test", names)
+    for stem, array in blended_files().items():
+        expected = blending.blend(blends[stem], predictions, raw)
+        assert [float(cell) for cell in lines[stem]] == pytest.approx(
+            [rmse(expected, labels[valid]), crossed[stem]], abs=1e-6
+        )
         assert array.dtype == np.float32
-        assert array.shape == (8, 37)
-    np.testing.assert_allclose(blended[STEMS[0]], test.mean(axis=0), atol=1e-7)
-    np.testing.assert_allclose(blended[STEMS[1]], np.tensordot(weights, test, 1), atol=2e-4)
-    for answer in range(37):
-        separate = ensemble.fit_weights(gram_of(residuals[:, :, answer]))
-        np.testing.assert_allclose(blended[STEMS[2]][:, answer], separate @ test[:, :, answer], atol=1e-5)
+        np.testing.assert_allclose(array, blending.blend(blends[stem], test, raw), atol=1e-6)
+        totals, wanted = decision_tree.question_totals(array)
+        assert raw or np.abs(totals - wanted).max() < 1e-6
 
 
 def test_one_model_blends_to_itself(prepared_survey: Survey, run_main):
     (name,) = write_models(prepared_survey, 1)
-    run_main(ensemble, "--root", prepared_survey.root)
+    run_main(ensemble, "--root", prepared_survey.root, "--raw")
     use_folders(prepared_survey.root)
-    for stem in STEMS:
-        blended = load_gz(folders.current.predictions / "blended" / f"{stem}.npy.gz")
+    for blended in blended_files().values():
         np.testing.assert_array_equal(blended, load_gz(folders.current.augmented("test", name)))
 
 
@@ -217,26 +70,58 @@ def test_only_models_with_test_predictions_count(prepared_survey: Survey, run_ma
     assert names[0] in out and names[1] not in out and names[2] in out
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 8), st.permutations(range(8)))
-def test_the_order_of_models_does_not_matter(seed, num_models, order):
-    residuals = np.random.default_rng(seed).normal(size=(num_models, 40)) * np.linspace(0.05, 0.1, num_models)[:, None]
-    order = [model for model in order if model < num_models]
-    gram = gram_of(residuals)
-    np.testing.assert_allclose(
-        ensemble.fit_weights(gram)[order], ensemble.fit_weights(gram_of(residuals[order])), atol=1e-3
-    )
+def test_a_model_is_left_out_by_name(prepared_survey: Survey, run_main, capsys):
+    names = write_models(prepared_survey, 3)
+    run_main(ensemble, "--root", prepared_survey.root, "--raw", "--exclude", names[0], "--exclude", names[2])
+    use_folders(prepared_survey.root)
+    assert names[0] not in capsys.readouterr().out
+    uniform = blended_files()["blended_predictions_uniform"]
+    np.testing.assert_array_equal(uniform, load_gz(folders.current.augmented("test", names[1])))
 
 
-@settings(max_examples=6, deadline=None, derandomize=True)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 6))
-def test_blends_are_means_and_finer_weights_fit_no_worse(seed, num_models):
-    generator = np.random.default_rng(seed)
-    residuals = 0.1 * generator.normal(size=(num_models, 30, 37)) * generator.uniform(0.5, 2, (num_models, 1, 1))
-    grams = ensemble.residual_grams(residuals)
-    uniform, weighted, separate = ensemble.fit_blends(grams).values()
-    for weights in (uniform, weighted, separate):
-        assert weights.shape == (37, num_models) and weights.min() >= 0
-        np.testing.assert_allclose(weights.sum(axis=1), 1)
-    errors = [ensemble.blend_rmse(weights, grams) for weights in (uniform, weighted, separate)]
-    assert errors[0] >= errors[1] - 1e-9 and errors[1] >= errors[2] - 1e-6
+@pytest.mark.parametrize(
+    ("excluded", "complaint"),
+    [(["nobody"], "--exclude nobody: expected one of try_model_a, try_model_b"), (["a", "b"], "all are excluded")],
+)
+def test_a_wrong_exclusion_is_one_line(prepared_survey: Survey, run_main, excluded: list[str], complaint: str):
+    write_models(prepared_survey, 2)
+    names = [name if name == "nobody" else f"try_model_{name}" for name in excluded]
+    with pytest.raises(DataError, match=complaint):
+        run_main(ensemble, "--root", prepared_survey.root, *(part for name in names for part in ("--exclude", name)))
+
+
+def test_models_that_only_harm_are_listed(prepared_survey: Survey, run_main, capsys):
+    names = write_models(prepared_survey, 3)
+    for part, num in (("valid", 3), ("test", 8)):
+        save_gz(folders.current.augmented(part, names[2]), np.ones((num, 37), np.float32))
+    run_main(ensemble, "--root", prepared_survey.root)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "no worse" in line]
+    assert len(lines) == 1 and f"without {names[2]} " in lines[0] and f"--exclude {names[2]}" in lines[0]
+
+
+def test_a_model_trained_on_all_galaxies_takes_its_twin_s_weights_and_place(prepared_survey: Survey, run_main, capsys):
+    names = write_models(prepared_survey, 2)
+    run_main(ensemble, "--root", prepared_survey.root, "--raw")
+    before = table_of(capsys.readouterr().out)
+    use_folders(prepared_survey.root)
+    everything = f"{names[0]}_all_galaxies"
+    theirs = draw_labels(8, np.random.default_rng(8)).astype(np.float32)
+    save_gz(folders.current.augmented("test", everything), theirs)
+    run_main(ensemble, "--root", prepared_survey.root, "--raw")
+    use_folders(prepared_survey.root)
+    lines = table_of(capsys.readouterr().out)
+    assert lines[everything] == before[names[0]]
+    assert names[0] not in lines
+    other = load_gz(folders.current.augmented("test", names[1]))
+    np.testing.assert_allclose(blended_files()["blended_predictions_uniform"], (theirs + other) / 2, atol=1e-6)
+
+
+def test_a_model_trained_on_all_galaxies_needs_its_twin(prepared_survey: Survey, run_main):
+    name = write_models(prepared_survey, 1)[0]
+    for part in ("valid", "test"):
+        folders.current.augmented(part, name).unlink()
+    save_gz(folders.current.augmented("test", f"{name}_all_galaxies"), np.zeros((8, 37), np.float32))
+    with pytest.raises(
+        DataError, match=f"valid/{name}.npy.gz is missing.*predict_augmented_npy script of {name} again"
+    ):
+        run_main(ensemble, "--root", prepared_survey.root)

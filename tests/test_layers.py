@@ -78,62 +78,6 @@ class TestReferenceTraining:
         np.testing.assert_allclose(after, training["predictions_after"], rtol=0, atol=1e-5)
 
 
-class TestUpdateRules:
-    RULES = (
-        ("sgd", {"learning_rate": 0.05}),
-        ("regular_momentum", {"learning_rate": 0.05, "momentum": 0.9, "weight_decay": 0.01}),
-        ("nesterov_momentum", {"learning_rate": 0.05, "momentum": 0.9, "weight_decay": 0.01}),
-        ("adagrad", {"learning_rate": 0.1}),
-        ("rmsprop", {"learning_rate": 0.01}),
-        ("adadelta", {}),
-    )
-
-    @pytest.mark.parametrize(("rule", "options"), RULES)
-    def test_ten_steps_are_the_reference(self, rule, options):
-        with np.load(REFERENCE / "update_rules.npz") as arrays:
-            w = torch.nn.Parameter(torch.from_numpy(arrays["w0"]))
-            a, t, expected = torch.from_numpy(arrays["A"]), torch.from_numpy(arrays["t"]), arrays[f"gen_updates_{rule}"]
-        optimizer = getattr(layers, f"gen_updates_{rule}")([w], **options)
-        for weights in expected:
-            optimizer.zero_grad()
-            ((a @ w - t) ** 2).mean().backward()
-            optimizer.step()
-            np.testing.assert_allclose(w.detach(), weights, rtol=0, atol=1e-5)
-
-    @pytest.mark.parametrize("nesterov", [True, False])
-    def test_momentum_survives_changes_of_the_rate(self, nesterov):
-        w = torch.nn.Parameter(torch.ones(3))
-        bias = torch.nn.Parameter(torch.ones(2))
-        if nesterov:
-            optimizer = layers.gen_updates_nesterov_momentum_no_bias_decay([w, bias], [bias], 0.04, 0.9, 0.01)
-        else:
-            optimizer = layers.gen_updates_regular_momentum([w, bias], 0.04, 0.9, 0.01)
-        rng = np.random.default_rng(0)
-        values = {w: np.ones(3), bias: np.ones(2)}
-        velocity = {w: np.zeros(3), bias: np.zeros(2)}
-        for rate in (0.04, 0.04, 0.004, 0.004, 0.05, 0.0004, 0.0004):
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            for param in (w, bias):
-                gradient = rng.normal(size=len(param))
-                param.grad = torch.from_numpy(gradient.astype(np.float32))
-                decayed = gradient + (0.0 if nesterov and param is bias else 0.01) * values[param]
-                velocity[param] = 0.9 * velocity[param] - rate * decayed
-                values[param] += 0.9 * velocity[param] - rate * decayed if nesterov else velocity[param]
-            optimizer.step()
-            for param in (w, bias):
-                np.testing.assert_allclose(param.detach(), values[param], rtol=1e-5, atol=1e-7)
-
-    def test_a_rate_of_zero_is_refused(self):
-        w = torch.nn.Parameter(torch.ones(3))
-        optimizer = layers.gen_updates_nesterov_momentum([w], 0.1, 0.9, 0.0)
-        w.grad = torch.ones(3)
-        optimizer.step()
-        optimizer.param_groups[0]["lr"] = 0.0
-        with pytest.raises(ValueError, match="learning rate above 0"):
-            optimizer.step()
-
-
 class TestSlicingAndMerging:
     def test_parts_and_their_merger_are_the_reference(self):
         with np.load(REFERENCE / "multirot.npz") as arrays:
@@ -281,6 +225,99 @@ class TestGraph:
         assert not torch.equal(dense.W, before)
         assert dense.W.std().item() == pytest.approx(0.02, rel=0.02)
         assert (dense.b == 0.3).all()
+
+
+def build_module_layer(**options: object) -> tuple[layers.Layer, layers.ModuleLayer]:
+    torch.manual_seed(0)
+    below = layers.Input2DLayer(4, 3, 6, 6)
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 3), torch.nn.BatchNorm2d(5), torch.nn.Dropout(0.5))
+    return below, layers.ModuleLayer(below, module, (4, 5, 4, 4), **options)
+
+
+class TestModules:
+    def test_are_layers_in_training_and_in_evaluation_mode(self):
+        below, layer = build_module_layer()
+        assert layer.get_output_shape() == (4, 5, 4, 4)
+        x = torch.randn(9, 3, 6, 6)
+        evaluated = layer.output({below: x}, dropout_active=False)
+        np.testing.assert_array_equal(evaluated.detach(), layer.module.eval()(x).detach())
+        assert not (evaluated == 0).any()
+        trained = layer.output({below: x})
+        assert 0.3 < (trained == 0).float().mean() < 0.7  # the module's own dropout
+        assert trained.shape == (9, 5, 4, 4)
+
+    def test_parameters_are_the_module_s_and_vectors_count_as_biases(self):
+        _, layer = build_module_layer()
+        convolution, norm, _ = layer.module
+        top = layers.DenseLayer(layer, 2, 0.1, 0.0)
+        below = [convolution.weight, convolution.bias, norm.weight, norm.bias]
+        assert all(a is b for a, b in zip(layers.all_parameters(top), [top.W, top.b, *below], strict=True))
+        assert layers.all_bias_parameters(top) == [top.b, *below[1:]]
+        statistics = [norm.running_mean, norm.running_var, norm.num_batches_tracked]
+        assert all(a is b for a, b in zip(layers.all_state(top), statistics, strict=True))
+
+    def test_training_changes_the_statistics_and_evaluation_does_not(self):
+        below, layer = build_module_layer()
+        x = torch.randn(9, 3, 6, 6)
+        before = [each.clone() for each in layer.state]
+        layer.output({below: x}, dropout_active=False)
+        assert all(map(torch.equal, layer.state, before))
+        layer.output({below: x})
+        assert not any(map(torch.equal, layer.state, before))
+        after = [each.clone() for each in layer.state]
+        layer.output({below: x}, dropout_active=False)
+        assert all(map(torch.equal, layer.state, after))
+
+    def test_buffers_that_are_not_kept_are_no_state(self):
+        class Scaled(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.register_buffer("table", torch.ones(2), persistent=False)
+                self.register_buffer("seen", torch.zeros(()))
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return x * self.table[0]
+
+        below = layers.Input2DLayer(2, 3, 4, 4)
+        layer = layers.ModuleLayer(below, Scaled(), (2, 3, 4, 4))
+        assert [each.shape for each in layers.all_state(layer)] == [()]
+
+    def test_statistics_go_round_with_the_parameters(self):
+        below, layer = build_module_layer()
+        layer.output({below: torch.randn(9, 3, 6, 6)})
+        values = layers.get_param_values(layer)
+        assert [value.shape for value in values] == [(5, 3, 3, 3), (5,), (5,), (5,), (5,), (5,), ()]
+        _, other = build_module_layer()
+        layers.set_param_values(other, values)
+        x = torch.randn(2, 3, 6, 6)
+        np.testing.assert_array_equal(layer(x).detach(), other(x).detach())
+        assert other.module[1].num_batches_tracked == 1
+        with pytest.raises(ValueError, match="another network's"):
+            layers.set_param_values(other, values[:4])  # without the statistics
+
+    @pytest.mark.parametrize("reset", [layers.reset_all_params, layers.reset_variance_preserving])
+    def test_resets_draw_as_the_parts_do_and_then_load_what_is_published(self, reset):
+        below, layer = build_module_layer()
+        layer.output({below: torch.randn(9, 3, 6, 6)})
+        convolution, norm, _ = layer.module
+        before = convolution.weight.detach().clone()
+        reset(layer)
+        assert not torch.equal(convolution.weight, before)
+        assert norm.num_batches_tracked == 0
+        assert (norm.running_var == 1).all()
+
+        calls = []
+
+        def load(module: torch.nn.Module) -> None:
+            calls.append(module)
+            with torch.no_grad():
+                module[0].weight.fill_(0.5)
+
+        _, published = build_module_layer(load=load)
+        assert not calls  # to build a network reads nothing
+        reset(published)
+        assert calls == [published.module]
+        assert (published.module[0].weight == 0.5).all()
 
 
 def test_variance_preserving_weights_let_the_input_reach_the_output():

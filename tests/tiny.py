@@ -1,8 +1,12 @@
 """Small things that tests build on: a survey in Kaggle's layout, an experiment of milliseconds, and runs of it."""
 
+import contextlib
 import dataclasses
 import gzip
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,8 +169,10 @@ TINY = dataclasses.replace(
     batch_size=8,
     chunk_size=24,
     num_chunks=3,
+    num_steps_nonorm=3,
     learning_rate=Steps({0: 0.04, 2: 0.004}),
     validate_every=2,
+    seed=0,
 )
 # The seven documented update rules and AdamW, and a rate at which each trains TINY.
 RULES = {
@@ -198,12 +204,48 @@ def run(run_main: Callable, survey: Survey, *arguments: object, experiment: Expe
     return load_pickle(survey.root / "analysis" / "final" / f"{experiment.name}.pkl", "the test")
 
 
+def interrupt_after(monkeypatch: pytest.MonkeyPatch, steps: int, number: int) -> None:
+    """Have this process get a signal in the middle of a training step."""
+    count, inputs = 0, Network.inputs
+
+    def counted(self: Network, views: object) -> dict:
+        nonlocal count
+        if torch.is_grad_enabled():  # not for validation
+            count += 1
+            if count == steps:
+                os.kill(os.getpid(), number)
+        return inputs(self, views)
+
+    monkeypatch.setattr(Network, "inputs", counted)
+
+
 def assert_same_result(ours: dict, theirs: dict) -> None:
     for a, b in zip(ours["param_values"], theirs["param_values"], strict=True):
         np.testing.assert_array_equal(a, b)
     assert ours["losses_train"] == theirs["losses_train"]
     assert ours["losses_valid"] == theirs["losses_valid"]
     np.testing.assert_array_equal(ours["predictions"], theirs["predictions"])
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from machine.locks import alone
+with alone(Path(sys.argv[1]), "it"):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@contextlib.contextmanager
+def held(lock: Path) -> Iterator[subprocess.Popen]:
+    """Have another process hold a lock during the block."""
+    with subprocess.Popen([sys.executable, "-c", HOLD, lock], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "held\n"
+            yield process
+        finally:
+            process.kill()
 
 
 def processes_of_session(session: int) -> list[int]:
@@ -229,7 +271,12 @@ def write_analysis() -> Network:
     return network
 
 
-STEMS = ("blended_predictions_uniform", "blended_predictions", "blended_predictions_separate")
+STEMS = (
+    "blended_predictions_uniform",
+    "blended_predictions",
+    "blended_predictions_questions",
+    "blended_predictions_separate",
+)
 
 
 def write_models(survey: Survey, num_models: int) -> list[str]:

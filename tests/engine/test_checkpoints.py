@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,28 +11,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_training import TINY, run
+from tiny import (
+    CPU,
+    ROOT,
+    RULES,
+    SIX_CHUNKS,
+    STEPS_A_CHUNK,
+    TINY,
+    assert_same_result,
+    interrupt_after,
+    processes_of_session,
+    run,
+)
 
-import checkpoints
-import experiment
 import layers
-import load_data
-
-
-
-def interrupt_after(monkeypatch: pytest.MonkeyPatch, steps: int, number: int) -> None:
-    """Have this process get a signal in the middle of a training step."""
-    count, inputs = 0, experiment.Network.inputs
-
-    def counted(self: experiment.Network, views: object) -> dict:
-        nonlocal count
-        if torch.is_grad_enabled():  # not for validation
-            count += 1
-            if count == steps:
-                os.kill(os.getpid(), number)
-        return inputs(self, views)
-
-    monkeypatch.setattr(experiment.Network, "inputs", counted)
+from engine import training
+from engine.checkpoints import Progress, Store
+from engine.experiment import Cosine, Experiment, Steps
+from engine.network import Network
+from engine.optimizers import Nesterov
+from engine.steps import Trainer
+from machine.files import DataError, load_pickle
+from survey import folders
+from update_rules import set_rate
 
 
 @pytest.mark.parametrize(
@@ -49,17 +49,17 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, steps: int, number: int) ->
 )
 def test_a_stopped_run_goes_on_to_the_same_result(prepared_survey, run_main, monkeypatch, capsys, steps, number):
     whole = run(run_main, prepared_survey, experiment=SIX_CHUNKS)
-    load_data.folders.analysis("tiny").unlink()
+    folders.current.analysis("tiny").unlink()
     with monkeypatch.context() as patch:
         interrupt_after(patch, steps, number)
         with pytest.raises(SystemExit) as stop:
             run(run_main, prepared_survey, experiment=SIX_CHUNKS)
     assert stop.value.code == 128 + number
     assert "run again to go on from" in capsys.readouterr().out
-    assert not load_data.folders.analysis("tiny").exists()
+    assert not folders.current.analysis("tiny").exists()
     assert_same_result(run(run_main, prepared_survey, experiment=SIX_CHUNKS), whole)
     assert "going on from" in capsys.readouterr().out
-    assert not list(load_data.folders.checkpoints("tiny").parent.rglob("*.pt"))
+    assert not list(folders.current.checkpoints("tiny").parent.rglob("*.pt"))
 
 
 def test_another_number_of_threads_is_told(prepared_survey, run_main, monkeypatch, capsys):
@@ -74,7 +74,7 @@ def test_another_number_of_threads_is_told(prepared_survey, run_main, monkeypatc
     finally:
         torch.set_num_threads(threads)
     assert f"threads: {threads} until then, {threads + 1} from now" in capsys.readouterr().out
-    assert json.loads(load_data.folders.analysis("tiny").with_suffix(".json").read_text())["threads"] == threads + 1
+    assert json.loads(folders.current.analysis("tiny").with_suffix(".json").read_text())["threads"] == threads + 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -82,8 +82,8 @@ def test_a_killed_run_goes_on_to_the_same_result_and_leaves_no_worker(prepared_s
     script = prepared_survey.root / "tiny.py"
     script.write_text(
         f"import sys\nsys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]\n"
-        "import test_checkpoints\nimport training\n"
-        "if __name__ == '__main__':\n    training.main(test_checkpoints.SIX_CHUNKS)\n"
+        "import tiny\nfrom engine import training\n"
+        "if __name__ == '__main__':\n    training.main(tiny.SIX_CHUNKS)\n"
     )
     flags = ["--root", prepared_survey.root, "--device", "cpu", "--num-workers", "1", "--checkpoint-every", "1"]
     # All in processes of their own, as a user's runs are, with one number of threads: last digits depend on it.
@@ -91,16 +91,16 @@ def test_a_killed_run_goes_on_to_the_same_result_and_leaves_no_worker(prepared_s
 
     def run_whole() -> dict:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        return load_data.load_pickle(load_data.folders.analysis("tiny"), "the test")
+        return load_pickle(folders.current.analysis("tiny"), "the test")
 
     whole = run_whole()
-    load_data.folders.analysis("tiny").unlink()
+    folders.current.analysis("tiny").unlink()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         for line in process.stdout:
             if line.startswith("chunk 3/6"):
                 process.kill()
                 break
-    assert 1 <= len(list(load_data.folders.checkpoints("tiny").glob("*.pt"))) <= 2
+    assert 1 <= len(list(folders.current.checkpoints("tiny").glob("*.pt"))) <= 2
     deadline = time.monotonic() + 20
     while processes_of_session(process.pid) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -113,7 +113,7 @@ def test_no_resume_starts_anew(prepared_survey, run_main, monkeypatch, capsys):
         interrupt_after(patch, 4, signal.SIGINT)
         with pytest.raises(SystemExit):
             run(run_main, prepared_survey, experiment=SIX_CHUNKS)
-    with pytest.raises(SystemExit, match="differs in seed"):
+    with pytest.raises(SystemExit, match=r"differs in seed: 0, now 5; run with --no-resume"):
         run(run_main, prepared_survey, "--seed", 5, experiment=SIX_CHUNKS)
     capsys.readouterr()
     analysis = run(run_main, prepared_survey, "--seed", 5, "--no-resume", experiment=SIX_CHUNKS)
@@ -121,43 +121,173 @@ def test_no_resume_starts_anew(prepared_survey, run_main, monkeypatch, capsys):
     assert len(analysis["losses_train"]) == 6
 
 
+def test_errors_of_a_chunk_that_was_not_finished_are_gone_on_from(prepared_survey, run_main, monkeypatch):
+    """All steps of a chunk may be taken when what comes after them fails."""
+    whole = run(run_main, prepared_survey, experiment=SIX_CHUNKS)
+    folders.current.analysis("tiny").unlink()
+    finish = training.Run._finish_chunk
+
+    def fail(self: training.Run, error: float) -> None:
+        if self.progress.chunk == 3:
+            raise DataError("no more")
+        finish(self, error)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Run, "_finish_chunk", fail)
+        with pytest.raises(SystemExit, match="no more"):
+            run(run_main, prepared_survey, experiment=SIX_CHUNKS)
+    [path] = folders.current.checkpoints("tiny").glob("*.pt")
+    assert path.name == f"000003-{STEPS_A_CHUNK:06d}.pt"
+    assert_same_result(run(run_main, prepared_survey, experiment=SIX_CHUNKS), whole)
+
+
+SCHEDULES = {"steps": lambda rate: Steps({0: rate, 2: rate / 10}), "cosine": lambda rate: Cosine(rate, warm_up=0.3)}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("rule", RULES)
+class TestEveryRule:
+    """All documented update rules, and AdamW, train while the rate changes, and go on where they were."""
+
+    def experiment(self, rule: str, schedule: str) -> Experiment:
+        make_optimizer, rate = RULES[rule]
+        return dataclasses.replace(
+            TINY,
+            num_chunks=4,
+            make_optimizer=make_optimizer,
+            learning_rate=SCHEDULES[schedule](rate),
+            weight_average=0.8,
+            validate_every=4,
+        )
+
+    def test_trains_at_a_rate_that_changes(self, prepared_survey, run_main, monkeypatch, rule, schedule):
+        experiment = self.experiment(rule, schedule)
+        rates, take = [], Trainer.take
+
+        def spy(trainer: Trainer, views: list, labels: object, chunk: int, number: int) -> torch.Tensor:
+            error = take(trainer, views, labels, chunk, number)
+            rates.append(trainer.step.optimizer.param_groups[0]["lr"])
+            return error
+
+        monkeypatch.setattr(Trainer, "take", spy)
+        analysis = run(run_main, prepared_survey, experiment=experiment)
+        places = [chunk + number / STEPS_A_CHUNK for chunk in range(4) for number in range(STEPS_A_CHUNK)]
+        assert rates == [experiment.learning_rate.at(place, 4) for place in places]
+        assert len(set(rates)) == {"steps": 2, "cosine": 12}[schedule]
+        assert np.isfinite(analysis["losses_train"]).all()
+        torch.manual_seed(experiment.seed)
+        network = Network(experiment, CPU)
+        layers.reset_all_params(network.output_layer)
+        start = layers.get_param_values(network.output_layer)
+        for value, before in zip(analysis["param_values"], start, strict=True):
+            assert not np.array_equal(value, before)
+
+    @pytest.mark.parametrize("steps", [2, 3 * STEPS_A_CHUNK - 1])
+    def test_goes_on_to_the_same_result(self, prepared_survey, run_main, monkeypatch, rule, schedule, steps):
+        experiment = self.experiment(rule, schedule)
+        whole = run(run_main, prepared_survey, experiment=experiment)
+        folders.current.analysis("tiny").unlink()
+        with monkeypatch.context() as patch:
+            interrupt_after(patch, steps, signal.SIGTERM)
+            with pytest.raises(SystemExit):
+                run(run_main, prepared_survey, experiment=experiment)
+        assert_same_result(run(run_main, prepared_survey, experiment=experiment), whole)
+
+
+def train_a_step(trainer: Trainer) -> None:
+    rng = np.random.default_rng(0)
+    views = [torch.from_numpy(rng.random((8, 15, 15, 3), dtype=np.float32)) for _ in range(2)]
+    trainer.take(views, torch.from_numpy(rng.random((8, 37), dtype=np.float32)), 2, 0)
+
+
 class TestStore:
-    def build(self, folder: Path, **identity: object) -> tuple[checkpoints.Store, layers.Layer, torch.optim.Optimizer]:
+    def build(self, folder: Path, experiment: Experiment = TINY, **identity: object) -> tuple[Store, Trainer]:
         torch.manual_seed(0)
-        _, output = TINY.build_network(2)
-        optimizer = layers.gen_updates_nesterov_momentum(layers.all_parameters(output), 0.1, 0.9, 0.0)
-        return checkpoints.Store(folder, {"name": "tiny", "momentum": 0.9, **identity}), output, optimizer
+        trainer = Trainer(experiment, Network(experiment, CPU))
+        return Store(folder, {"name": "tiny", "momentum": 0.9, **identity}), trainer
 
     def test_keeps_the_last_two(self, tmp_path):
-        store, output, optimizer = self.build(tmp_path)
+        store, trainer = self.build(tmp_path)
         for chunk in (9, 10, 100):
-            store.save(checkpoints.Progress(chunk=chunk), output, optimizer)
+            store.save(Progress(chunk=chunk), trainer)
         assert [path.name for path in store.paths()] == ["000010-000000.pt", "000100-000000.pt"]
-        assert store.restore(output, optimizer).chunk == 100
+        assert store.restore(trainer).chunk == 100
 
     def test_names_what_differs(self, tmp_path):
-        store, output, optimizer = self.build(tmp_path)
-        store.save(checkpoints.Progress(chunk=1), output, optimizer)
-        other, output, optimizer = self.build(tmp_path, momentum=0.8, extra=1)
-        before = layers.get_param_values(output)
-        with pytest.raises(load_data.DataError, match=r"differs in extra, momentum; .*--no-resume"):
-            other.restore(output, optimizer)
-        np.testing.assert_array_equal(layers.get_param_values(output)[0], before[0])
+        store, trainer = self.build(tmp_path)
+        store.save(Progress(chunk=1), trainer)
+        other, trainer = self.build(tmp_path, momentum=0.8, extra=1)
+        before = layers.get_param_values(trainer.network.output_layer)
+        with pytest.raises(DataError, match=r"differs in momentum: 0.9, now 0.8, extra: nothing, now 1; .*--no-resume"):
+            other.restore(trainer)
+        np.testing.assert_array_equal(layers.get_param_values(trainer.network.output_layer)[0], before[0])
+
+    def test_names_three_of_many_differences_and_counts_the_rest(self, tmp_path):
+        store, trainer = self.build(tmp_path)
+        store.save(Progress(chunk=1), trainer)
+        other, trainer = self.build(tmp_path, **{f"field {letter}": 1 for letter in "abcde"})
+        with pytest.raises(DataError, match=r"field c: nothing, now 1, and 2 more; run with --no-resume"):
+            other.restore(trainer)
 
     def test_a_damaged_checkpoint_is_named(self, tmp_path):
-        store, output, optimizer = self.build(tmp_path)
-        path = store.save(checkpoints.Progress(chunk=1), output, optimizer)
+        store, trainer = self.build(tmp_path)
+        path = store.save(Progress(chunk=1), trainer)
         path.write_bytes(path.read_bytes()[:1000])
-        with pytest.raises(load_data.DataError, match=f"{path.name} can not be read"):
-            store.restore(output, optimizer)
+        with pytest.raises(DataError, match=f"{path.name} can not be read"):
+            store.restore(trainer)
 
     def test_restores_the_random_generator(self, tmp_path):
-        store, output, optimizer = self.build(tmp_path)
-        store.save(checkpoints.Progress(), output, optimizer)
+        store, trainer = self.build(tmp_path)
+        store.save(Progress(), trainer)
         expected = torch.rand(3)
-        store.restore(output, optimizer)
+        store.restore(trainer)
         assert torch.equal(torch.rand(3), expected)
 
     def test_no_checkpoint_changes_nothing(self, tmp_path):
-        store, output, optimizer = self.build(tmp_path)
-        assert store.restore(output, optimizer) == checkpoints.Progress()
+        store, trainer = self.build(tmp_path)
+        assert store.restore(trainer) == Progress()
+
+    def test_restores_the_average_of_weights(self, tmp_path):
+        averaging = dataclasses.replace(TINY, weight_average=0.9)
+        store, trainer = self.build(tmp_path, averaging)
+        for _ in range(3):
+            train_a_step(trainer)
+        store.save(Progress(chunk=2, errors=[0.1] * 3), trainer)
+        expected = [value.clone() for value in trainer.average.values]
+        for value, param in zip(expected, trainer.network.parameters, strict=True):
+            assert not torch.equal(value, param)
+        _, again = self.build(tmp_path, averaging)
+        store.restore(again)
+        assert again.average.num_updates == 3
+        assert all(map(torch.equal, again.average.values, expected))
+
+    @pytest.mark.parametrize("rule", RULES)
+    def test_what_is_another_device_s_is_not_taken_over(self, tmp_path, rule):
+        """On an accelerator rates are tensors, and optimizers are made to be captured."""
+        experiment = dataclasses.replace(TINY, make_optimizer=RULES[rule][0])
+        store, trainer = self.build(tmp_path, experiment)
+        train_a_step(trainer)
+        for group in trainer.optimizer.param_groups:
+            group["lr"] = torch.tensor(group["lr"])
+            if "capturable" in group:
+                group["capturable"] = True
+        store.save(Progress(chunk=2, errors=[0.1]), trainer)
+        _, again = self.build(tmp_path, experiment)
+        store.restore(again)
+        for group in again.optimizer.param_groups:
+            assert isinstance(group["lr"], float)
+            assert not group.get("capturable")
+        set_rate(again.optimizer, 0.01)
+        train_a_step(again)
+
+    def test_goes_on_with_a_rule_s_momentum(self, tmp_path):
+        experiment = dataclasses.replace(TINY, make_optimizer=Nesterov(momentum=0.9, weight_decay=0.1))
+        store, trainer = self.build(tmp_path, experiment)
+        train_a_step(trainer)
+        store.save(Progress(chunk=2, errors=[0.1]), trainer)
+        train_a_step(trainer)
+        _, again = self.build(tmp_path, experiment)
+        store.restore(again)
+        train_a_step(again)
+        for ours, theirs in zip(again.network.parameters, trainer.network.parameters, strict=True):
+            assert torch.equal(ours, theirs)

@@ -1,29 +1,27 @@
-import argparse
+"""Predictions are the mean over an experiment's transforms, whatever interrupts them and however they are made."""
+
 import dataclasses
 
 import numpy as np
 import pytest
-import torch
-from test_storage import write_python2_pickle
-from test_training import TINY
+import tiny
+from crafted import write_python2_pickle
+from tiny import CPU, TINY, write_analysis
 
-import checkpoints
-import examples
 import layers
 import load_data
-import part_sharing
-import prediction
 import realtime_augmentation as ra
 import show_results
-import training
+from engine import checkpoints, part_sharing, prediction, record
+from engine.examples import Examples
+from machine.files import DataError, load_gz
+from survey import folders, images
 
-OPTIONS = argparse.Namespace(
-    device="cpu", num_workers=1, chunk_size=130, from_ram=None, augment_on="auto", on_bad_image="fail", precision="tf32"
-)
+OPTIONS = dataclasses.replace(tiny.OPTIONS, chunk_size=130)
 
 
-def source(**options: object) -> examples.Examples:
-    return examples.Examples(TINY, argparse.Namespace(**{**vars(OPTIONS), **options}), torch.device("cpu"))
+def source(**options: object) -> Examples:
+    return Examples(TINY, dataclasses.replace(OPTIONS, **options), CPU)
 
 
 @pytest.fixture
@@ -35,14 +33,14 @@ def test_predictions_are_the_mean_over_sixty_transforms(trained):
     prediction.predict_augmented(TINY, OPTIONS)
     for name, subset, indices in (("valid", "train", range(27, 30)), ("test", "test", range(8))):
         ids = load_data.train_ids if subset == "train" else load_data.test_ids
-        predictions = load_data.load_gz(load_data.folders.augmented(name, "tiny"))
+        predictions = load_gz(folders.current.augmented(name, "tiny"))
         assert predictions.shape == (len(indices), 37)
         assert predictions.dtype == np.float32
         for row, index in enumerate(indices):
             image = load_data.load_image(ids[index], subset)
             total = np.zeros(37)
             for tform in ra.sixty_transforms():
-                views = [ra.fast_warp(image, view + tform, (15, 15))[None] for view in TINY.ds_transforms]
+                views = [ra.fast_warp(image, view + tform, (15, 15))[None] for view in TINY.views.ds_transforms]
                 total += trained.predict(views)[0]
             np.testing.assert_allclose(predictions[row], total / 60, rtol=0, atol=1e-5)
 
@@ -57,10 +55,10 @@ def test_how_examples_are_made_changes_nothing(trained, options):
 
 
 def test_a_stopped_prediction_goes_on_to_the_same_result(trained, monkeypatch, capsys):
-    options = argparse.Namespace(**{**vars(OPTIONS), "chunk_size": 120})  # two galaxies
+    options = dataclasses.replace(OPTIONS, chunk_size=120)  # two galaxies
     prediction.predict_augmented(TINY, options)
-    product = load_data.folders.augmented("test", "tiny")
-    expected = load_data.load_gz(product)
+    product = folders.current.augmented("test", "tiny")
+    expected = load_gz(product)
     product.unlink()
     capsys.readouterr()
 
@@ -81,16 +79,16 @@ def test_a_stopped_prediction_goes_on_to_the_same_result(trained, monkeypatch, c
     assert not product.exists()
     prediction.predict_augmented(TINY, options)
     assert "4 rows done" in capsys.readouterr().out
-    np.testing.assert_array_equal(load_data.load_gz(product), expected)
+    np.testing.assert_array_equal(load_gz(product), expected)
     assert [path.name for path in product.parent.iterdir()] == [product.name]
 
 
 def test_a_prediction_of_which_only_the_file_was_missing_is_finished(trained, capsys):
     prediction.predict_augmented(TINY, OPTIONS)
-    product = load_data.folders.augmented("test", "tiny")
-    expected = load_data.load_gz(product)
+    product = folders.current.augmented("test", "tiny")
+    expected = load_gz(product)
     product.unlink()
-    ids = load_data.load_ids("test")
+    ids = images.load_ids("test")
     with (
         pytest.raises(KeyboardInterrupt),
         checkpoints.PredictionStore(product, prediction.identity(TINY, trained, ids)) as store,
@@ -100,7 +98,7 @@ def test_a_prediction_of_which_only_the_file_was_missing_is_finished(trained, ca
     capsys.readouterr()
     prediction.predict_augmented(TINY, OPTIONS)
     assert "8 rows done" in capsys.readouterr().out
-    np.testing.assert_array_equal(load_data.load_gz(product), expected)
+    np.testing.assert_array_equal(load_gz(product), expected)
 
 
 def test_rows_of_other_parameters_are_not_gone_on_from(trained, tmp_path):
@@ -116,21 +114,21 @@ def test_rows_of_other_parameters_are_not_gone_on_from(trained, tmp_path):
 def test_images_left_out_get_the_mean_votes(trained, prepared_survey):
     (prepared_survey.raw / "images_test_rev1" / "100.jpg").write_bytes(b"no JPEG")
     (prepared_survey.raw / "images_train_rev1" / f"{prepared_survey.train_ids[28]}.jpg").unlink()
-    prediction.predict_augmented(TINY, argparse.Namespace(**{**vars(OPTIONS), "on_bad_image": "skip"}))
+    prediction.predict_augmented(TINY, dataclasses.replace(OPTIONS, on_bad_image="skip"))
     for name, row, num in (("valid", 1, 3), ("test", 2, 8)):
-        predictions = load_data.load_gz(load_data.folders.augmented(name, "tiny"))
+        predictions = load_gz(folders.current.augmented(name, "tiny"))
         assert predictions.shape == (num, 37)
-        np.testing.assert_allclose(predictions[row], load_data.load_solutions()[:27].mean(axis=0), atol=1e-6)
+        np.testing.assert_allclose(predictions[row], images.load_labels()[:27].mean(axis=0), atol=1e-6)
 
 
 def test_without_a_trained_model_the_script_to_run_is_named(prepared_survey):
-    with pytest.raises(load_data.DataError, match=r"tiny.pkl is missing; run tiny.py first"):
+    with pytest.raises(DataError, match=r"tiny.pkl is missing; run tiny.py first"):
         prediction.predict_augmented(TINY, OPTIONS)
 
 
 def test_another_network_s_parameters_are_refused(trained):
     other = dataclasses.replace(TINY, build_network=lambda n: narrower(n))
-    with pytest.raises(load_data.DataError, match="another network's"):
+    with pytest.raises(DataError, match="another network's"):
         prediction.predict_augmented(other, OPTIONS)
 
 
@@ -141,19 +139,19 @@ def narrower(batch_size: int) -> tuple[list[layers.Layer], layers.Layer]:
 
 
 def test_a_pickle_that_is_no_analysis_is_refused(trained):
-    training.save_analysis(load_data.folders.analysis("tiny"), {"predictions": np.zeros(3)}, {})
-    with pytest.raises(load_data.DataError, match="expected a dictionary with param_values"):
+    record.save_analysis(folders.current.analysis("tiny"), {"predictions": np.zeros(3)}, {})
+    with pytest.raises(DataError, match="expected a dictionary with param_values"):
         prediction.predict_augmented(TINY, OPTIONS)
 
 
 def test_results_are_shown_with_a_picture(trained, run_main, capsys):
     prediction.predict_augmented(TINY, OPTIONS)
-    run_main(show_results, "--root", load_data.folders.root)
+    run_main(show_results, "--root", folders.current.root)
     out = capsys.readouterr().out
-    labels = load_data.load_solutions()
+    labels = images.load_labels()
     baseline = np.sqrt(np.mean((labels[:27].mean(axis=0) - labels[27:]) ** 2))
     assert f"{baseline:.6f}" in out
-    picture = load_data.folders.predictions / "predictions.png"
+    picture = folders.current.predictions / "predictions.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert str(picture) in out
 
@@ -168,13 +166,15 @@ def test_galaxies_shown_are_different_ones():
 
 
 def test_without_predictions_nothing_is_shown(prepared_survey, run_main):
-    with pytest.raises(load_data.DataError, match="expected validation predictions"):
+    with pytest.raises(
+        DataError, match=r"expected predictions in .*augmented/valid, got none; run predict_augmented_npy"
+    ):
         run_main(show_results, "--root", prepared_survey.root)
 
 
 def test_an_analysis_pickle_of_2014_predicts_unchanged(trained):
     values = layers.get_param_values(trained.output_layer)
     expected = prediction.predict(trained, source(), np.arange(8), "test")
-    write_python2_pickle(load_data.folders.analysis("tiny"), {"param_values": values, "mean_valid_loss": np.float32(1)})
+    write_python2_pickle(folders.current.analysis("tiny"), {"param_values": values, "mean_valid_loss": np.float32(1)})
     prediction.predict_augmented(TINY, OPTIONS)
-    np.testing.assert_array_equal(load_data.load_gz(load_data.folders.augmented("test", "tiny")), expected)
+    np.testing.assert_array_equal(load_gz(folders.current.augmented("test", "tiny")), expected)

@@ -5,18 +5,21 @@ when replayed.
 """
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
-from test_training import TINY
+from other_family import EXPERIMENT as OTHER
+from tiny import CPU, RULES, TINY
 
 import layers
-import training
-import training_step
-from experiment import Network
-from training_step import GraphedStep, Step
+from engine import steps
+from engine.experiment import Experiment
+from engine.network import Network
+from engine.steps import GraphedStep, Step
+from update_rules import set_rate
 
 
 class Graph:
@@ -36,13 +39,14 @@ def capture_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
     @contextlib.contextmanager
     def graph(captured: Graph) -> Iterator[None]:
-        before = captured.step._state()
-        assert all(buffer is not None for buffer in before[1])  # a capture can not make them
-        assert all(param.grad is None for param in layers.all_parameters(captured.step.network.output_layer))
-        yield
-        captured.step._restore(before)
+        step = captured.step
+        # A capture can not make what an optimizer keeps.
+        assert all(value is not None for state in step.optimizer.state.values() for value in state.values())
+        assert all(param.grad is None for param in step.network.parameters)
+        with step._unchanged():
+            yield
 
-    cuda = training_step.torch.cuda
+    cuda = steps.torch.cuda
     monkeypatch.setattr(cuda, "Stream", Stream)
     monkeypatch.setattr(cuda, "current_stream", Stream)
     monkeypatch.setattr(cuda, "stream", lambda stream: contextlib.nullcontext())
@@ -51,43 +55,57 @@ def capture_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda, "set_rng_state", lambda state, device: torch.set_rng_state(state))
 
 
-def train(kind: type[Step], rates: list[float], sizes: list[int]) -> tuple[list[np.ndarray], list[float]]:
+def train(
+    kind: type[Step], rates: list[float], sizes: list[int], experiment: Experiment = TINY
+) -> tuple[list[np.ndarray], list[float]]:
     torch.manual_seed(0)
-    network = Network(TINY, torch.device("cpu"))
+    network = Network(experiment, CPU)
     layers.reset_variance_preserving(network.output_layer)
-    optimizer = training.make_optimizer(TINY, network)
+    optimizer = experiment.make_optimizer(network.output_layer)
     step = kind(network, optimizer, normalisation=True)
     rng = np.random.default_rng(1)
     errors = []
     for rate, size in zip(rates, sizes, strict=True):
-        optimizer.set_rate(rate)
-        views = [torch.from_numpy(rng.random((size, 15, 15, 3)).astype(np.float32)) for _ in range(2)]
-        errors.append(float(step(views, torch.from_numpy(rng.random((size, 37)).astype(np.float32)))))
+        set_rate(optimizer, rate)
+        views = [torch.from_numpy(rng.random((size, *shape), dtype=np.float32)) for shape in experiment.views.shapes]
+        errors.append(float(step(views, torch.from_numpy(rng.random((size, 37), dtype=np.float32)))))
     return layers.get_param_values(network.output_layer), errors
 
 
-def test_a_graph_s_steps_are_the_same(capture_on_cpu: None, monkeypatch: pytest.MonkeyPatch):
-    rates = [0.1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001]
+EXPERIMENTS = [
+    *(
+        pytest.param(dataclasses.replace(TINY, make_optimizer=rule), rate, id=name)
+        for name, (rule, rate) in RULES.items()
+    ),
+    pytest.param(OTHER, 0.01, id=OTHER.name),
+]
+
+
+@pytest.mark.parametrize(("experiment", "rate"), EXPERIMENTS)
+def test_a_graph_s_steps_are_the_same(
+    capture_on_cpu: None, monkeypatch: pytest.MonkeyPatch, experiment: Experiment, rate: float
+):
+    rates = [rate * factor for factor in (1, 1, 1, 0.1, 0.1, 0.01, 0.01)]
     sizes = [8, 8, 3, 8, 8, 5, 8]  # smaller ones between, as at the end of a chunk
-    expected, expected_errors = train(Step, rates, sizes)
+    expected, expected_errors = train(Step, rates, sizes, experiment)
 
     class Stepping(GraphedStep):
         def _capture(self, batch):
-            monkeypatch.setattr(training_step.torch.cuda, "CUDAGraph", lambda: graph)
+            monkeypatch.setattr(steps.torch.cuda, "CUDAGraph", lambda: graph)
             graph = Graph()
             graph.step = self
             super()._capture(batch)
             captured.append(graph)
 
     captured: list[Graph] = []
-    values, errors = train(Stepping, rates, sizes)
+    values, errors = train(Stepping, rates, sizes, experiment)
     assert len(captured) == 1  # the rates change without a new one
     np.testing.assert_allclose(errors, expected_errors, rtol=1e-5)
     for ours, theirs in zip(values, expected, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
 def test_the_cpu_takes_single_steps():
-    network = Network(TINY, torch.device("cpu"))
-    step = training_step.make_step(network, training.make_optimizer(TINY, network), normalisation=False)
+    network = Network(TINY, CPU)
+    step = steps.make_step(network, TINY.make_optimizer(network.output_layer), normalisation=False)
     assert type(step) is Step

@@ -1,88 +1,32 @@
+"""A training run: what it leaves behind, what it refuses, and that it learns."""
+
 import dataclasses
 import json
+import os
 import pickle
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas
 import pytest
 import torch
-from conftest import write_jpeg
+from tiny import CPU, OPTIONS, ROOT, TINY, files_of, held, run, write_analysis, write_jpeg
 
-import cc_layers
 import custom
-import decision_tree
-import examples
 import layers
-import load_data
-import realtime_augmentation as ra
-import training
-from training_step import Step
-from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT as BEST
-
-
-class TestTheBestModel:
-    def test_has_the_documented_parameters_in_2014_s_order(self):
-        inputs, output = BEST.build_network(16)
-        shapes = [tuple(param.shape) for param in layers.all_parameters(output)]
-        assert shapes == [
-            (2048, 37), (37,),
-            (2048, 4096), (4096,),
-            (8192, 4096), (4096,),
-            (128, 3, 3, 128), (128, 4, 4),
-            (64, 3, 3, 128), (128, 6, 6),
-            (32, 5, 5, 64), (64, 16, 16),
-            (3, 6, 6, 32), (32, 40, 40),
-        ]  # fmt: skip
-        assert sum(np.prod(shape) for shape in shapes) == 42_377_125
-        assert [layer.get_output_shape() for layer in inputs] == [(16, 3, 69, 69)] * 2
-        assert output.get_output_shape() == (16, 37)
-
-    def test_starts_as_the_documentation_says(self):
-        _, output = BEST.build_network(16)
-        found = [(l.weights_std, l.init_bias_value, l.dropout) for l in layers.all_layers(output) if l.params]  # noqa: E741
-        maxout, convolution = (0.001, 0.01, 0.5), (0.01, 0.1, 0.0)
-        assert found == [(0.01, 0.1, 0.5), maxout, maxout, (0.1, 0.1, 0.0), convolution, convolution, convolution]
-
-    def test_follows_the_recipe(self):
-        assert (BEST.batch_size, BEST.chunk_size, BEST.num_chunks, BEST.num_chunks_nonorm) == (16, 10000, 2500, 1)
-        rates = [BEST.learning_rate(chunk) for chunk in (0, 1799, 1800, 2299, 2300, 2499)]
-        assert rates == [0.04, 0.04, 0.004, 0.004, 0.0004, 0.0004]
-        assert (BEST.momentum, BEST.weight_decay, BEST.validate_every, BEST.colour_std) == (0.9, 0.0, 20, 0.5)
-        assert BEST.augmentation_params == {
-            "zoom_range": (1 / 1.3, 1.3),
-            "rotation_range": (0, 360),
-            "shear_range": (0, 0),
-            "translation_range": (-4, 4),
-            "do_flip": True,
-        }
-        turned = np.linalg.inv(BEST.ds_transforms[0].params) @ BEST.ds_transforms[1].params
-        np.testing.assert_allclose(turned[:2, :2], np.array([[1, -1], [1, 1]]) / 2**0.5, atol=1e-12)
-
-
-class TestExperiment:
-    def test_a_forgotten_number_is_a_type_error(self):
-        fields = {field.name: getattr(BEST, field.name) for field in dataclasses.fields(BEST)}
-        for name in fields:
-            with pytest.raises(TypeError, match=name):
-                training.Experiment(**{k: v for k, v in fields.items() if k != name})
-
-    def test_a_short_run_keeps_the_fractions_of_the_schedule(self):
-        short = BEST.shortened(25)
-        assert short.learning_rate_schedule == {0: 0.04, 18: 0.004, 23: 0.0004}
-        assert (short.num_chunks, short.validate_every) == (25, 1)
-        assert BEST.shortened(250).validate_every == 2
-        kept = BEST.shortened(25, keep_schedule=True)
-        assert kept.learning_rate_schedule == BEST.learning_rate_schedule
-        assert kept.validate_every == 20
-
-    def test_one_chunk_has_the_last_rate_at_most_once(self):
-        assert BEST.shortened(1).learning_rate(0) in BEST.learning_rate_schedule.values()
-
-    def test_its_numbers_are_plain(self):
-        numbers = json.loads(json.dumps(BEST.numbers()))
-        assert numbers["learning_rate_schedule"] == {"0": 0.04, "1800": 0.004, "2300": 0.0004}
-        assert numbers["processor_class"] == "LoadAndProcess"
-        np.testing.assert_array_equal(numbers["ds_transforms"][0], BEST.ds_transforms[0].params)
+from engine import device_augmentation, prediction, record, training
+from engine.checkpoints import Progress
+from engine.examples import Examples
+from engine.experiment import Steps
+from engine.flags import INITIALISATIONS
+from engine.network import Network
+from engine.steps import Trainer
+from machine.files import DataError, load_pickle, save_array
+from survey import decision_tree, folders
 
 
 class TestTraining:
@@ -90,7 +34,7 @@ class TestTraining:
         analysis = run(run_main, prepared_survey)
         root = prepared_survey.root
         np.testing.assert_array_equal(analysis["ids"], prepared_survey.train_ids[-3:])
-        np.testing.assert_array_equal(analysis["targets"], prepared_survey.votes[-3:].astype(np.float32))
+        np.testing.assert_array_equal(analysis["targets"], prepared_survey.labels[-3:].astype(np.float32))
         assert analysis["predictions"].shape == (3, 37)
         assert len(analysis["losses_train"]) == 3
         assert len(analysis["losses_valid"]) == 2  # after the second chunk, and at the end
@@ -103,16 +47,15 @@ class TestTraining:
             "losses_train", "losses_valid", "param_values", "param_stds",
         }  # fmt: skip
 
-        network = training.Network(TINY, torch.device("cpu"))
+        network = Network(TINY, CPU)
         layers.set_param_values(network.output_layer, analysis["param_values"])
         submission = pandas.read_csv(root / "predictions" / "final" / "tiny.csv.gz")
         assert list(submission.GalaxyID) == list(prepared_survey.test_ids)
-        options = argparse_namespace()
-        [views] = examples.Examples(TINY, options, network.device).fixed(np.arange(8), "test")
+        [views] = Examples(TINY, OPTIONS, CPU).fixed(np.arange(8), "test")
         np.testing.assert_allclose(submission.iloc[:, 1:], network.predict(views), rtol=0, atol=1e-6)
 
         record = json.loads((root / "analysis" / "final" / "tiny.json").read_text())
-        assert record["experiment"]["momentum"] == 0.9
+        assert record["experiment"]["make_optimizer"]["momentum"] == 0.9
         assert record["experiment"]["seed"] == 0
         assert record["versions"]["torch"] == torch.__version__
         assert record["losses_train"] == analysis["losses_train"]
@@ -130,18 +73,18 @@ class TestTraining:
 
     def test_learns(self, prepared_survey, run_main):
         # Every second image is made a bright, completely round galaxy, the others stars on a black sky.
-        votes = np.zeros((30, 37), np.float32)
-        votes[:, decision_tree.column(6, 2)] = 1
-        votes[::2, [decision_tree.column(1, 1), decision_tree.column(7, 1)]] = 1
-        votes[1::2, decision_tree.column(1, 3)] = 1
-        load_data.save_array(prepared_survey.root / "data" / "solutions_train.npy", votes)
+        labels = np.zeros((30, 37), np.float32)
+        labels[:, decision_tree.column(6, 2)] = 1
+        labels[::2, [decision_tree.column(1, 1), decision_tree.column(7, 1)]] = 1
+        labels[1::2, decision_tree.column(1, 3)] = 1
+        save_array(prepared_survey.root / "data" / "solutions_train.npy", labels)
         for row, img_id in enumerate(prepared_survey.train_ids):
             image = np.full((424, 424, 3), 3 if row % 2 else 200, np.uint8)
             write_jpeg(prepared_survey.raw / "images_train_rev1" / f"{img_id}.jpg", image)
         # The recipe's rate is for layers thousands of units wide
-        steady = dataclasses.replace(TINY, num_chunks=60, learning_rate_schedule={0: 0.5}, validate_every=60)
+        steady = dataclasses.replace(TINY, num_chunks=60, learning_rate=Steps({0: 0.5}), validate_every=60)
         analysis = run(run_main, prepared_survey, "--initialisation", "variance-preserving", experiment=steady)
-        baseline = np.sqrt(np.mean((votes - votes.mean(axis=0)) ** 2))
+        baseline = np.sqrt(np.mean((labels - labels.mean(axis=0)) ** 2))
         assert analysis["losses_train"][0] > 0.9 * baseline
         assert analysis["mean_valid_loss"] < 0.3 * baseline
 
@@ -153,46 +96,51 @@ class TestTraining:
 
     def test_the_first_chunk_is_not_normalised_and_momentum_starts_anew_after_it(self, prepared_survey, monkeypatch):
         seen = []
+        take = Trainer.take
 
-        def spy(step, views, targets, norm_constraint, errors, stop):
-            seen.append((step.normalisation, id(step.optimizer), step.optimizer.param_groups[0]["lr"]))
-            keep.append(step.optimizer)
-            errors.append(0.25)
+        def spy(trainer: Trainer, views: list, labels: object, chunk: int, number: int) -> torch.Tensor:
+            error = take(trainer, views, labels, chunk, number)
+            step = trainer.step
+            # An optimizer that is kept has an identity of its own.
+            kept.append(step.optimizer)
+            seen.append((chunk, step.normalisation, step.optimizer.param_groups[0]["lr"], id(step.optimizer)))
+            return error
 
-        keep: list = []
-        monkeypatch.setattr(training, "train_chunk", spy)
-        monkeypatch.setattr(training, "is_stuck", lambda network: False)
-        training.train(TINY, argparse_namespace())
-        assert [(normalised, rate) for normalised, _, rate in seen] == [(False, 0.04), (True, 0.04), (True, 0.004)]
-        assert seen[0][1] != seen[1][1] == seen[2][1]
+        kept: list = []
+        monkeypatch.setattr(Trainer, "take", spy)
+        training.train(TINY, OPTIONS)
+        first, second = seen[0][-1], seen[-1][-1]
+        assert first != second
+        assert seen == [
+            *[(0, False, 0.04, first)] * 3,
+            *[(1, True, 0.04, second)] * 3,
+            *[(2, True, 0.004, second)] * 3,
+        ]
 
-    def test_a_last_partial_minibatch_counts_by_its_size(self):
-        network = training.Network(TINY, torch.device("cpu"))
+    def test_a_last_partial_minibatch_counts_by_its_size(self, monkeypatch):
+        network = Network(TINY, CPU)
         rng = np.random.default_rng(0)
         views = [rng.random((11, 15, 15, 3)).astype(np.float32) for _ in range(2)]
         targets = rng.random((11, 37)).astype(np.float32)
 
-        class NoStep:
-            def zero_grad(self) -> None: ...
-            def step(self) -> None: ...
-
         for layer in layers.all_layers(network.output_layer):
             layer.dropout = 0.0
-        errors = training.read_errors(training.train_chunk(Step(network, NoStep(), True), views, targets))
+        trainer, progress = Trainer(TINY, network), Progress(chunk=2)  # normalised
+        monkeypatch.setattr(trainer.optimizer, "step", lambda: None)
+        training.train_chunk(trainer, views, targets, progress)
+        errors = training.read_errors(progress.errors)
+        assert len(errors) == 2
         assert sum(errors) / 11 == pytest.approx(np.mean((network.predict(views) - targets) ** 2), rel=1e-5)
 
     def test_a_loss_that_is_no_number_ends_the_run_and_leaves_the_last_checkpoint(self, prepared_survey, monkeypatch):
-        def spoil(step, views, targets, norm_constraint, errors, stop):
-            errors.append(float("nan") if step.normalisation else 1.0)
+        def spoil(trainer: Trainer, views: list, labels: object, progress: Progress, stop: object) -> None:
+            progress.errors.append(float("nan") if progress.chunk else 1.0)
 
         monkeypatch.setattr(training, "train_chunk", spoil)
-        options = argparse_namespace()
-        options.checkpoint_every = 1
-        with pytest.raises(
-            load_data.DataError, match=r"got nan in chunk 2; the last good checkpoint is .*000001-000000"
-        ):
+        options = dataclasses.replace(OPTIONS, checkpoint_every=1)
+        with pytest.raises(DataError, match=r"got nan in chunk 2; the last good checkpoint is .*000001-000000"):
             training.train(TINY, options)
-        assert len(list(load_data.folders.checkpoints("tiny").glob("*.pt"))) == 1
+        assert len(list(folders.current.checkpoints("tiny").glob("*.pt"))) == 1
 
     def test_a_dead_network_ends_the_run(self, prepared_survey, monkeypatch):
         def kill(output_layer: layers.Layer) -> None:
@@ -200,11 +148,19 @@ class TestTraining:
             with torch.no_grad():
                 output_layer.input_layer.b.fill_(-100)  # no answer will ever be above zero
 
-        monkeypatch.setitem(training.INITIALISATIONS, "2014", kill)
-        with pytest.raises(
-            load_data.DataError, match=r"stuck: all predictions are zero.* end of chunks 1 to 2; there is no"
-        ):
-            training.train(TINY, argparse_namespace())
+        monkeypatch.setitem(INITIALISATIONS, "2014", kill)
+        with pytest.raises(DataError, match=r"stuck: all predictions are zero.* end of chunks 1 to 2; there is no"):
+            training.train(TINY, OPTIONS)
+
+    def test_a_layer_without_parameters_on_top_does_not_look_dead(self, prepared_survey, run_main):
+        def build_network(batch_size: int) -> tuple[list[layers.Layer], layers.Layer]:
+            inputs = [layers.Input2DLayer(batch_size, 3, 15, 15) for _ in range(2)]
+            both = layers.ConcatenateLayer([layers.FlattenLayer(each) for each in inputs])
+            dense = layers.DenseLayer(both, 74, 0.01, 0.1, nonlinearity=layers.identity)
+            return inputs, custom.SigmoidGalaxyOutputLayer(layers.FeatureMaxPoolingLayer(dense, pool_size=2))
+
+        experiment = dataclasses.replace(TINY, build_network=build_network, num_chunks=4)
+        assert len(run(run_main, prepared_survey, experiment=experiment)["losses_train"]) == 4
 
     def test_on_the_device_is_the_same_but_for_rounding(self, prepared_survey, run_main):
         ours = run(run_main, prepared_survey, "--augment-on", "device")
@@ -223,7 +179,7 @@ class TestTraining:
         ("error", "hint"),
         [
             (torch.OutOfMemoryError("CUDA out of memory. Tried"), "--augment-on cpu"),
-            (MemoryError(), "memory ran out .*--chunk-size or --num-workers"),
+            (MemoryError(), r"memory ran out .*--chunk-size .* or --num-workers"),
             (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "--chunk-size"),
         ],
     )
@@ -234,11 +190,6 @@ class TestTraining:
         monkeypatch.setattr(training, "train_chunk", fail)
         with pytest.raises(SystemExit, match=hint):
             run(run_main, prepared_survey)
-
-    def test_a_processor_that_the_device_does_not_have_is_named(self, prepared_survey, run_main):
-        polar = dataclasses.replace(TINY, processor_class=ra.LoadAndProcessPolar)
-        with pytest.raises(SystemExit, match=r"LoadAndProcessPolar does more to an image.*--augment-on cpu"):
-            run(run_main, prepared_survey, "--augment-on", "device", experiment=polar)
 
     @pytest.mark.parametrize(
         ("missing", "message"),
@@ -274,9 +225,30 @@ class TestTraining:
         assert ids == {"train": {str(prepared_survey.train_ids[i]) for i in (4, 28)}, "test": {"100"}}
         submission = pandas.read_csv(prepared_survey.root / "predictions" / "final" / "tiny.csv.gz")
         assert list(submission.GalaxyID) == list(prepared_survey.test_ids)
-        mean = prepared_survey.votes[:27].mean(axis=0)
+        mean = prepared_survey.labels[:27].mean(axis=0)
         np.testing.assert_allclose(submission.iloc[2, 1:], mean, atol=1e-6)
         assert np.abs(submission.iloc[1, 1:] - mean).max() > 1e-3
+
+    def test_images_that_stay_on_the_device_are_those_that_are_not_left_out(
+        self, prepared_survey, run_main, monkeypatch
+    ):
+        for subset, position in (("train", 4), ("train", 28), ("test", 2)):
+            img_id = getattr(prepared_survey, f"{subset}_ids")[position]
+            (prepared_survey.raw / f"images_{subset}_rev1" / f"{img_id}.jpg").write_bytes(b"no JPEG")
+        theirs = run(run_main, prepared_survey, "--on-bad-image", "skip")
+        stayed = []
+
+        class Resident(device_augmentation.Images):
+            def __init__(self, subset: str, device: torch.device, num_workers: int, resident: object, left_out: dict):
+                super().__init__(subset, device, num_workers, True, left_out)
+                stayed.append((subset, set(left_out), self.all is not None))
+
+        monkeypatch.setattr(device_augmentation, "Images", Resident)
+        ours = run(run_main, prepared_survey, "--on-bad-image", "skip", "--augment-on", "device")
+        assert stayed == [("train", {4, 28}, True), ("test", {2}, True)]
+        np.testing.assert_array_equal(ours["ids"], theirs["ids"])
+        np.testing.assert_allclose(ours["losses_train"], theirs["losses_train"], rtol=1e-4)
+        np.testing.assert_allclose(ours["predictions"], theirs["predictions"], rtol=0, atol=1e-3)
 
     def test_without_any_validation_image_there_is_no_run(self, prepared_survey, run_main):
         for img_id in prepared_survey.train_ids[27:]:
@@ -289,8 +261,77 @@ class TestTraining:
             run(run_main, prepared_survey, "--device", "warp9")
 
 
+def ends_at_once(message: str, root: Path, run_it: Callable[[], object]) -> None:
+    """Assert that a run ends with one line and leaves all files as they were."""
+    before = files_of(root)
+    with pytest.raises(SystemExit) as ended:
+        run_it()
+    line = str(ended.value.code)
+    assert line.startswith(f"error: {message}")
+    assert "\n" not in line
+    assert files_of(root) == before
+
+
+class TestAnotherRunOfTheSame:
+    def test_training_waits_for_no_other(self, prepared_survey, run_main, capsys):
+        lock = folders.current.lock("tiny", "train")
+        with held(lock) as other:
+            message = f"training of tiny is under way already, in process {other.pid} on {socket.gethostname()}; "
+            ends_at_once(message, prepared_survey.root, lambda: run(run_main, prepared_survey))
+        assert "chunk 1" not in capsys.readouterr().out
+        run(run_main, prepared_survey)
+        assert not lock.exists()
+
+    def test_predicting_waits_for_no_other(self, prepared_survey, run_main):
+        write_analysis()
+
+        class Script:
+            __name__ = "predict"
+
+            @staticmethod
+            def main() -> None:
+                prediction.main(TINY)
+
+        def predict() -> None:
+            run_main(Script, "--root", prepared_survey.root, "--device", "cpu", "--num-workers", 1)
+
+        with held(folders.current.lock("tiny", "predict")) as other:
+            message = f"prediction of tiny is under way already, in process {other.pid} on {socket.gethostname()}; "
+            ends_at_once(message, prepared_survey.root, predict)
+        with held(folders.current.lock("tiny", "train")):  # another kind of work
+            predict()
+        assert folders.current.augmented("test", "tiny").exists()
+
+    def test_training_of_another_experiment_goes_on_beside_it(self, prepared_survey, run_main):
+        with held(folders.current.lock("tiny", "train")):
+            run(run_main, prepared_survey, experiment=dataclasses.replace(TINY, name="other", num_chunks=1))
+
+    def test_a_run_holds_its_lock_until_its_end(self, prepared_survey, run_main, monkeypatch):
+        script = prepared_survey.root / "tiny.py"
+        script.write_text(
+            f"import sys\nsys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]\n"
+            "from engine import training\nfrom tiny import TINY\n"
+            "if __name__ == '__main__':\n    training.main(TINY)\n"
+        )
+        command = [sys.executable, script, "--root", prepared_survey.root, "--device", "cpu", "--num-workers", "1"]
+        seconds = []
+        finish = training.Run.finish
+
+        def run_a_second(self: training.Run) -> None:
+            seconds.append(subprocess.run(command, capture_output=True, text=True, timeout=120))
+            finish(self)
+
+        monkeypatch.setattr(training.Run, "finish", run_a_second)
+        run(run_main, prepared_survey)
+        [second] = seconds
+        assert second.returncode == 1
+        assert f"in process {os.getpid()} on {socket.gethostname()}" in second.stderr
+        assert len(second.stderr.splitlines()) == 1
+        assert second.stdout == ""
+
+
 def test_analysis_pickles_hold_plain_values(tmp_path):
-    training.save_analysis(tmp_path / "a.pkl", {"ids": np.arange(3), "losses_train": [0.5]}, {"seconds": 1.0})
+    record.save_analysis(tmp_path / "a.pkl", {"ids": np.arange(3), "losses_train": [0.5]}, {"seconds": 1.0})
     with (tmp_path / "a.pkl").open("rb") as file:
         assert pickle.load(file)["losses_train"] == [0.5]
-    assert load_data.load_pickle(tmp_path / "a.pkl", "x.py")["ids"].tolist() == [0, 1, 2]
+    assert load_pickle(tmp_path / "a.pkl", "x.py")["ids"].tolist() == [0, 1, 2]

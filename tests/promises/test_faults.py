@@ -1,6 +1,5 @@
 """What ends with an error when something dies or runs out, soon, in one clear line, and with nothing left running."""
 
-import argparse
 import dataclasses
 import errno
 import gc
@@ -13,27 +12,40 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from test_checkpoints import ROOT, SIX_CHUNKS, assert_same_result, processes_of_session
-from test_realtime_augmentation import PARAMS, SIZES, VIEWS
-from test_training import TINY, argparse_namespace, run
+from tiny import (
+    CPU,
+    OPTIONS,
+    PARAMS,
+    ROOT,
+    SIX_CHUNKS,
+    SIZES,
+    TINY,
+    VIEWS,
+    assert_same_result,
+    draws_of,
+    processes_of_session,
+    run,
+)
 
-import checkpoints
-import chunk_workers
-import decoded_cache
-import device_augmentation
 import load_data
-import process_pool
 import realtime_augmentation as ra
-import training
-from leftovers import remove_leftovers
+from engine import checkpoints, device_augmentation, training
+from machine import memory, processes
+from machine.files import DataError, remove_leftovers
+from machine.signals import StopRequest, ending_in_order
+from survey import chunk_workers, decoded_cache, folders, images
+from survey.chunk_workers import Workers
+from survey.views import Views
+from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT as BEST
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks, reads /proc")
 
@@ -64,24 +76,30 @@ def die(*_: object, **__: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-class Dying(ra.LoadAndProcessFixed):
-    def load(self, img_index: int, subset: str) -> np.ndarray:
-        die()
+def dying_warp(*_: object) -> None:
+    die()
 
 
-class Hungry(ra.LoadAndProcess):
-    """Needs more memory than a worker may have."""
-
-    def load(self, img_index: int, subset: str) -> np.ndarray:
-        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
-        return np.ones(8 << 30, np.uint8)
+def hungry_warp(*_: object) -> None:
+    """Need more memory than a worker may have."""
+    resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+    np.ones(8 << 30, np.uint8)
 
 
-class HungryForOpenCV(ra.LoadAndProcess):
-    def load(self, img_index: int, subset: str) -> np.ndarray:
-        error = cv2.error("no memory")
-        error.code, error.err = cv2.Error.StsNoMem, "Failed to allocate 8 bytes"
-        raise error
+def warp_hungry_for_opencv(*_: object) -> None:
+    error = cv2.error("no memory")
+    error.code, error.err = cv2.Error.StsNoMem, "Failed to allocate 8 bytes"
+    raise error
+
+
+def views_by(warp: Callable[..., None]) -> Views:
+    return dataclasses.replace(BEST.views, warp=warp)
+
+
+def drawn(num_workers: int, chunk_size: int, num_chunks: int = 1000, views: Views = BEST.views) -> Iterator:
+    """Yield chunks of training examples, as training does."""
+    draws = draws_of(views, num_chunks, chunk_size)
+    return chunk_workers.drawn_chunks(views, draws, chunk_size, Workers(num_workers))
 
 
 @pytest.mark.usefixtures("prepared_survey")
@@ -89,15 +107,14 @@ class TestDeadWorkers:
     @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
     def test_fixed_chunks(self, monkeypatch, number):
         monkeypatch.setattr(sys.modules[__name__], "die", lambda: os.kill(os.getpid(), number))
-        gen = ra.realtime_fixed_augmented_data_gen(
-            np.arange(8), "test", VIEWS, chunk_size=4, target_sizes=SIZES, processor_class=Dying, num_workers=2
-        )
+        views = views_by(dying_warp)
+        gen = chunk_workers.fixed_chunks(views, np.arange(8), "test", [ra.tform_identity], 4, Workers(2))
         with pytest.raises(BrokenProcessPool, match=r"a worker process died.*--chunk-size or fewer --num-workers"):
             next(gen)
 
     def test_streaming_to_the_device(self):
-        images = device_augmentation.Images("train", torch.device("cpu"), num_workers=2, resident=False)
-        gen = device_augmentation.realtime_augmented_data_gen(images, None, 300, PARAMS, VIEWS, SIZES)
+        source = device_augmentation.Images("train", CPU, num_workers=2, resident=False)
+        gen = device_augmentation.drawn_chunks(source, BEST.views, draws_of(BEST.views, 1000, 300), 300)
         next(gen)
         kill_a_worker()
         with pytest.raises(BrokenProcessPool, match="a worker process died"):
@@ -105,9 +122,9 @@ class TestDeadWorkers:
                 next(gen)
 
     def test_decoding(self, monkeypatch, tmp_path):
-        load_data.adopt(dataclasses.replace(load_data.folders, ram=tmp_path))
+        folders.adopt(dataclasses.replace(folders.current, ram=tmp_path))
         with monkeypatch.context() as patch:
-            patch.setattr(load_data, "read_image", die)
+            patch.setattr(images, "read_image", die)
             with pytest.raises(BrokenProcessPool, match=r"a worker process died.*fewer --num-workers"):
                 decoded_cache.build("train", 2)
         assert decoded_cache.find("train") is None
@@ -119,14 +136,14 @@ class TestDeadWorkers:
     def test_a_map(self):
         with (
             pytest.raises(BrokenProcessPool, match="a worker process died"),
-            process_pool.mapping(2, 1) as each,
+            processes.mapping(2, 1) as each,
         ):
             list(each(die, range(9)))
 
     def test_while_the_parent_notes_signals(self):
         """Forked workers inherit the handler; those that are left are to end nevertheless."""
-        gen = ra.realtime_augmented_data_gen(None, 2000, PARAMS, VIEWS, SIZES, num_workers=3)
-        with training.StopRequest(), pytest.raises(BrokenProcessPool):
+        gen = drawn(3, 2000)
+        with StopRequest(), pytest.raises(BrokenProcessPool):
             next(gen)
             kill_a_worker()
             for _ in range(9):
@@ -143,22 +160,22 @@ class TestDeadWorkers:
             return fork()
 
         monkeypatch.setattr(os, "fork", second_fails)
-        with pytest.raises(load_data.DataError, match=r"can not be started \(Resource temp.*fewer --num-workers"):
-            next(ra.realtime_augmented_data_gen(1, 4, PARAMS, VIEWS, SIZES, num_workers=3))
+        with pytest.raises(DataError, match=r"can not be started \(Resource temp.*fewer --num-workers"):
+            next(drawn(3, 4))
         assert count == 2
 
 
 @pytest.mark.usefixtures("prepared_survey")
 class TestWantOfMemory:
-    @pytest.mark.parametrize("processor", [Hungry, HungryForOpenCV])
-    def test_in_a_worker_names_the_flags(self, processor):
-        gen = ra.realtime_augmented_data_gen(1, 4, PARAMS, VIEWS, SIZES, processor, num_workers=2)
-        with pytest.raises(load_data.DataError, match=r"memory ran out .*allocate .*--chunk-size or fewer --num-w"):
+    @pytest.mark.parametrize("warp", [hungry_warp, warp_hungry_for_opencv])
+    def test_in_a_worker_names_the_flags(self, warp):
+        gen = drawn(2, 4, views=views_by(warp))
+        with pytest.raises(DataError, match=r"memory ran out .*allocate .*--chunk-size or fewer --num-w"):
             next(gen)
 
     def test_chunks_larger_than_memory_are_refused(self):
-        gen = ra.realtime_augmented_data_gen(1, 2**34, PARAMS, VIEWS, SIZES, num_workers=1, indices=np.arange(3))
-        with pytest.raises(load_data.DataError, match=r"expected .* GB of memory for two chunks, .*--chunk-size"):
+        gen = chunk_workers.drawn_chunks(BEST.views, iter([]), 2**34, Workers(1))
+        with pytest.raises(DataError, match=r"expected .* GB of memory for two chunks, .*--chunk-size"):
             next(gen)
 
     def test_memory_that_is_refused_is_one_line(self, monkeypatch):
@@ -166,13 +183,13 @@ class TestWantOfMemory:
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
         monkeypatch.setattr(mmap, "mmap", refuse)
-        with pytest.raises(load_data.DataError, match=r"can not be had \(.*Cannot allocate memory\); .*--chunk-size"):
-            chunk_workers._take_memory(2**20, "fork")
+        with pytest.raises(DataError, match=r"can not be had \(.*Cannot allocate memory\); .*--chunk-size"):
+            memory.take_shared(2**20, "fork", "a smaller --chunk-size")
 
     def test_a_small_ram_drive_is_named_where_chunks_live_in_files(self, monkeypatch):
-        monkeypatch.setattr(shutil, "disk_usage", lambda place: argparse.Namespace(free=9))
-        with pytest.raises(load_data.DataError, match=r"free in /dev/shm or .*remount,size=.*--chunk-size"):
-            chunk_workers._take_memory(2**20, "spawn")
+        monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=9))
+        with pytest.raises(DataError, match=r"free in /dev/shm or .*remount,size=.*--chunk-size"):
+            memory.take_shared(2**20, "spawn", "a smaller --chunk-size")
 
 
 def start_script(root: Path, body: str, *flags: object, before: tuple[str, ...] = ()) -> subprocess.Popen:
@@ -195,7 +212,7 @@ def assert_nothing_is_left_of(process: subprocess.Popen) -> None:
     assert not processes_of_session(process.pid)
 
 
-TRAIN = "import test_checkpoints, training\nif __name__ == '__main__': training.main(test_checkpoints.SIX_CHUNKS)\n"
+TRAIN = "import tiny\nfrom engine import training\nif __name__ == '__main__': training.main(tiny.SIX_CHUNKS)\n"
 
 
 def test_training_on_a_ram_drive_of_no_room(prepared_survey):
@@ -218,7 +235,7 @@ def test_training_on_a_ram_drive_of_no_room(prepared_survey):
 @pytest.mark.usefixtures("prepared_survey")
 class TestConsumers:
     def test_a_dropped_generator_ends_its_workers(self):
-        gen = ra.realtime_augmented_data_gen(None, 40, PARAMS, VIEWS, SIZES, num_workers=2)
+        gen = ra.realtime_augmented_data_gen(None, 40, PARAMS, VIEWS, SIZES, workers=Workers(2))
         next(gen)
         assert multiprocessing.active_children()
         del gen
@@ -227,8 +244,8 @@ class TestConsumers:
 
     def test_an_orphan_ends_even_where_its_parent_died_before_it_looked(self):
         code = (
-            "import multiprocessing, os, time, load_data\n"
-            "def child():\n    time.sleep(1)\n    load_data.exit_with_parent()\n    time.sleep(600)\n"
+            "import multiprocessing, os, time\nfrom machine import processes\n"
+            "def child():\n    time.sleep(1)\n    processes.exit_with_parent()\n    time.sleep(600)\n"
             "process = multiprocessing.get_context('fork').Process(target=child)\n"
             "process.start()\nos.kill(os.getpid(), 9)\n"
         )
@@ -240,7 +257,7 @@ class TestConsumers:
 class TestKeptWork:
     def test_a_worker_s_death_costs_no_step(self, prepared_survey, run_main, monkeypatch, capsys):
         whole = run(run_main, prepared_survey, experiment=SIX_CHUNKS)
-        load_data.folders.analysis("tiny").unlink()
+        folders.current.analysis("tiny").unlink()
         finish, count = training.Run._finish_chunk, 0
 
         def kill_after(self: training.Run, error: float) -> None:
@@ -263,26 +280,25 @@ class TestKeptWork:
 
         def stop_all(self: training.Run, error: float) -> None:
             finish(self, error)
-            for process in [*multiprocessing.active_children(), argparse.Namespace(pid=os.getpid())]:
+            for process in [*multiprocessing.active_children(), SimpleNamespace(pid=os.getpid())]:
                 os.kill(process.pid, signal.SIGTERM)
 
         monkeypatch.setattr(training.Run, "_finish_chunk", stop_all)
         with pytest.raises(SystemExit) as stop:
             run(run_main, prepared_survey, experiment=SIX_CHUNKS)
         assert stop.value.code == 143
-        assert load_data.folders.checkpoints("tiny").is_dir()
+        assert folders.current.checkpoints("tiny").is_dir()
 
     def test_parameters_that_are_not_finite_are_not_kept(self, prepared_survey):
-        load_data.use_folders(prepared_survey.root)
-        spoilt = training.Run(TINY, argparse_namespace())
+        spoilt = training.Run(TINY, OPTIONS)
         spoilt.save()
         with torch.no_grad():
             spoilt.network.output_layer.input_layer.W.fill_(float("inf"))
-        with pytest.raises(load_data.DataError, match=r"finite parameters.*last good checkpoint is .*000000-000000"):
+        with pytest.raises(DataError, match=r"finite parameters.*last good checkpoint is .*000000-000000"):
             spoilt.save()
 
     def test_a_second_interrupt_while_saving_leaves_the_last_checkpoint(self, prepared_survey, monkeypatch):
-        run_ = training.Run(TINY, argparse_namespace())
+        run_ = training.Run(TINY, OPTIONS)
         path = run_.save()
         before = path.read_bytes()
 
@@ -292,7 +308,7 @@ class TestKeptWork:
             os.kill(os.getpid(), signal.SIGINT)
 
         monkeypatch.setattr(torch, "save", interrupted)
-        with training.StopRequest(), pytest.raises(KeyboardInterrupt):
+        with StopRequest(), pytest.raises(KeyboardInterrupt):
             run_.save()
         assert [each.name for each in path.parent.iterdir()] == [path.name]
         assert path.read_bytes() == before
@@ -301,7 +317,7 @@ class TestKeptWork:
         with (
             pytest.raises(SystemExit),
             checkpoints.PredictionStore(tmp_path / "a.npy.gz", "one") as store,
-            training.ending_in_order(),
+            ending_in_order(),
         ):
             store.save(np.ones((2, 37), np.float32))
             assert not store.path.exists()
@@ -322,17 +338,18 @@ def test_leftovers_of_dead_processes_are_removed(tmp_path):
 
 EXTRACT = """
 import os, signal
-import centering, load_data, source_extraction
-measure, count = source_extraction.measure, 0
+from machine.command_line import run_script
+from survey import centering, extraction
+measure, count = extraction.measure, 0
 def stopping(channel, catalogue):
     global count
     count += 1
     if count == 8:
         os.kill(os.getpid(), signal.{name})
     return measure(channel, catalogue)
-source_extraction.measure = stopping
+extraction.measure = stopping
 if __name__ == "__main__":
-    load_data.run_script(lambda: source_extraction.run(centering.GEN2, ""))
+    run_script(lambda: extraction.run(centering.GEN2_CATALOGUE, ""))
 """
 
 
@@ -341,6 +358,6 @@ def test_a_stopped_extraction_keeps_its_rows(prepared_survey, name, status):
     process = start_script(prepared_survey.root, EXTRACT.format(name=name), "--num-workers", 1)
     _, errors = process.communicate(timeout=80)
     assert process.returncode == status, errors
-    [remainder] = load_data.folders.data.glob(".*")
+    [remainder] = folders.current.data.glob(".*")
     assert len(np.load(remainder)) == 7
     assert_nothing_is_left_of(process)

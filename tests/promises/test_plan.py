@@ -2,9 +2,11 @@
 
 import ast
 import re
+import subprocess
 from collections.abc import Iterator
 from fnmatch import fnmatch
 
+import pytest
 from tiny import ROOT
 
 PAGE = (ROOT / "doc" / "README.md").read_text()
@@ -61,3 +63,25 @@ def test_floors_are_all_modules_but_scripts_each_above_what_it_imports():
 def test_every_page_is_in_the_index():
     index = re.findall(r"^\| \[(\w+\.md)\]", PAGE, flags=re.MULTILINE)
     assert set(index) == {path.name for path in (ROOT / "doc").glob("*.md")} - {"README.md"}
+
+
+# Documentation of 2014, 3.1 and 5.2.
+WORKING_FOLDERS = (
+    "data/raw", "analysis/final", "predictions/final/augmented/valid", "predictions/final/augmented/test",
+    "predictions/final/blended",
+)  # fmt: skip
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no clone")
+def test_a_clone_has_the_folders_of_2014_and_git_keeps_nothing_else_there():
+    def ignored(*names: str) -> list[str]:
+        command = ["git", "-C", str(ROOT), "check-ignore", "--no-index", *names]
+        return subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+
+    kept = [f"{folder}/.gitkeep" for folder in WORKING_FOLDERS]
+    assert all((ROOT / name).is_file() for name in kept)
+    assert ignored(*kept) == []
+    products = [f"{folder}/product" for folder in WORKING_FOLDERS]
+    products += ["data/train_ids.npy", "data/raw/images_train_rev1/1.jpg", "analysis/checkpoints/a/1.pt"]
+    products += ["predictions/final/a.csv.gz"]
+    assert ignored(*products) == products

@@ -15,26 +15,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_checkpoints import ROOT, assert_same_result, processes_of_session
-from test_prediction import write_analysis
-from test_training import TINY
+from tiny import ROOT, TINY, assert_same_result, processes_of_session, write_analysis
 
-import load_data
-import prediction
-import training
+from engine import prediction, training
+from engine.experiment import Steps
+from machine.files import load_gz, load_pickle
+from survey.folders import Folders
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc and /dev/shm")
 
 LONG = bool(os.environ.get("TORTURE"))
 KILLS = 24
-EIGHT_CHUNKS = dataclasses.replace(TINY, num_chunks=8, learning_rate_schedule={0: 0.04, 5: 0.004})
+EIGHT_CHUNKS = dataclasses.replace(TINY, num_chunks=8, learning_rate=Steps({0: 0.04, 5: 0.004}))
 
 # Kills itself some seconds after its imports, or when the n-th file with such a name is half written, is whole but not
 # yet in its place, or just is.
 SCRIPT = f"""
 import os, sys, threading, time
-sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
-import checkpoints, test_torture
+sys.path[:0] = {[str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent)]!r}
+import test_torture
+from engine import checkpoints
 
 def die():
     os.kill(os.getpid(), 9)
@@ -152,7 +152,7 @@ def test_training(prepared_survey):
 
     def train() -> dict:
         victim.finish()
-        return load_data.load_pickle(load_data.Folders(victim.root).analysis("tiny"), "the test")
+        return load_pickle(Folders(victim.root).analysis("tiny"), "the test")
 
     rounds = iter([["half:.pt:3", "before:.pt:3"]])
     if LONG:
@@ -169,8 +169,8 @@ def test_prediction(prepared_survey):
 
     def predict() -> np.ndarray:
         victim.finish()
-        folders = load_data.Folders(victim.root)
-        return np.concatenate([load_data.load_gz(folders.augmented(name, "tiny")) for name in ("valid", "test")])
+        folders = Folders(victim.root)
+        return np.concatenate([load_gz(folders.augmented(name, "tiny")) for name in ("valid", "test")])
 
     rounds = iter([["before:test/tiny.partial.npz:3"]])
     if LONG:

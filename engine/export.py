@@ -1,0 +1,158 @@
+"""A trained network as an ONNX graph: views of an image in, predictions averaged over the test transforms out.
+
+Parts that transforms have in common are convolved once, as in prediction (`engine.part_sharing`). Beside the
+predictions the graph tells how far an image is from the training images, by the features below the last dense layer.
+
+Source: ONNX; documentation of 2014, 2.4.1.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+import layers
+from engine.examples import Examples
+from engine.experiment import Experiment
+from engine.network import Network
+from engine.part_sharing import PartSharing
+from machine.files import DataError
+from survey.warping import warp_views
+
+OPSET = 18
+# What is stored in half precision, and computed in single: the weights, not the odd numbers between them.
+_LEAST_HALVED = 256
+
+
+class Exported(nn.Module):
+    """Views (images, representatives, rows, columns, 3) -> predictions, those of each transform, and distances.
+
+    The distance is as `measure_distances` defines it; until it has been called, all distances are 0.
+    """
+
+    def __init__(self, experiment: Experiment, network: Network):
+        """Wrap a network; raises DataError where its views are made in a way that no exported model can ask for."""
+        super().__init__()
+        if experiment.views.placement is not None or experiment.views.warp is not warp_views:
+            raise DataError(
+                f"the views of {experiment.name} are placed by a catalogue or warped in their own way, which only its "
+                "predict script does; export a model without"
+            )
+        self.output_layer, self.network = network.output_layer, network
+        self.sharing = PartSharing(network, experiment.views, experiment.test_transforms)
+        self.num_views, self.num_transforms = len(self.sharing.representatives), len(experiment.test_transforms)
+        if self.sharing.slicing is not None:
+            places = self.sharing.part_of * self.num_views + self.sharing.representative_of
+            self.register_buffer("places", places.flatten(), persistent=False)
+        weighted = [each for each in layers.all_layers(self.output_layer) if isinstance(each, layers.WeightedLayer)]
+        self.feature_layer = weighted[0].input_layer if weighted else self.output_layer.input_layer
+        self.measure_distances(np.zeros(1), np.zeros((1, 1)), np.ones(1), 1.0, 0.0)
+
+    def measure_distances(
+        self, mean: np.ndarray, directions: np.ndarray, deviations: np.ndarray, rest: float, weight: float
+    ) -> None:
+        """Take over statistics of training features: mean (f,), directions (f, kept), deviations (kept,), the rest's.
+
+        The distance is the root of (|(features - mean) directions / deviations|^2 + weight * outside / rest) /
+        (kept + weight), where `outside` is the squared length of what lies outside of the directions.
+        """
+        device = self.network.device
+        for name, values in (("mean", mean), ("directions", directions), ("deviations", deviations)):
+            self.register_buffer(name, torch.as_tensor(values, dtype=torch.float32, device=device), persistent=False)
+        self.rest, self.weight = rest, weight
+
+    def answers_and_features(self, *views: Tensor) -> tuple[Tensor, Tensor]:
+        """Return predictions (images, transforms, 37) and features (images, features) averaged over transforms."""
+        inputs = self.network.inputs([view.flatten(0, 1) for view in views])
+        sharing = self.sharing
+        if sharing.slicing is not None:
+            parts, num = sharing.slicing.num_parts, self.num_views
+            found = sharing.merging.input_layer.output(inputs, dropout_active=False).flatten(1)
+            found = found.unflatten(0, (parts, -1, num)).transpose(0, 1).flatten(1, 2)  # (images, parts * num, f)
+            arranged = found.index_select(1, self.places).unflatten(1, (self.num_transforms, parts))
+            inputs = {sharing.merging: arranged.flatten(0, 1).flatten(1)}
+        features = self.feature_layer.output(inputs, dropout_active=False)
+        activations = self.output_layer.input_layer.output({self.feature_layer: features}, dropout_active=False)
+        predictions = self.output_layer(activations).unflatten(0, (-1, self.num_transforms))
+        return predictions, features.flatten(1).unflatten(0, (-1, self.num_transforms)).mean(1)
+
+    def forward(self, *views: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        predictions, features = self.answers_and_features(*views)
+        centred = features - self.mean
+        inside = centred @ self.directions
+        outside = ((centred * centred).sum(1) - (inside * inside).sum(1)).clamp(min=0)
+        scaled = inside / self.deviations
+        squares = (scaled * scaled).sum(1) + outside * (self.weight / self.rest)
+        return predictions.mean(1), predictions, (squares / (len(self.deviations) + self.weight)).sqrt()
+
+    @torch.inference_mode()
+    def run(self, examples: Examples, indices: np.ndarray, images_a_batch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return predictions (n, 37) and features (n, features) of images of 'train'."""
+        found: list[tuple[np.ndarray, np.ndarray]] = []
+        for chunk in examples.fixed(indices, "train", self.sharing.representatives):
+            for batch in self._batches(chunk, images_a_batch):
+                predictions, features = self.answers_and_features(*batch)
+                found.append((predictions.mean(1).cpu().numpy(), features.cpu().numpy()))
+        predictions, features = zip(*found, strict=True)
+        return np.concatenate(predictions), np.concatenate(features)
+
+    def _batches(self, chunk: Sequence[np.ndarray | Tensor], images_a_batch: int) -> Iterator[list[Tensor]]:
+        views = [self.network.to_device(view).unflatten(0, (-1, self.num_views)) for view in chunk]
+        yield from map(list, zip(*(view.split(images_a_batch) for view in views), strict=True))
+
+
+def to_onnx(exported: Exported, shapes: Sequence[tuple[int, int, int]], names: Sequence[str]) -> onnx.ModelProto:
+    """Return the graph; `shapes` are those of the views (rows, columns, 3), `names` those of the three outputs."""
+    device = exported.network.device
+    example = tuple(torch.rand(2, exported.num_views, *shape, device=device) for shape in shapes)
+    # The exporter warns of its own libraries, and lists operators that it does not know and nobody uses.
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    # The exporter reads older flags of precision, which raises unless the newer ones are at their defaults.
+    kinds = torch.backends.cudnn.conv, torch.backends.cudnn.rnn
+    precisions = [kind.fp32_precision for kind in kinds]
+    for kind in kinds:
+        kind.fp32_precision = "tf32"
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                exported.eval(),
+                example,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=[f"pixels_{number}" for number in range(len(shapes))],
+                output_names=list(names),
+                dynamic_shapes=(tuple({0: torch.export.Dim("images", min=1, max=4096)} for _ in shapes),),
+                verbose=False,
+            )
+    finally:
+        for kind, precision in zip(kinds, precisions, strict=True):
+            kind.fp32_precision = precision
+        logging.disable(disabled)
+    model = program.model_proto
+    # What the exporter notes of the source serves nobody, and names folders of this machine.
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    del model.metadata_props[:], model.graph.value_info[:], model.graph.metadata_props[:]
+    return model
+
+
+def halve(model: onnx.ModelProto) -> None:
+    """Store the weights in half precision; they are made single when the file is loaded, and computed with so."""
+    casts = []
+    for tensor in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.dtype != np.float32 or values.size < _LEAST_HALVED or np.abs(values).max() > np.finfo(np.float16).max:
+            continue
+        name = tensor.name
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
+        casts.append(onnx.helper.make_node("Cast", [f"{name}_half"], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
