@@ -14,7 +14,7 @@ from machine.command_line import run_script, script_parser
 from machine.files import DataError
 from survey import decision_tree
 from survey.folders import use_folders
-from survey.images import read_labels_csv
+from survey.preparation import measure_deviations
 
 
 def tolerance(text: str) -> float:
@@ -22,12 +22,6 @@ def tolerance(text: str) -> float:
     if not 0 <= (number := float(text)) < np.inf:
         raise argparse.ArgumentTypeError(f"expected a number of at least 0, got {text}")
     return number
-
-
-def deviations(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return how far labels (n, 37) are from the tree's sums, (n, 11), and from the interval [0, 1], (n,)."""
-    totals, expected = decision_tree.question_totals(labels)
-    return np.abs(totals - expected), np.maximum(-labels, labels - 1).max(axis=1).clip(min=0)
 
 
 def main() -> None:
@@ -41,23 +35,16 @@ def main() -> None:
     )
     args = parser.parse_args()
     path = use_folders(args.root, args.data).labels_csv
-    ids, labels = read_labels_csv()
-    if len(ids) == 0:
-        raise DataError(f"{path}: expected one line for each galaxy, got none; download it again")
-    sums, outside = deviations(labels)
+    found = measure_deviations()
 
     print(f"{'':24} {'largest deviation':>17}  galaxies beyond {args.tolerance:g}")
-    for number, deviation in zip(decision_tree.QUESTIONS, sums.T, strict=True):
+    for number, deviation in zip(decision_tree.QUESTIONS, found.sums.T, strict=True):
         print(f"{f'sum of question {number}':24} {deviation.max():17.2e}  {(deviation > args.tolerance).sum()}")
-    print(f"{'value outside [0, 1]':24} {outside.max():17.2e}  {(outside > args.tolerance).sum()}")
+    print(f"{'value outside [0, 1]':24} {found.outside.max():17.2e}  {(found.outside > args.tolerance).sum()}")
 
-    violating = (sums > args.tolerance).any(axis=1) | (outside > args.tolerance)
-    if violating.any():
-        raise DataError(
-            f"{path}: expected labels within {args.tolerance:g} of the decision tree, but {violating.sum()} of "
-            f"{len(ids)} galaxies are not, GalaxyID {ids[violating][0]} first; download training_solutions_rev1 again"
-        )
-    print(f"checked {len(ids)} galaxies of {path}: all obey the decision tree")
+    if complaint := found.complaint(args.tolerance):
+        raise DataError(complaint)
+    print(f"checked {len(found.ids)} galaxies of {path}: all obey the decision tree")
 
 
 if __name__ == "__main__":

@@ -7,18 +7,14 @@ Source: documentation of 2014, 3.4 and 5.4.
 """
 
 from machine.command_line import run_script, script_parser
-from machine.files import save_array
 from survey.folders import use_folders
-from survey.images import list_ids
+from survey.preparation import write_test_ids
 
 
 def main() -> None:
     args = script_parser(__doc__).parse_args()
-    folders = use_folders(args.root, args.data)
-    ids = list_ids("test")
-    path = folders.data / "test_ids.npy"
-    save_array(path, ids)
-    print(f"wrote {len(ids)} ids to {path}")
+    use_folders(args.root, args.data)
+    write_test_ids()
 
 
 if __name__ == "__main__":

@@ -20,9 +20,9 @@ from tqdm import tqdm
 from machine.command_line import positive_int, run_script, script_parser
 from machine.files import DataError, replacing
 from machine.processes import Start, available_cores, mapping
-from survey.decision_tree import COLUMN_NAMES, NUM_ANSWERS, QUESTIONS, SLICES, weigh
+from survey.decision_tree import NUM_ANSWERS, QUESTIONS, SLICES, weigh
 from survey.folders import SUBSETS, Folders, adopt, use_folders
-from survey.images import read_labels_csv
+from survey.images import read_labels_csv, write_labels_csv
 from survey.painting import SEEING, Traits, render
 
 # Every question stands after those whose answers lead to it.
@@ -236,14 +236,6 @@ def _start_worker(folders: Folders) -> None:
     cv2.setNumThreads(1)  # each worker keeps to one core
 
 
-def write_labels(path: Path, ids: np.ndarray, labels: list[np.ndarray]) -> None:
-    """Write the table of labels, as Kaggle does but with all digits."""
-    lines = (",".join(map(repr, row.tolist())) for row in labels)
-    rows = [f"{id},{line}\n" for id, line in zip(ids, lines, strict=True)]
-    with replacing(path) as temporary:
-        temporary.write_text(",".join(("GalaxyID", *COLUMN_NAMES)) + "\n" + "".join(rows))
-
-
 def write_survey(folders: Folders, seed: int, numbers: dict[str, int], num_workers: int) -> None:
     """Write a survey of `numbers` galaxies a subset below `folders.data`: images of both, labels of 'train'."""
     ids = draw_ids(seed, numbers)
@@ -259,7 +251,7 @@ def write_survey(folders: Folders, seed: int, numbers: dict[str, int], num_worke
             for row in each(write, enumerate(ids[subset].tolist())):
                 labels[subset].append(row)
                 bar.update()
-    write_labels(folders.labels_csv, ids["train"], labels["train"])
+    write_labels_csv(folders.labels_csv, ids["train"], labels["train"])
     if not sys.stderr.isatty():
         print(f"{numbers['train']} training and {numbers['test']} test galaxies are in {folders.data / 'raw'}")
 

@@ -2,6 +2,7 @@
 
 - `files`: files that appear whole or not at all, and that are read with suspicion; what killed processes left.
 - `plain_pickle`: pickles of arrays and plain values, read without running what they name.
+- `zips`: zips, checked as a whole before anything of them is unpacked.
 - `memory`: how much there is, what is kept of what is freed, what processes share.
 - `signals`: signals that end a run in order.
 - `locks`: one process at a time.

@@ -5,17 +5,23 @@ import gzip
 import math
 import mmap
 import os
+import shutil
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from machine.plain_pickle import PlainUnpickler
 
 # What an array may take where its shape is not known beforehand: ten times the competition's predictions.
 MAX_ARRAY_BYTES = 2**28
+# Kinds of numbers: truth values, integers, floats. `load_gz` and `save_gz` take complex ones, text and dates as well:
+# all that NumPy writes without pickling objects, but structures.
+_NUMBERS = "biuf"
+_WITHOUT_OBJECTS = _NUMBERS + "cSUmM"
 # No byte of a gzip file gives more than so many (zlib's "Maximum Compression Factor").
 _MAX_INFLATION = 1032
 
@@ -25,10 +31,12 @@ class DataError(Exception):
 
 
 @contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its place when the block ends well, and vanishes otherwise.
 
-    Raises DataError where the block or the replacement ends with an OSError: no room, no permission, no folder.
+    Unless it is to be `durable`, the disk is not waited for, ten milliseconds a file: a power cut, which nothing else
+    brings about, may leave it empty. Raises DataError where the block or the replacement ends with an OSError: no
+    room, no permission, no folder.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -36,10 +44,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
+            if durable:
+                with temporary.open("rb") as file:
+                    os.fsync(file.fileno())
             temporary.replace(path)
-            _keep_names(path.parent)
+            if durable:
+                _keep_names(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
@@ -57,6 +67,23 @@ def _keep_names(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name where the file system allows that, and copy it elsewhere; its time is kept."""
+    with replacing(target, durable=False) as temporary:
+        try:
+            os.link(os.path.realpath(source), temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+            shutil.copystat(source, temporary)
+
+
+def need_room(folder: Path, num_bytes: int, remedy: str) -> None:
+    """Raise DataError, with what to do about it, unless a folder's disk has room for so many bytes."""
+    free = shutil.disk_usage(folder).free
+    if num_bytes > free:
+        raise DataError(f"expected {num_bytes / 1e6:.1f} MB free in {folder}, got {free / 1e6:.1f} MB; {remedy}")
 
 
 def remove_leftovers(*products: Path) -> None:
@@ -111,10 +138,10 @@ def open_file(path: str | Path, hint: str) -> BinaryIO:
         raise DataError(f"{path} can not be read ({error.strerror}); allow it, or {hint}") from None
 
 
-def _read_header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype, bool]:
-    """Read a `.npy` header: shape, dtype, whether in Fortran order; raises ValueError unless it is of numbers.
+def _read_header(file: BinaryIO, kinds: str) -> tuple[tuple[int, ...], np.dtype, bool]:
+    """Read a `.npy` header: shape, dtype, whether in Fortran order; raises ValueError unless it is of these kinds.
 
-    Version 1.0 is what numbers are written in; its header has 65,535 bytes at most.
+    Version 1.0 is what they are written in; its header has 65,535 bytes at most.
     """
     if (version := np.lib.format.read_magic(file)) != (1, 0):
         raise ValueError(f"expected format version 1.0, got {version[0]}.{version[1]}")
@@ -123,9 +150,13 @@ def _read_header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype, bool]:
     except Exception as error:  # the header is a Python expression: a damaged one can raise anything
         raise ValueError(f"its header can not be read: {first_line(error)}") from None
     # True, which Python takes for a whole number, is no length.
-    if dtype.kind not in "biuf" or not all(type(length) is int and 0 <= length < 2**48 for length in shape):
-        raise ValueError(f"expected numbers, its header says {dtype} {shape}")
+    if dtype.kind not in kinds or not all(type(length) is int and 0 <= length < 2**48 for length in shape):
+        raise ValueError(f"expected {_words(kinds)}, its header says {dtype} {shape}")
     return shape, dtype, fortran_order
+
+
+def _words(kinds: str) -> str:
+    return "numbers" if kinds == _NUMBERS else "numbers, text or dates"
 
 
 def _read_values(file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype, fortran_order: bool) -> np.ndarray:
@@ -154,11 +185,17 @@ def load_array(
     The header is compared with the `shape` expected (None for any length) and the `kind` (np.floating, np.integer)
     before room is made for the values. Where a length is not given, the array takes at most MAX_ARRAY_BYTES.
     """
+    return _load(path, made_by, shape, kind, _NUMBERS)
+
+
+def _load(
+    path: str | Path, made_by: str, shape: tuple[int | None, ...] | None, kind: type[np.generic], kinds: str
+) -> np.ndarray:
     path = Path(path)
     with open_file(path, f"run {made_by} first") as raw:
         file = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
         try:
-            got, dtype, fortran_order = _read_header(file)
+            got, dtype, fortran_order = _read_header(file, kinds)
             fits = shape is None or (
                 len(got) == len(shape) and all(n in (None, length) for n, length in zip(shape, got, strict=True))
             )
@@ -170,6 +207,11 @@ def load_array(
             num_bytes = math.prod(max(length, 1) for length in got) * dtype.itemsize
             held = os.fstat(raw.fileno()).st_size * (1 if file is raw else _MAX_INFLATION)
             allowed = MAX_ARRAY_BYTES if shape is None or None in shape else num_bytes
+            if allowed < num_bytes <= held:
+                raise DataError(
+                    f"{path}: expected at most {allowed} bytes, as its shape is not known, its header says {dtype} "
+                    f"{got}; name the shape that is expected, or run {made_by} again"
+                )
             if num_bytes > allowed or math.prod(got) * dtype.itemsize > held:
                 raise ValueError(f"expected at most {min(allowed, held)} bytes, its header says {dtype} {got}")
             return _read_values(file, got, dtype, fortran_order)
@@ -188,21 +230,33 @@ def load_pickle(path: str | Path, made_by: str) -> object:
             raise DataError(f"{path} can not be read ({first_line(error)}); run {made_by} again") from None
 
 
-def _check_gz(path: str | Path) -> None:
-    if not str(path).endswith(".npy.gz"):
-        raise DataError(f"expected a file name that ends with .npy.gz, got {path}")
+def _check_name(path: str | Path) -> None:
+    if not str(path).endswith((".npy.gz", ".npy")):
+        raise DataError(f"expected a file name that ends with .npy.gz or .npy, got {path}; rename the file")
 
 
 def load_gz(
     path: str | Path, shape: tuple[int | None, ...] | None = None, kind: type[np.generic] = np.generic
 ) -> np.ndarray:
-    """Read an array that `save_gz` wrote; `shape` and `kind` say what is expected, as for `load_array`."""
-    _check_gz(path)
-    return load_array(path, "the script that writes it", shape, kind)
+    """Read an array from a `.npy.gz` or `.npy` file, of the types that `save_gz` takes.
+
+    `shape` and `kind` say what is expected, as for `load_array`; without a shape, or with one that leaves a length
+    open, an array of more than MAX_ARRAY_BYTES (256 MiB) is refused. Raises DataError.
+    """
+    _check_name(path)
+    return _load(path, "the script that writes it", shape, kind, _WITHOUT_OBJECTS)
 
 
-def save_gz(path: str | Path, array: np.ndarray) -> None:
-    """Write an array as `.npy.gz`, whole or not at all."""
-    _check_gz(path)
+def save_gz(path: str | Path, array: ArrayLike) -> None:
+    """Write an array as `.npy.gz`, or as `.npy` where the name ends so, whole or not at all.
+
+    Numbers, text and dates are written; raises DataError for objects, which would be pickled, and for structures.
+    """
+    _check_name(path)
+    array = np.asanyarray(array)
+    if array.dtype.kind not in _WITHOUT_OBJECTS:
+        raise DataError(f"expected {_words(_WITHOUT_OBJECTS)} to write to {path}, got {array.dtype}; convert the array")
+    if not str(path).endswith(".gz"):
+        return save_array(path, array)
     with replacing(path) as temporary, gzip.open(temporary, "wb", compresslevel=6) as file:
         np.save(file, array)

@@ -6,9 +6,11 @@
 - `images`: ids, labels, the split, pixels.
 - `predictions`, `submission`: what models predicted; Kaggle's format.
 - `decoded_cache`, `bad_images`: every image decoded once; those that can not be.
+- `preparation`, `kaggle`, `readiness`: arrays of ids and labels; Kaggle's download; what is ready.
+- `tables`, `answer_names`, `own_labels`, `own_images`, `own_survey`: one's own galaxies in Kaggle's layout.
 - `affine`, `warping`, `centering`: transforms, pixels of views, where in its image a galaxy lies.
 - `draws`, `views`: what is random; what a network sees of a galaxy.
-- `chunk_workers`: worker processes that write chunks of views into shared memory.
+- `chunk_workers`, `calling`: worker processes that write chunks into shared memory; by calls of a caller's own class.
 - `sextractor`, `extraction`: SExtractor's measurements; of all galaxies, resumable.
 - `painting`: pixels of a made-up galaxy.
 """

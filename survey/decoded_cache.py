@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import os
-import shutil
 from collections.abc import Sequence
 from concurrent.futures import as_completed
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from tqdm import tqdm
 
-from machine import processes
+from machine import files, processes
 from machine.files import DataError, replacing
 from survey import folders, images
 from survey.folders import Folders
@@ -33,12 +32,7 @@ def need_room(folder: Path, num_bytes: int) -> None:
     """Raise DataError unless a folder is there and has room for so many bytes."""
     if not folder.is_dir():
         raise DataError(f"expected a folder to copy to, but {folder} is none; name one with --ram")
-    free = shutil.disk_usage(folder).free
-    if num_bytes > free:
-        raise DataError(
-            f"expected {num_bytes / 1e6:.1f} MB free in {folder}, got {free / 1e6:.1f} MB; "
-            "enlarge it (mount -o remount,size=4G) or name another place with --ram"
-        )
+    files.need_room(folder, num_bytes, "enlarge it (mount -o remount,size=4G) or name another place with --ram")
 
 
 def path(subset: str) -> Path:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from machine.files import DataError, duplicate, load_array
+from machine.files import DataError, duplicate, load_array, replacing
 from survey import decision_tree, folders, jpeg
 from survey.folders import Folders
 
@@ -94,6 +94,14 @@ def read_labels_csv(path: Path | None = None) -> tuple[np.ndarray, np.ndarray]:
     from survey import labels_table  # pandas takes half a second that only the preparation scripts pay
 
     return labels_table.read(path or folders.current.labels_csv)
+
+
+def write_labels_csv(path: Path, ids: Sequence[int], labels: Sequence[np.ndarray]) -> None:
+    """Write ids (n,) and labels (n, 37) as Kaggle's table, but with all digits."""
+    lines = (",".join(map(repr, row.tolist())) for row in labels)
+    rows = [f"{id},{line}\n" for id, line in zip(ids, lines, strict=True)]
+    with replacing(path) as temporary:
+        temporary.write_text(",".join(("GalaxyID", *decision_tree.COLUMN_NAMES)) + "\n" + "".join(rows))
 
 
 def split(num_train: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,12 +1,17 @@
 """Files that only tests write: pickles of Python 2, pickles that would run something, files that promise too much."""
 
 import builtins
+import copy
 import functools
 import io
 import os
 import pickle
+import stat
 import struct
 import subprocess
+import warnings
+import zipfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -166,4 +171,96 @@ HUGE = {
     "one long text": npy_header((1,), "<U999999999"),
     "a long header": b"\x93NUMPY\x02\x00\xff\xff\xff\x7f" + b" " * 10**6,
     "zeros without end": npy_header((37,)) + bytes(10**8),
+}
+
+
+def zip_of(
+    files: Mapping[str, bytes] | Iterable[tuple[str, bytes]], method: int = zipfile.ZIP_STORED, **changes
+) -> bytes:
+    """Return a zip of some files; `changes` are attributes of the first one's entry, as external_attr."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        for name, content in dict(files).items() if isinstance(files, Mapping) else files:
+            info = zipfile.ZipInfo(name.rstrip("\0"))
+            info.filename, info.compress_type = name, method
+            for attribute, value in changes.items():
+                setattr(info, attribute, value)
+            changes = {}
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of a name that stands in it twice, which is what some tests are about
+                archive.writestr(info, content, info.compress_type)
+    return buffer.getvalue()
+
+
+def overlapping_zip() -> bytes:
+    """Return a zip of several names for the same bytes, as a bomb has that needs no second layer."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("images_training_rev1/1.jpg", bytes(10**6))
+        for number in range(2, 9):
+            info = copy.copy(archive.infolist()[0])
+            info.filename = info.orig_filename = f"images_training_rev1/{number}.jpg"
+            archive.filelist.append(info)
+    return buffer.getvalue()
+
+
+def encrypted_zip() -> bytes:
+    """Return a zip whose file is said to be encrypted, in both places that say so."""
+    content = bytearray(zip_of({"images_training_rev1/1.jpg": b"?" * 99}))
+    for signature, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(signature) + place] |= 1
+    return bytes(content)
+
+
+def resized_zip(size: int) -> bytes:
+    """Return a zip whose table of contents gives a stored file of 12,345 bytes another size."""
+    content = zip_of({"images_training_rev1/1.jpg": bytes(12345)})
+    place = content.rindex((12345).to_bytes(4, "little"))
+    return content[:place] + size.to_bytes(4, "little") + content[place + 4 :]
+
+
+def _within(name: str) -> bytes:
+    return zip_of({"images_training_rev1/1.jpg": b"an image", name: b"a stranger"})
+
+
+_IMAGE = {"images_training_rev1/1.jpg": b"an image"}
+# Zips that nobody should unpack, and why.
+HOSTILE_ZIPS = {
+    **{
+        f"name {name!r}": (_within(name), reason)
+        for name, reason in {
+            "../1.jpg": "leads out of the folder",
+            "images_training_rev1/../../../1.jpg": "leads out of the folder",
+            "images_training_rev1/..": "leads out of the folder",
+            "..\\1.jpg": "leads out of the folder",
+            "/tmp/1.jpg": "is an absolute path",
+            "//host/share/1.jpg": "is an absolute path",
+            "\\1.jpg": "is an absolute path",
+            "C:/1.jpg": "is an absolute path",
+            "c:1.jpg": "is an absolute path",
+            "__MACOSX/../../1.jpg": "leads out of the folder",
+            "1.jpg\0.txt": "is no name",
+        }.items()
+    },
+    **{
+        kind: (zip_of(_IMAGE, external_attr=(mode | 0o777) << 16, create_system=3), reason)
+        for kind, mode, reason in (
+            ("link", stat.S_IFLNK, "is a link"),
+            ("device", stat.S_IFCHR, "is a device, a pipe or a socket"),
+            ("pipe", stat.S_IFIFO, "is a device, a pipe or a socket"),
+        )
+    },
+    "a name twice": (zip_of([*_IMAGE.items()] * 2), "stands in it twice"),
+    "a name twice, but for its case": (zip_of([("a/1.jpg", b""), ("A/1.JPG", b"")]), "stands in it twice"),
+    "encrypted": (encrypted_zip(), "is encrypted"),
+    "bomb": (zip_of({"images_training_rev1/1.jpg": bytes(2 * 10**6)}, zipfile.ZIP_DEFLATED), "as a bomb does"),
+    "bomb that is not needed": (zip_of({"readme.txt": bytes(2 * 10**6)}, zipfile.ZIP_DEFLATED), "as a bomb does"),
+    "shared bytes": (overlapping_zip(), "shares its bytes"),
+    "longer than it is": (resized_zip(2**31), "is stored as 12345 bytes, and said to be 2147483648"),
+    "shorter than it is": (resized_zip(5), "is stored as 12345 bytes, and said to be 5"),
+    "unusual compression": (zip_of(_IMAGE, zipfile.ZIP_BZIP2), "in a way that only few programs know"),
+    "no zip": (b"<html>log in to download</html>", "can not be read as a zip"),
+    "nothing": (b"", "can not be read as a zip"),
+    "cut off": (zip_of(_IMAGE)[:-40], "can not be read as a zip"),
+    "its end only": (zip_of(_IMAGE)[-60:], "can not be read as a zip|is refused"),
 }

@@ -10,6 +10,7 @@ from crafted import npy_header, number_arrays
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from machine import files
 from machine.files import DataError, load_array, load_gz, save_array, save_gz
 
 
@@ -26,11 +27,78 @@ def test_gz_round_trip(tmp_path: Path, dtype: type):
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
-def test_gz_needs_its_ending(tmp_path: Path):
-    with pytest.raises(DataError, match=r"ends with \.npy\.gz"):
-        save_gz(tmp_path / "array.npy", np.zeros(3))
-    with pytest.raises(DataError, match=r"ends with \.npy\.gz"):
-        load_gz(tmp_path / "array.gz")
+TYPES = {
+    "truth values": np.array([True, False]),
+    "floats of 16 bits": np.linspace(0, 1, 5, dtype=np.float16),
+    "floats, the other byte first": np.linspace(0, 1, 6, dtype=">f8").reshape(2, 3),
+    "a number": np.array(3.5),
+    "nothing": np.empty((0, 37), np.float32),
+    "complex numbers": np.exp(1j * np.arange(4)).reshape(2, 2),
+    "text": np.array(["gen2", "größer", ""]),
+    "bytes": np.array([b"gen2", b""]),
+    "dates": np.array(["2014-04-16", "NaT"], dtype="datetime64[D]"),
+    "durations": np.array([67, 4], dtype="timedelta64[h]"),
+    "a column": np.arange(6.0).reshape(2, 3)[:, 1],
+    "columns first": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+}
+
+
+@pytest.mark.parametrize("name", TYPES)
+@pytest.mark.parametrize("ending", [".npy", ".npy.gz"])
+def test_what_save_gz_writes_load_gz_and_numpy_read(tmp_path: Path, name: str, ending: str):
+    path, array = tmp_path / f"array{ending}", TYPES[name]
+    save_gz(path, array)
+    with (gzip.open if ending == ".npy.gz" else open)(path, "rb") as file:
+        by_numpy = np.load(file, allow_pickle=False)
+    for loaded in (load_gz(path), load_gz(path, array.shape), by_numpy):
+        assert (loaded.dtype, loaded.shape) == (array.dtype, array.shape)
+        np.testing.assert_array_equal(loaded, array)
+    assert load_gz(path).flags.writeable
+
+
+def test_what_numpy_saves_of_a_list_save_gz_does_too(tmp_path: Path):
+    save_gz(tmp_path / "list.npy", [[1, 2], [3, 4]])
+    np.testing.assert_array_equal(load_gz(tmp_path / "list.npy"), [[1, 2], [3, 4]])
+
+
+@pytest.mark.parametrize("ending", [".npy", ".npy.gz"])
+def test_nothing_is_pickled(tmp_path: Path, ending: str):
+    path = tmp_path / f"array{ending}"
+    for array, kind in (
+        (np.array([{}], dtype=object), "object"),
+        (np.zeros(2, dtype=[("x", float)]), r"\[\('x', '<f8'\)\]"),
+    ):
+        with pytest.raises(DataError, match=f"expected numbers, text or dates to write to .*{ending}, got {kind}; "):
+            save_gz(path, array)
+        assert not path.exists()
+        with (gzip.open if ending == ".npy.gz" else open)(path, "wb") as file:
+            np.save(file, array)
+        with pytest.raises(DataError, match="is no NumPy array"):
+            load_gz(path)
+        path.unlink()
+
+
+@pytest.mark.parametrize("name", ["array.gz", "array.npz", "array", "array.npy.bz2", "npy"])
+def test_other_names_are_refused(tmp_path: Path, name: str):
+    line = rf"^expected a file name that ends with \.npy\.gz or \.npy, got .*{name}; rename the file$"
+    with pytest.raises(DataError, match=line):
+        save_gz(tmp_path / name, np.zeros(3))
+    with (tmp_path / name).open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(DataError, match=line):
+        load_gz(tmp_path / name)
+
+
+@pytest.mark.parametrize("ending", [".npy", ".npy.gz"])
+def test_an_array_that_is_too_large_is_read_where_its_shape_is_named(tmp_path, monkeypatch, ending):
+    monkeypatch.setattr(files, "MAX_ARRAY_BYTES", 1000)
+    path, array = tmp_path / f"array{ending}", np.random.default_rng(0).random((100, 3))
+    save_gz(path, array)
+    told = r"expected at most 1000 bytes, as its shape is not known, its header says float64 \(100, 3\); name the shape"
+    for shape in (None, (None, 3)):
+        with pytest.raises(DataError, match=told):
+            load_gz(path, shape)
+    np.testing.assert_array_equal(load_gz(path, (100, 3)), array)
 
 
 def damage(content: bytes, how: str) -> bytes:

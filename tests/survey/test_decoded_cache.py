@@ -122,7 +122,7 @@ def test_the_script_builds_and_removes(ram, run_main, prepared_survey, capsys):
 
 def test_want_of_room_is_told_before_anything_is_written(ram, monkeypatch):
     free = type("usage", (), {"free": 1000})
-    monkeypatch.setattr(decoded_cache.shutil, "disk_usage", lambda folder: free)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: free)
     with pytest.raises(DataError, match=r"expected 16.2 MB free in .*, got 0.0 MB; .*--ram"):
         decoded_cache.build("train")
     assert not list(ram.iterdir())

@@ -1,0 +1,113 @@
+"""From images and a table to the arrays that everything reads: ids and labels, and whether these obey the tree.
+
+Each function is one of 2014's preparation scripts; `prepare_data.py` calls them all.
+
+Source: documentation of 2014, 2.2.2, 3.4 and 5.4.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from machine.files import DataError, save_array
+from survey import decision_tree, folders
+from survey.images import ids_of, list_ids, read_labels_csv
+
+
+def read_table() -> tuple[np.ndarray, np.ndarray]:
+    """Read the table of training labels, of at least one galaxy: ids (n,) and labels (n, 37)."""
+    ids, labels = read_labels_csv()
+    if len(ids) == 0:
+        raise DataError(f"{folders.current.labels_csv}: expected one line for each galaxy, got none; download it again")
+    return ids, labels
+
+
+def write_train_ids() -> None:
+    """Write the ids of the training galaxies, in the order of the table; say so.
+
+    Raises DataError where an image is in no line of the table; one that has a line may be yet to come.
+    """
+    ids, _ = read_table()
+    folder = folders.current.images("train")
+    if folder.is_dir() and len(strangers := np.setdiff1d(list_ids("train"), ids)):
+        raise DataError(
+            f"{folder}: expected an image for each line of {folders.current.labels_csv.name}, but "
+            f"{strangers[0]}.jpg has no line ({len(strangers)} such images); download the table again, "
+            "or move them elsewhere"
+        )
+    _write_ids("train", ids)
+
+
+def write_test_ids() -> None:
+    """Write the ids of the test galaxies, as their images are named, in rising order; say so."""
+    _write_ids("test", list_ids("test"))
+
+
+def _write_ids(subset: str, ids: np.ndarray) -> None:
+    path = folders.current.data / f"{subset}_ids.npy"
+    save_array(path, ids)
+    print(f"wrote {len(ids)} ids to {path}")
+
+
+def write_labels() -> None:
+    """Write the training labels, float32, a row for each of the training ids; say so.
+
+    Raises DataError for an id without a row, and for labels that are no fractions.
+    """
+    ids, labels = read_labels_csv()
+    _refuse_outside(folders.current.labels_csv, ids, labels)
+    labels = labels[_rows_of(ids_of("train"), ids)].astype(np.float32)
+    path = folders.current.data / "solutions_train.npy"
+    save_array(path, labels)
+    print(f"wrote {len(labels)} rows of {labels.shape[1]} labels to {path} ({len(ids)} lines read)")
+
+
+def _rows_of(wanted: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Return where each of `wanted` stands in `ids`, which has no id twice; raises DataError for one without a row."""
+    if absent := sorted(set(wanted.tolist()) - set(ids.tolist())):
+        raise DataError(
+            f"expected a line of labels for each of the {len(wanted)} ids in train_ids.npy, "
+            f"but GalaxyID {absent[0]} has none ({len(absent)} such ids); run create_train_ids_file.py again"
+        )
+    order = np.argsort(ids)
+    return order[np.searchsorted(ids, wanted, sorter=order)]
+
+
+def _refuse_outside(path: Path, ids: np.ndarray, labels: np.ndarray) -> None:
+    """Raise DataError for labels (n, 37) that are no fractions."""
+    outside = np.argwhere((labels < -decision_tree.TOLERANCE) | (labels > 1 + decision_tree.TOLERANCE))
+    if len(outside):
+        row, column = outside[0]
+        raise DataError(
+            f"{path}: expected fractions within [0, 1], got {labels[row, column]:g} for "
+            f"GalaxyID {ids[row]} in {decision_tree.COLUMN_NAMES[column]} ({len(outside)} such cells); "
+            "download it again; check_label_constraints.py counts them"
+        )
+
+
+@dataclass(frozen=True)
+class Deviations:
+    """How far the labels of `ids` (n,) are from the sums of the tree, (n, 11), and from the interval [0, 1], (n,)."""
+
+    ids: np.ndarray
+    sums: np.ndarray
+    outside: np.ndarray
+
+    def complaint(self, tolerance: float) -> str | None:
+        """Say in one line that some labels deviate by more than `tolerance`; None where none does."""
+        violating = (self.sums > tolerance).any(axis=1) | (self.outside > tolerance)
+        if not violating.any():
+            return None
+        return (
+            f"{folders.current.labels_csv}: expected labels within {tolerance:g} of the decision tree, but "
+            f"{violating.sum()} of {len(self.ids)} galaxies are not, GalaxyID {self.ids[violating][0]} first; "
+            "download training_solutions_rev1 again"
+        )
+
+
+def measure_deviations() -> Deviations:
+    """Compare the table of training labels with the decision tree."""
+    ids, labels = read_table()
+    totals, expected = decision_tree.question_totals(labels)
+    return Deviations(ids, np.abs(totals - expected), np.maximum(-labels, labels - 1).max(axis=1).clip(min=0))

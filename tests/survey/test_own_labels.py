@@ -1,0 +1,248 @@
+"""Votes in any table of Galaxy Zoo's become Kaggle's labels, and obey the tree; what does not match is told by name."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+from tiny import draw_labels
+
+from catalogue.answers import FRACTIONS as FRACTIONS_OF_CATALOGUE
+from machine.files import DataError
+from survey import decision_tree, own_labels
+from survey.answer_names import COLUMN_OF, NAMES, PUBLISHED_NAMES
+from survey.decision_tree import COLUMN_NAMES, SLICES
+from survey.own_labels import Choices
+
+GALAXIES = [f"J{number:03d}+0.5" for number in range(12)]
+
+
+def draw_counts(num_galaxies: int, most: int = 40) -> np.ndarray:
+    """Return votes (n, 37) of volunteers of whom each walked the tree."""
+    rng = np.random.default_rng(5)
+    labels = draw_labels(num_galaxies, rng)
+    counts = np.zeros(labels.shape, int)
+    for number, answers in SLICES.items():
+        scaled_by = decision_tree.SCALED_BY[number]
+        for row in range(num_galaxies):
+            asked = most if scaled_by is None else counts[row, scaled_by]
+            shares = labels[row, answers] / max(labels[row, answers].sum(), 1e-30)
+            counts[row, answers] = rng.multinomial(asked, shares / shares.sum()) if shares.sum() else 0
+    return counts
+
+
+COUNTS = draw_counts(len(GALAXIES))
+with np.errstate(invalid="ignore"):
+    FRACTIONS = np.concatenate(
+        [COUNTS[:, s] / COUNTS[:, s].sum(axis=1, keepdims=True) for s in SLICES.values()], axis=1
+    )
+EXPECTED = decision_tree.weigh(np.nan_to_num(FRACTIONS))
+
+
+def write(path: Path, values: np.ndarray, names: list[str], id_column: str = "id_str", **columns: object) -> Path:
+    table = pandas.DataFrame({id_column: GALAXIES, **columns, **dict(zip(names, values.T, strict=True))})
+    if path.suffix == ".csv":
+        table.to_csv(path, index=False)
+    elif path.suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+        table.to_parquet(path)
+    else:
+        pytest.importorskip("astropy.table").Table.from_pandas(table).write(path)
+    return path
+
+
+def ending(names: tuple[str, ...], end: str) -> list[str]:
+    return [name + end for name in names]
+
+
+WITH_GZ2 = tuple(name.replace("_", "-gz2_", 1) for name in NAMES)
+WAYS = {
+    "Kaggle's": (EXPECTED, list(COLUMN_NAMES)),
+    "counts of the published table": (COUNTS, ending(PUBLISHED_NAMES, "_count")),
+    "fractions of the published table": (FRACTIONS, ending(PUBLISHED_NAMES, "_fraction")),
+    "weighted fractions of the published table": (FRACTIONS, ending(PUBLISHED_NAMES, "_weighted_fraction")),
+    "debiased fractions of the published table": (FRACTIONS, ending(PUBLISHED_NAMES, "_debiased")),
+    "fractions of later projects": (FRACTIONS, ending(NAMES, "_fraction")),
+    "counts of later projects, without an ending": (COUNTS, list(WITH_GZ2)),
+    "fractions without an ending": (FRACTIONS, list(NAMES)),
+    "capitals and underscores": (FRACTIONS, [name.upper().replace("-", "_") + "_FRAC" for name in NAMES]),
+    "weighted fractions under names of conditional ones": (EXPECTED, ending(NAMES, "_fraction")),
+}
+
+
+@pytest.mark.parametrize(("values", "names"), WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".fits"])
+def test_every_way_to_name_and_count_gives_the_same_labels(tmp_path: Path, suffix: str, values, names: list[str]):
+    path = write(tmp_path / f"votes{suffix}", values, names)
+    found, labels = own_labels.read(path, set(GALAXIES))
+    assert found == GALAXIES
+    lost = weights_of_unanswered(COUNTS)
+    np.testing.assert_allclose(labels[~lost], EXPECTED[~lost], atol=1e-12)
+    assert_obeys(labels)
+
+
+def weights_of_unanswered(counts: np.ndarray) -> np.ndarray:
+    """Say of which cells (n, 37) the answers were never asked for although votes lead there."""
+    totals, expected = decision_tree.question_totals(counts)
+    return np.repeat((totals == 0) & (expected > 0), [s.stop - s.start for s in SLICES.values()], axis=1)
+
+
+def assert_obeys(labels: np.ndarray) -> None:
+    totals, expected = decision_tree.question_totals(labels)
+    np.testing.assert_allclose(totals, expected, atol=1e-6)
+    assert labels.min() >= 0 and labels.max() <= 1
+
+
+def test_the_names_are_of_all_answers_and_differ():
+    for names in (NAMES, PUBLISHED_NAMES):
+        assert [COLUMN_OF[re.sub("[^a-z0-9]+", "_", name.lower())] for name in names] == list(range(37))
+    assert NAMES[:3] == (
+        "smooth-or-featured_smooth",
+        "smooth-or-featured_featured-or-disk",
+        "smooth-or-featured_artifact",
+    )
+    assert PUBLISHED_NAMES[24] == "t08_odd_feature_a38_dust_lane"
+    assert NAMES[decision_tree.column(8, 7)] == "odd-feature_dust-lane"
+
+
+def test_the_columns_of_our_own_catalogues_are_read():
+    assert [COLUMN_OF[name.removesuffix("_fraction")] for name in FRACTIONS_OF_CATALOGUE] == list(range(37))
+
+
+def test_where_nobody_was_asked_answers_get_nothing_and_where_somebody_was_they_are_even(tmp_path: Path, capsys):
+    values = FRACTIONS.copy()
+    values[0, SLICES[1]] = 1, 0, 0  # smooth: no disk
+    values[0, SLICES[2]] = np.nan
+    values[0, SLICES[7]] = np.nan  # smooth, and roundness was not asked
+    values[0, SLICES[6]] = np.nan
+    [*_], labels = own_labels.read(write(tmp_path / "votes.csv", values, ending(NAMES, "_fraction")), set(GALAXIES))
+    np.testing.assert_allclose(labels[0, SLICES[2]], 0)
+    np.testing.assert_allclose(labels[0, SLICES[7]], 1 / 3)
+    np.testing.assert_allclose(labels[0, SLICES[6]], [0, 1])
+    np.testing.assert_allclose(labels[0, SLICES[8]], 0)
+    assert_obeys(labels)
+    assert "have no votes on a question that they lead to" in capsys.readouterr().out
+
+
+def test_rows_without_a_vote_on_the_first_question_are_left_out(tmp_path: Path, capsys):
+    counts = COUNTS.copy()
+    counts[3] = 0
+    path = write(tmp_path / "votes.csv", counts, ending(NAMES, "_count"))
+    found, labels = own_labels.read(path, set(GALAXIES))
+    assert found == [name for name in GALAXIES if name != "J003+0.5"] and len(labels) == 11
+    assert "left out 1 rows without a vote on question 1, 'J003+0.5' first" in capsys.readouterr().out
+
+
+def test_fractions_that_do_not_sum_to_one_are_made_to_and_told(tmp_path: Path, capsys):
+    values = FRACTIONS.copy()
+    values[4, SLICES[1]] *= 0.8
+    _, labels = own_labels.read(write(tmp_path / "votes.csv", values, ending(NAMES, "_debiased")), set(GALAXIES))
+    assert "the fractions of 1 galaxies do not sum to 1" in capsys.readouterr().out
+    assert_obeys(labels)
+
+
+def test_a_column_that_does_not_match_is_told_with_the_nearest_name(tmp_path: Path, capsys):
+    names = ending(NAMES, "_fraction")
+    names[0], names[20] = "smooth-or-featurd_smooth_fraction", "something else"
+    path = write(tmp_path / "votes.csv", FRACTIONS, names)
+    with pytest.raises(DataError, match=r"for each of 37 answers, but 2 have none, smooth-or-featured_smooth first"):
+        own_labels.read(path, set(GALAXIES))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith(
+        "no column 'smooth-or-featured_smooth_fraction', 't01_smooth_or_features_a01_smooth_fraction'"
+    )
+    assert "or 'Class1.1'; the nearest name is 'smooth-or-featurd_smooth_fraction'" in lines[0]
+    assert f"{NAMES[20]}_fraction" in lines[1] and "nearest" not in lines[1]
+
+
+def test_whole_questions_may_be_missing_where_that_is_said(tmp_path: Path):
+    keep = [column for column in range(37) if column not in range(*SLICES[8].indices(37))]
+    names = [ending(NAMES, "_fraction")[column] for column in keep]
+    path = write(tmp_path / "votes.csv", FRACTIONS[:, keep], names)
+    with pytest.raises(DataError, match=r"7 have none, odd-feature_ring first; .* with --fill-missing"):
+        own_labels.read(path, set(GALAXIES))
+    _, labels = own_labels.read(path, set(GALAXIES), Choices(fill_missing=True))
+    odd = decision_tree.column(6, 1)
+    np.testing.assert_allclose(labels[:, SLICES[8]], np.repeat(labels[:, [odd]] / 7, 7, axis=1))
+    assert_obeys(labels)
+    path = write(tmp_path / "fewer.csv", FRACTIONS[:, keep[1:]], names[1:])
+    with pytest.raises(DataError, match="1 have none, smooth-or-featured_smooth first"):
+        own_labels.read(path, set(GALAXIES), Choices(fill_missing=True))
+
+
+def test_one_of_several_kinds_is_chosen(tmp_path: Path, capsys):
+    even = np.ones((12, 37))
+    columns = dict(zip(ending(NAMES, "_count"), even.T, strict=True))
+    path = write(tmp_path / "votes.csv", FRACTIONS, ending(NAMES, "_fraction"), **columns)
+    _, labels = own_labels.read(path, set(GALAXIES))
+    np.testing.assert_allclose(labels[:, SLICES[1]], EXPECTED[:, SLICES[1]], atol=1e-12)
+    assert "like 'smooth-or-featured_smooth_fraction'" in capsys.readouterr().out
+    _, labels = own_labels.read(path, set(GALAXIES), Choices(kind="count"))
+    np.testing.assert_allclose(labels[:, SLICES[1]], 1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("id_column", "cells"),
+    [
+        ("iauname", GALAXIES),
+        ("file_loc", [f"/images/{name}.png" for name in GALAXIES]),
+        ("filename", [f"C:\\images\\{name}.JPG" for name in GALAXIES]),
+        ("Name", [f" {name} " for name in GALAXIES]),
+    ],
+)
+def test_names_are_found_in_the_column_that_has_them(tmp_path: Path, id_column: str, cells: list[str]):
+    path = write(tmp_path / "votes.csv", COUNTS, ending(NAMES, "_count"), id_str="other")
+    table = pandas.read_csv(path)
+    table["id_str"], table[id_column] = "other", cells
+    table.to_csv(path, index=False)
+    assert own_labels.read(path, set(GALAXIES))[0] == GALAXIES
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".fits"])
+def test_numbers_are_names_with_all_their_digits(tmp_path: Path, suffix: str):
+    ids = [587722981736120347 + number for number in range(12)]
+    path = write(tmp_path / f"votes{suffix}", COUNTS, ending(NAMES, "_count"), "unused", dr7objid=ids)
+    assert own_labels.read(path, {str(ids[3])})[0] == list(map(str, ids))
+
+
+def test_numbers_that_lost_digits_are_refused(tmp_path: Path):
+    pytest.importorskip("pyarrow")
+    ids = [5.87722981736120347e17 + 100 * number for number in range(12)]
+    path = write(tmp_path / "votes.parquet", COUNTS, ending(NAMES, "_count"), "unused", dr7objid=ids)
+    with pytest.raises(DataError, match=r"expected whole numbers or text in dr7objid, got 5\.8.*, which lost digits"):
+        own_labels.read(path, set(GALAXIES))
+
+
+NAMES_OF_COUNTS = ending(NAMES, "_count")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda t: t.rename(columns={"id_str": "what"}), "expected the galaxies' names in a column like GalaxyID"),
+        (lambda t: t.assign(id_str="none"), "id_str has 'none', and an image is called 'J000.0.5'; say which"),
+        (lambda t: t.assign(**{NAMES_OF_COUNTS[3]: "many"}), "expected votes of at least 0, got 'many' for 'J000"),
+        (lambda t: t.assign(**{NAMES_OF_COUNTS[3]: -2}), "expected votes of at least 0, got '-2' for 'J000"),
+        (lambda t: t.assign(**{NAMES_OF_COUNTS[3]: np.inf}), "expected votes of at least 0, got 'inf' for 'J000"),
+        (lambda t: t[:0], "expected one row for each galaxy, got none"),
+        (lambda t: t.assign(**{"Smooth or featured: smooth count": 1}), "one column an answer, got smooth-or-feat"),
+        (
+            lambda t: t.rename(columns=lambda name: name.replace("_count", "_fraction")),
+            r"expected fractions within \[0, 1\], got [0-9]+ for .*; for counts, see --votes",
+        ),
+    ],
+)
+def test_a_table_that_can_not_be_used_is_told_in_one_line(tmp_path: Path, change, reason: str):
+    path = write(tmp_path / "votes.csv", COUNTS, NAMES_OF_COUNTS)
+    change(pandas.read_csv(path)).to_csv(path, index=False)
+    with pytest.raises(DataError, match=reason) as raised:
+        own_labels.read(path, set(GALAXIES))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_column_of_names_that_is_not_there_is_told(tmp_path: Path):
+    path = write(tmp_path / "votes.csv", COUNTS, NAMES_OF_COUNTS)
+    with pytest.raises(DataError, match="has no column 'id_string'; the nearest name is 'id_str'"):
+        own_labels.read(path, set(GALAXIES), Choices(name_column="id_string"))
