@@ -7,15 +7,16 @@ applies `a` first. Worker processes write the chunks into shared memory.
 Source: documentation of 2014, 2.1 and 3.2.2.
 """
 
+import inspect
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
 from skimage.transform import AffineTransform
 
 import load_data
-from survey import chunk_workers, images
+from survey import calling, chunk_workers, images
 from survey.affine import (  # noqa: F401 (the transforms are documented as this module's)
     IMAGE_HEIGHT,
     IMAGE_WIDTH,
@@ -37,8 +38,9 @@ from survey.centering import (  # noqa: F401 (these too)
     Placement,
     build_pysex_center_rescale_transform,
     build_pysex_center_transform,
+    build_pysexgen1_center_rescale_transform,
 )
-from survey.chunk_workers import Workers
+from survey.chunk_workers import Layout, Workers
 from survey.draws import draw_colour, select_indices  # noqa: F401
 from survey.views import Views, Warp
 from survey.warping import add_colour, colour_channel_weights, fast_warp, touched_parts, warp_views  # noqa: F401
@@ -166,6 +168,17 @@ class LoadAndProcessFixedPysexGen1CenteringRescaling(LoadAndProcessFixed, placem
     """`LoadAndProcessFixed` of the galaxy centred and rescaled by what is seen at 10 sigma."""
 
 
+def _views_of(processor: object, workers: Workers) -> Views | None:
+    """Return the views of a processor of this module, None for one that makes its views in a way of its own.
+
+    Raises TypeError where that one can not be called, or not be sent to worker processes.
+    """
+    if type(processor).__call__ in (LoadAndProcess.__call__, LoadAndProcessFixed.__call__):
+        return processor.views
+    calling.check(processor, workers)
+    return None
+
+
 def any_seed() -> int:
     """Return a seed that no one has chosen."""
     return int(np.random.SeedSequence().entropy % 2**63)
@@ -177,23 +190,32 @@ def realtime_augmented_data_gen(
     augmentation_params: dict = default_augmentation_params,
     ds_transforms: Sequence[AffineTransform] = ds_transforms_default,
     target_sizes: Sequence[tuple[int, int]] | None = None,
-    processor_class: type[LoadAndProcess] = LoadAndProcess,
+    processor_class: Callable[..., Callable] = LoadAndProcess,
     *,
     seed: int | None = None,
     workers: Workers = Workers(),  # noqa: B008 (it is frozen)
 ) -> Iterator[tuple[list[np.ndarray], int]]:
     """Yield (target_arrays, chunk_size): views (chunk_size, rows, columns, 3) a ds_transform, then labels (.., 37).
 
-    Images are drawn from the training part of the split; afresh each time unless there is a seed.
+    Images are drawn from the training part of the split; afresh each time unless there is a seed. Any class serves as
+    `processor_class` that is made of (ds_transforms, augmentation_params, target_sizes), and whose instances, called
+    with an index, return one array (rows, columns, 3) a ds_transform.
     """
-    views = processor_class(ds_transforms, augmentation_params, target_sizes).views
+    sizes = _sizes(ds_transforms, target_sizes)
+    processor = processor_class(ds_transforms, augmentation_params, sizes)
     indices, _ = images.split(load_data.num_train)
     labels = images.load_labels()
     seed = any_seed() if seed is None else seed
     numbers = itertools.count() if num_chunks is None else range(num_chunks)
-    draws = (views.draw(indices, chunk_size, seed, chunk) for chunk in numbers)
-    for arrays, draw in chunk_workers.drawn_chunks(views, draws, chunk_size, workers):
-        yield [*arrays, labels[draw.indices]], chunk_size
+    if (views := _views_of(processor, workers)) is not None:
+        draws = (views.draw(indices, chunk_size, seed, chunk) for chunk in numbers)
+        chunks = chunk_workers.drawn_chunks(views, draws, chunk_size, workers)
+    else:
+        drawn = (calling.draw(indices, chunk_size, seed, chunk) for chunk in numbers)
+        layout = Layout(chunk_size, [(*size, 3) for size in sizes])
+        chunks = chunk_workers.make_chunks(calling.Calls(processor).write_drawn, drawn, layout, workers)
+    for arrays, made in chunks:
+        yield [*arrays, labels[made.indices]], chunk_size
 
 
 def realtime_fixed_augmented_data_gen(
@@ -203,17 +225,39 @@ def realtime_fixed_augmented_data_gen(
     augmentation_transforms: Sequence[AffineTransform] = (tform_identity,),
     chunk_size: int = CHUNK_SIZE,
     target_sizes: Sequence[tuple[int, int]] | None = None,
-    processor_class: type[LoadAndProcessFixed] = LoadAndProcessFixed,
+    processor_class: Callable[..., Callable] = LoadAndProcessFixed,
     *,
     workers: Workers = Workers(),  # noqa: B008 (it is frozen)
 ) -> Iterator[tuple[list[np.ndarray], int]]:
     """Yield (target_arrays, current_chunk_size): views (chunk_size, rows, columns, 3) a ds_transform.
 
     All transforms of an image stand together, in the given order. A chunk holds whole images only; rows from
-    `current_chunk_size` on are zero.
+    `current_chunk_size` on are zero. Any class serves as `processor_class` that is made of (ds_transforms,
+    augmentation_transforms, target_sizes) and called with an index and a subset; or that is made of the same after the
+    subset and called with an index, as the classes of 2014. It returns arrays [transform][ds_transform].
     """
-    views = processor_class(ds_transforms, augmentation_transforms, target_sizes).views
-    return chunk_workers.fixed_chunks(views, selected_indices, subset, augmentation_transforms, chunk_size, workers)
+    sizes = _sizes(ds_transforms, target_sizes)
+    given = (ds_transforms, augmentation_transforms, sizes)
+    if _takes_subset_first(processor_class):
+        processor, arguments = processor_class(subset, *given), ()
+    else:
+        processor, arguments = processor_class(*given), (subset,)
+    if (views := _views_of(processor, workers)) is not None:
+        return chunk_workers.fixed_chunks(views, selected_indices, subset, augmentation_transforms, chunk_size, workers)
+    make = calling.Calls(processor, arguments).write_fixed
+    layout = Layout(chunk_size, [(*size, 3) for size in sizes], rows=len(augmentation_transforms))
+    return chunk_workers.whole_images(make, selected_indices, layout, workers)
+
+
+def _takes_subset_first(processor_class: Callable[..., Callable]) -> bool:
+    """Say whether a class is made of four arguments, as those of 2014 were that load images under fixed transforms."""
+    if isinstance(processor_class, type) and issubclass(processor_class, _Processor):
+        return False
+    try:
+        inspect.signature(processor_class).bind(*range(4))
+    except TypeError:
+        return False
+    return True
 
 
 def post_augment_brightness_gen(

@@ -1,19 +1,25 @@
 """Show what came out: each model's validation error beside a baseline, the submissions, and a picture of predictions.
 
 The baseline predicts the mean votes of the training galaxies for every galaxy. The picture shows validation galaxies
-with what volunteers answered and what the model predicts, question by question along the decision tree.
+with what volunteers answered and what the best model predicts, and the next best, question by question along the
+decision tree.
+
+With --norms it looks at the weights instead: the norms of the columns of each dense layer of trained models, beside the
+limits of their norm constraint, and a histogram of them, by which 2014 chose its limits (documentation 2.3.4).
 """
 
 import argparse
+import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 import load_data
 from machine.command_line import run_script, script_parser
-from machine.files import replacing
+from machine.files import DataError, load_pickle, replacing
 from survey import decision_tree, images
-from survey.folders import use_folders
+from survey.folders import Folders, use_folders
 from survey.predictions import find_models, load_predictions
 from survey.scores import rmse
 
@@ -30,8 +36,11 @@ def pick_galaxies(labels: np.ndarray) -> list[int]:
     return chosen
 
 
-def draw(pixels: list[np.ndarray], predictions: np.ndarray, labels: np.ndarray, title: str, path: Path) -> None:
-    """Draw galaxies (424, 424, 3) above their predicted and true votes (n, 37) into a PNG."""
+def draw(pixels: list[np.ndarray], predictions: list[np.ndarray], labels: np.ndarray, title: str, path: Path) -> None:
+    """Draw galaxies (424, 424, 3) above their predicted and true votes (n, 37) into a PNG.
+
+    The first model's predictions are bars, those of another, where there is one, rings.
+    """
     import matplotlib  # a second that --help need not pay
 
     matplotlib.use("Agg")
@@ -42,17 +51,20 @@ def draw(pixels: list[np.ndarray], predictions: np.ndarray, labels: np.ndarray, 
     figure, axes = plt.subplots(
         2, len(pixels), figsize=(2.4 * len(pixels) + 1.6, 10.5), height_ratios=(1, 3.4), squeeze=False
     )
-    for (top, below), image, predicted, true in zip(axes.T, pixels, predictions, labels, strict=True):
+    of_galaxies = zip(*predictions, strict=True)
+    for (top, below), image, (bars, *rings), true in zip(axes.T, pixels, of_galaxies, labels, strict=True):
         top.imshow(image[108:-108, 108:-108])
         top.axis("off")
         for number, answers in decision_tree.SLICES.items():
             below.axhspan(answers.start - 0.5, answers.stop - 0.5, color=f"C{number % 10}", alpha=0.07, linewidth=0)
-        below.barh(rows, predicted, color=colours, height=0.72)
+        below.barh(rows, bars, color=colours, height=0.72)
+        for each in rings:
+            below.plot(each, rows, "o", color="0.35", markersize=5, markerfacecolor="none", markeredgewidth=0.8)
         below.plot(true, rows, "k.", markersize=5)
         below.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), xticks=(0, 0.5, 1), yticks=[])
         below.spines[["top", "right"]].set_visible(False)
     axes[1, 0].set_yticks(rows, decision_tree.ANSWER_NAMES, fontsize=8)
-    figure.suptitle(f"{title}\nbars: predicted vote fractions, dots: the volunteers'", fontsize=11)
+    figure.suptitle(title, fontsize=11)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
@@ -80,20 +92,132 @@ def show(args: argparse.Namespace) -> None:
     names = find_models(folders, "valid")
     predictions = {name: load_predictions(folders, "valid", name, len(valid)) for name in names}
     scores = print_scores(predictions, labels)
-    best = min(scores, key=scores.__getitem__)
+    shown = sorted(scores, key=scores.__getitem__)[:2]
     rows = pick_galaxies(labels[valid])
     pixels = [load_data.load_image(load_data.train_ids[valid[row]], normalise=False) for row in rows]
     path = Path(args.output) if args.output else folders.predictions / "predictions.png"
-    draw(pixels, predictions[best][rows], labels[valid][rows], f"{best}, validation RMSE {scores[best]:.4f}", path)
+    marks = [
+        f"{mark}: {name}, validation RMSE {scores[name]:.4f}"
+        for mark, name in zip(("bars", "rings"), shown, strict=False)
+    ]
+    title = "\n".join(["Predicted vote fractions, and dots: the volunteers'", *marks])
+    draw(pixels, [predictions[name][rows] for name in shown], labels[valid][rows], title, path)
     print(f"picture: {path}")
     for submission in sorted(folders.predictions.rglob("*.csv.gz")):
         print(f"submission: {submission}")
 
 
+@dataclass(frozen=True)
+class Norms:
+    """The L2 norms (columns,) of the weights into each unit of a dense layer, and their limit where it is known."""
+
+    inputs: int
+    values: np.ndarray
+    limit: float | None
+
+    @property
+    def num_over(self) -> int:
+        """How many exceed the limit by more than rounding."""
+        return 0 if self.limit is None else int((self.values > self.limit * (1 + 1e-5)).sum())
+
+    def row(self, number: int) -> str:
+        """Return the layer's row of the table."""
+        quantiles = " ".join(f"{value:8.4f}" for value in np.percentile(self.values, (0, 5, 50, 95, 100)))
+        num = len(self.values)
+        over = "" if self.limit is None else f"{self.limit:8g}  {self.num_over} ({self.num_over / num:.1%})"
+        return f"{number:6} {self.inputs:7} {num:8} {quantiles} {over}"
+
+
+HEADER = " dense  inputs  columns      min      5 %   median     95 %      max    limit  over"
+
+
+def read_norms(folders: Folders, name: str) -> list[Norms]:
+    """Return the norms of a trained model's dense layers, from the bottom up.
+
+    Which layers are dense, and their limits, its run record tells; without one (2014 had none), all matrices are taken
+    for dense layers' weights, and no limit is known. Raises DataError unless an analysis pickle holds parameters.
+    """
+    path = folders.analysis(name)
+    analysis = load_pickle(path, f"{name}.py")
+    values = analysis.get("param_values") if isinstance(analysis, dict) else None
+    if not isinstance(values, (list, tuple)) or not all(isinstance(each, np.ndarray) for each in values):
+        raise DataError(f"{path}: expected a dictionary with arrays as param_values; run {name}.py again")
+    classes, limits = _read_record(path.with_suffix(".json"))
+    classes = classes if len(classes) == len(values) else ["DenseLayer"] * len(values)
+    matrices = [
+        each for each, kind in zip(values, classes, strict=True) if each.ndim == 2 and kind.endswith("DenseLayer")
+    ][::-1]
+    limits = [*limits, *[None] * len(matrices)][: len(matrices)]
+    norms = [np.sqrt(np.square(each, dtype=np.float64).sum(axis=0)) for each in matrices]
+    if not all(len(each) and np.isfinite(each).all() for each in norms):
+        raise DataError(f"{path}: expected finite parameters, got others; train the model again")
+    return [Norms(len(each), *rest) for each, *rest in zip(matrices, norms, limits, strict=True)]
+
+
+def _read_record(path: Path) -> tuple[list[str], list[float]]:
+    """Return the class of the layer of each parameter, and the limits of the norm constraint; nothing where unknown."""
+    try:
+        experiment = json.loads(path.read_text())["experiment"]
+        classes = [str(layer["class"]) for layer in experiment["network"] for _ in layer.get("parameters", [])]
+        return classes, [float(limit) for limit in (experiment["norm_constraint"] or {"limits": []})["limits"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return [], []
+
+
+def draw_norms(norms: dict[str, list[Norms]], path: Path) -> None:
+    """Draw histograms into a PNG: a row a model, a column a dense layer, limits as lines."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    num_columns = max(map(len, norms.values()))
+    figure, axes = plt.subplots(
+        len(norms), num_columns, figsize=(4 * num_columns, 2.6 * len(norms) + 0.6), squeeze=False, layout="constrained"
+    )
+    for row, (name, of_model) in zip(axes, norms.items(), strict=True):
+        for ax in row[len(of_model) :]:
+            ax.axis("off")
+        for number, (ax, each) in enumerate(zip(row, of_model, strict=False), 1):
+            ax.hist(each.values, bins=50)
+            if each.limit is not None:
+                ax.axvline(each.limit, color="C3", label=f"limit {each.limit:g}")
+                ax.legend(fontsize=8)
+            ax.set_title(
+                f"{name}\n" * (number == 1) + f"dense layer {number}, {each.inputs} inputs", fontsize=8, loc="left"
+            )
+    figure.supxlabel("norm of the weights into a unit", fontsize=9)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
+    plt.close(figure)
+
+
+def show_norms(args: argparse.Namespace) -> None:
+    """Print the table of norms and draw their histograms, of the models that are named or of all that are trained."""
+    folders = use_folders(args.root, args.data)
+    folder = folders.analysis("").parent
+    names = [name.removesuffix(".py") for name in args.norms] or sorted(path.stem for path in folder.glob("*.pkl"))
+    if not names:
+        raise DataError(f"expected analysis pickles in {folder}, got none; run try_*.py scripts first")
+    norms = {}
+    for name in names:
+        norms[name] = read_norms(folders, name)
+        print("\n".join([name, HEADER, *(each.row(number) for number, each in enumerate(norms[name], 1))]))
+    if any(norms.values()):
+        path = Path(args.output) if args.output else folders.predictions / "norms.png"
+        draw_norms(norms, path)
+        print(f"histograms: {path}")
+
+
 def main() -> None:
     parser = script_parser(__doc__)
     parser.add_argument("--output", metavar="PNG", help="where the picture goes (default: predictions/final/)")
-    show(parser.parse_args())
+    parser.add_argument(
+        "--norms", nargs="*", metavar="NAME", help="the norms of these models' weights, of all trained ones without"
+    )
+    args = parser.parse_args()
+    (show if args.norms is None else show_norms)(args)
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def gen_updates_nesterov_momentum_no_bias_decay(
         {"params": [p for p in all_parameters if p in biases], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    return _Momentum(groups, lr=learning_rate, momentum=momentum, nesterov=True, fused=True)
+    return _Momentum(groups, lr=learning_rate, momentum=momentum, nesterov=momentum > 0, fused=True)
 
 
 def gen_updates_adagrad(

@@ -6,7 +6,8 @@
    images, over filter and minibatch sizes, in valid, full and same mode: where does one overtake the other?
 2. The convolutions of the best network, forward and backward, in bc01 memory, through c01b views, and in c01b memory
    that has to be copied.
-3. A training step, forward and backward, of LeNet with 32 and 64 filters, by `cc_layers` and by slower convolutions.
+3. A training step, forward and backward, of LeNet with 32 and 64 filters, by `cc_layers` and by slower convolutions;
+   and what such a network gets wrong of handwritten digits (`benchmarks/lenet.py`).
 
 Peers compute the same to 1e-4, which is checked before they are timed; in float32, without TF32. On a CPU, one thread
 is the default: algorithms are compared, and not how they spread over cores.
@@ -33,6 +34,7 @@ from benchmarks.convolution_algorithms import ALGORITHMS, MODES
 from benchmarks.measuring import Timing
 from engine.network import find_device
 from machine.command_line import run_script
+from machine.files import DataError
 from machine.memory import keep_freed_memory
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT
 
@@ -54,10 +56,11 @@ class Sizes:
     channels: int
     galaxies: int
     lenet_batch: int
+    epochs: int
 
 
-FULL = Sizes((3, 5, 7, 9, 11, 15, 21, 27), (1, 16, 64, 128), 32, 16, galaxies=16, lenet_batch=500)
-QUICK = Sizes((3, 5), (1, 2), 8, 2, galaxies=1, lenet_batch=2)
+FULL = Sizes((3, 5, 7, 9, 11, 15, 21, 27), (1, 16, 64, 128), 32, 16, galaxies=16, lenet_batch=500, epochs=10)
+QUICK = Sizes((3, 5), (1, 2), 8, 2, galaxies=1, lenet_batch=2, epochs=1)
 
 # Which algorithm overtakes which, and where, is reported.
 PAIRS = (("FFT", "library"), ("FFT", "im2col"), ("FFT", "direct"), ("library pads", "library"))
@@ -230,6 +233,16 @@ def bench_lenet(batch: int, repeats: int, device: torch.device) -> dict[str, Tim
     return timings
 
 
+def bench_digits(num_epochs: int, device: torch.device) -> dict[str, float] | None:
+    """Train LeNet on scikit-learn's digits and print its error; None where scikit-learn is not installed."""
+    print()
+    try:
+        return lenet.report_error(num_epochs, device)
+    except DataError as error:
+        print(f"no test error: {error}")
+        return None
+
+
 def main() -> None:
     parser = measuring.parser(__doc__)
     parser.set_defaults(threads=1)
@@ -249,6 +262,7 @@ def main() -> None:
         "algorithms": bench_algorithms(sizes, args.repeats, device),
         "layouts": bench_layouts(sizes.galaxies, args.repeats, device),
         "lenet": bench_lenet(sizes.lenet_batch, args.repeats, device),
+        "digits": bench_digits(sizes.epochs, device),
     }
     measuring.save(args.output, "convolutions", results, draw_algorithms(results["algorithms"], sizes.filter_sizes))
 

@@ -4,7 +4,7 @@ Convolution is correlation, as everywhere in the project: filters are not flippe
 columns), weights (filters, channels, size, size). With n input pixels along an axis and a filter of f, there are
 n - f + 1 output pixels in `valid` mode, n + f - 1 in `full` mode, n in `same` mode. All can be differentiated.
 
-Source: Dieleman's slides "Practical notes on convolutional neural networks" (modes and algorithms).
+Source: Sigurd Spieckermann's slides "Practical Notes on Convolutional Neural Networks", 2015 (modes and algorithms).
 """
 
 from itertools import product

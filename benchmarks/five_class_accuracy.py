@@ -8,6 +8,7 @@ spiral. Both tables have a first column of names and are given by the user.
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,20 @@ from survey.predictions import load_predictions
 from survey.scores import rmse
 
 
+def scorer(classes_csv: str, means_csv: str) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what says of predictions (n, 37) of the validation galaxies which are of the right class (n,)."""
+    ids = images.load_ids("train")
+    _, valid = images.split(len(ids))
+    classes = pandas.read_csv(classes_csv).set_index("GalaxyID")["class"].loc[ids].to_numpy()[valid]
+    means = pandas.read_csv(means_csv, index_col=0)[list(decision_tree.COLUMN_NAMES)]
+
+    def is_right(predictions: np.ndarray) -> np.ndarray:
+        distances = ((predictions[:, None] - means.to_numpy()) ** 2).sum(axis=2)
+        return means.index.to_numpy()[distances.argmin(axis=1)] == classes
+
+    return is_right
+
+
 def main() -> None:
     parser = script_parser(__doc__)
     parser.add_argument("--classes", required=True, metavar="CSV", help="GalaxyID,class")
@@ -30,21 +45,18 @@ def main() -> None:
     args = parser.parse_args()
     folders = use_folders(args.root, args.data)
     analysis = load_pickle(folders.analysis(args.name), f"{args.name}.py")
-    ids, labels = images.load_ids("train"), images.load_labels()
-    train, valid = images.split(len(ids))
-    classes = pandas.read_csv(args.classes).set_index("GalaxyID")["class"].loc[ids]
-    means = pandas.read_csv(args.class_means, index_col=0)[list(decision_tree.COLUMN_NAMES)]
+    labels = images.load_labels()
+    train, valid = images.split(len(labels))
+    is_right = scorer(args.classes, args.class_means)
 
     def report(title: str, predictions: np.ndarray) -> None:
-        distances = ((predictions[:, None] - means.to_numpy()) ** 2).sum(axis=2)
-        right = means.index.to_numpy()[distances.argmin(axis=1)] == classes.to_numpy()[valid]
-        error = rmse(predictions, labels[valid])
+        right, error = is_right(predictions), rmse(predictions, labels[valid])
         print(f"{title:36}  RMSE {error:.6f}  accuracy {right.mean():.4f} ({right.sum()} of {len(right)})")
 
     report("mean votes of the training galaxies", np.broadcast_to(labels[train].mean(axis=0), labels[valid].shape))
     report("one prediction a galaxy", analysis["predictions"])
     if folders.augmented("valid", args.name).exists():
-        report("mean over 60 transforms", load_predictions(folders, "valid", args.name, len(valid)))
+        report("mean over its transforms", load_predictions(folders, "valid", args.name, len(valid)))
 
 
 if __name__ == "__main__":

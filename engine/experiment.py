@@ -25,11 +25,20 @@ class NormConstraint:
 
     def apply(self, output_layer: layers.Layer) -> None:
         """Rescale the columns that are too long (documentation 2.3.4; Hinton et al. 2012)."""
-        dense = [each for each in reversed(layers.all_layers(output_layer)) if isinstance(each, layers.DenseLayer)]
         with torch.no_grad():
-            for layer, limit in zip(dense, self.limits, strict=False):
+            for layer, limit in self._limited(output_layer):
                 for parameter, value in layer.rescaling_updates(limit):
                     parameter.copy_(value)
+
+    def _limited(self, output_layer: layers.Layer) -> list[tuple[layers.DenseLayer, float]]:
+        """Return the dense layers that have a limit, from the bottom up, and the limits."""
+        dense = [each for each in reversed(layers.all_layers(output_layer)) if isinstance(each, layers.DenseLayer)]
+        return list(zip(dense, self.limits, strict=False))
+
+    def exceeded(self, output_layer: layers.Layer) -> list[tuple[float, float]]:
+        """Return the shortest column's norm and the limit of each layer whose columns all are too long."""
+        shortest = [(layer.W.norm(dim=0).min().item(), limit) for layer, limit in self._limited(output_layer)]
+        return [(norm, limit) for norm, limit in shortest if norm > limit]
 
 
 class Schedule(Protocol):

@@ -117,6 +117,14 @@ class Run:
         torch.manual_seed(experiment.seed)
         network = Network(experiment, device, options.precision)
         INITIALISATIONS[options.initialisation](network.output_layer)
+        constraint = experiment.norm_constraint
+        if constraint is not None and (exceeded := constraint.exceeded(network.output_layer)):
+            norm, limit = exceeded[0]
+            raise DataError(
+                f"--initialisation {options.initialisation}: all columns of a dense layer begin with a norm of at least "
+                f"{norm:.2f}, above the limit of {limit:g}, and would be cut to it at once; choose another "
+                "initialisation, or other limits in the script"
+            )
         print(
             f"{experiment.name}: {sum(param.numel() for param in network.parameters):,} parameters, "
             f"{experiment.num_chunks} chunks of {experiment.chunk_size}, "

@@ -92,9 +92,10 @@ def random_perturbations(
     """Draw the matrices (num, 3, 3) of perturbations.
 
     Zoom is log-uniform; rotation, shear (degrees) and translation (pixels) are uniform; half of the images are mirrored
-    with `do_flip`.
+    with `do_flip`. Without a generator, draws go on from NumPy's global one, as in 2014.
     """
-    rng = rng or np.random.default_rng()
+    if rng is None:
+        rng = np.random.default_rng(np.random.randint(2**32, size=4, dtype=np.uint32))  # noqa: NPY002 (see above)
     translation = rng.uniform(*translation_range, size=(num, 2))
     rotation, shear = rng.uniform(*rotation_range, size=num), rng.uniform(*shear_range, size=num)
     half_turn = np.where(rng.random(num) < 0.5, 180, 0) if do_flip else 0

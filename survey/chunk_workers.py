@@ -169,14 +169,20 @@ def fixed_chunks(
 
     All transforms of an image stand together; a chunk holds whole images only, its other rows are zero.
     """
-    layout = Layout(chunk_size, views.shapes, rows=len(transforms))
-    images_a_chunk = chunk_size // layout.rows
+    make = partial(views.write_fixed, subset=subset, transforms=transforms)
+    yield from whole_images(make, indices, Layout(chunk_size, views.shapes, rows=len(transforms)), workers)
+
+
+def whole_images(
+    make: Maker, indices: np.ndarray, layout: Layout, workers: Workers
+) -> Iterator[tuple[list[np.ndarray], int]]:
+    """Yield the arrays of chunks, and how many rows are filled: as many whole images as a chunk holds, in order."""
+    images_a_chunk = layout.num_rows // layout.rows
     if images_a_chunk < 1:
         raise ValueError(
-            f"expected a chunk_size of at least {layout.rows}, the transforms of one image, got {chunk_size}"
+            f"expected a chunk_size of at least {layout.rows}, the transforms of one image, got {layout.num_rows}"
         )
     indices = np.asarray(indices)
     plans = (indices[start : start + images_a_chunk] for start in range(0, len(indices), images_a_chunk))
-    make = partial(views.write_fixed, subset=subset, transforms=transforms)
     for arrays, made in make_chunks(make, plans, layout, workers):
         yield arrays, len(made) * layout.rows

@@ -22,6 +22,7 @@ class Stream(IntEnum):
     GAMMA = 4
     NOISE = 5
     NOISE_SEPARATE = 6
+    PROCESSOR = 7
 
 
 def generator(stream: Stream, seed: int, chunk: int, position: int = 0) -> np.random.Generator:

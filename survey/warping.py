@@ -6,7 +6,7 @@ Source: documentation of 2014, 2.1.3 and 3.2.2.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -90,6 +90,25 @@ def warp_views(img: np.ndarray, part: Sequence[int], matrices: np.ndarray, outs:
             cv2.warpAffine(pixels, matrix, dst.shape[1::-1], dst, _SAMPLING, cv2.BORDER_REFLECT_101)
         if img.dtype == np.uint8:
             out *= np.float32(1 / 255)
+
+
+def colour_component(images: Iterable[np.ndarray]) -> np.ndarray:
+    """Return the first principal component of the colours of images, times its eigenvalue, (3,) float32.
+
+    For images (rows, columns, 3), uint8 or float from 0 to 1, of a survey of your own it is what
+    `colour_channel_weights` is for the Galaxy Challenge's. A component's sign means nothing; this one darkens, as that.
+    Raises ValueError where there is no image.
+    """
+    num, total, squares = 0, np.zeros(3), np.zeros((3, 3))
+    for image in images:
+        pixels = image.reshape(-1, 3) / (255 if image.dtype == np.uint8 else 1.0)
+        num, total, squares = num + len(pixels), total + pixels.sum(axis=0), squares + pixels.T @ pixels
+    if not num:
+        raise ValueError("expected images, got none")
+    mean = total / num
+    eigenvalues, components = np.linalg.eigh(squares / num - np.outer(mean, mean))  # in rising order
+    component = components[:, -1] * eigenvalues[-1]
+    return (-component if component.sum() > 0 else component).astype(np.float32)
 
 
 def add_colour(outs: Sequence[np.ndarray], noise: np.ndarray) -> None:

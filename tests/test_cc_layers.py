@@ -102,3 +102,23 @@ def test_a_c01b_input_of_another_shape_is_named():
     assert below.output({below: torch.zeros(3, 4, 4, 7)}).shape == (3, 4, 4, 7)
     with pytest.raises(ValueError, match=r"CudaConvnetInput2DLayer \(3, 4, 4, 'batch'\): got a tensor"):
         below.output({below: torch.zeros(2, 3, 4, 4)})
+
+
+@pytest.mark.parametrize("feature_dim", [0, -4])
+def test_maxout_of_maps_keeps_the_batch_last(feature_dim):
+    below = cc_layers.CudaConvnetInput2DLayer(5, 6, 4, 3)
+    maxout = layers.FeatureMaxPoolingLayer(below, pool_size=2, feature_dim=feature_dim)
+    x = torch.randn(6, 4, 3, 5)
+    output = maxout.output({below: x})
+    assert output.shape == maxout.get_output_shape() == (3, 4, 3, 5)
+    assert maxout.mb_size == 5
+    torch.testing.assert_close(output, torch.maximum(x[::2], x[1::2]), rtol=0, atol=0)
+    conv = cc_layers.CudaConvnetConv2DLayer(maxout, 2, 3, 0.1, 0.1)
+    assert conv.output({below: x}).shape == conv.get_output_shape() == (2, 2, 1, 5)
+    back = cc_layers.ShuffleC01BToBC01Layer(maxout)
+    assert layers.DenseLayer(back, 7, 0.1, 0.1).get_output_shape() == (5, 7)
+
+
+def test_maxout_of_maps_refuses_what_does_not_divide():
+    with pytest.raises(ValueError, match="pool_size 4 divides, got 6"):
+        layers.FeatureMaxPoolingLayer(cc_layers.CudaConvnetInput2DLayer(5, 6, 4, 4), pool_size=4, feature_dim=0)

@@ -1,19 +1,25 @@
 import multiprocessing
-import os
-import signal
-from concurrent.futures.process import BrokenProcessPool
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import processors_of_2014 as of_2014
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.transform import AffineTransform, warp
+from tiny import PARAMS, ROOT, SIZES, VIEW, VIEWS, draws_of
 
 import load_data
 import realtime_augmentation as ra
+from machine.files import DataError
+from survey import chunk_workers, images
+from survey.chunk_workers import Workers
+from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT as BEST
 
 REFERENCE = np.load(Path(__file__).parent / "reference" / "augmentation.npz")
+TWO = Workers(2)
 TEXTURE = np.random.default_rng(7).integers(0, 256, (424, 424, 3), dtype=np.uint8)
 
 
@@ -118,36 +124,14 @@ def test_perturbations_keep_the_centre_and_scale_areas(zoom: float, rotation: fl
     assert np.linalg.det(tform.params) == pytest.approx((-1 if flip else 1) / zoom**2)
 
 
-@given(num=st.integers(1, 50), num_selected=st.integers(0, 170), seed=st.integers(0, 9))
-@settings(max_examples=80, deadline=None)
-def test_selected_indices_come_in_whole_passes(num: int, num_selected: int, seed: int):
-    selected = ra.select_indices(num, num_selected, np.random.default_rng(seed))
-    assert len(selected) == num_selected
-    counts = np.bincount(selected, minlength=num)
-    assert counts.max(initial=0) - counts.min() <= 1
-
-
-def training_chunks(num_chunks: int, chunk_size: int = 40, **options: object) -> list:
-    return list(
-        ra.realtime_augmented_data_gen(num_chunks, chunk_size, PARAMS, VIEWS, SIZES, colour_std=0.5, seed=5, **options)
+def training_chunks(num_chunks: int | None, chunk_size: int = 40, *, seed: int | None = 5, num_workers: int = 1):
+    return ra.realtime_augmented_data_gen(
+        num_chunks, chunk_size, PARAMS, VIEWS, SIZES, seed=seed, workers=Workers(num_workers)
     )
-
-
-def assert_same_chunks(ours: list, theirs: list) -> None:
-    assert len(ours) == len(theirs)
-    for (arrays, length), (expected, expected_length) in zip(ours, theirs, strict=True):
-        assert length == expected_length
-        for array, other in zip(arrays, expected, strict=True):
-            np.testing.assert_array_equal(array, other)
 
 
 @pytest.mark.usefixtures("prepared_survey")
 class TestTrainingChunks:
-    def test_are_the_same_for_any_number_of_workers_and_start_method(self):
-        one = training_chunks(2, num_workers=1, start_method="fork")
-        for workers, start_method in ((2, "fork"), (3, "fork"), (1, "spawn"), (2, "spawn")):
-            assert_same_chunks(training_chunks(2, num_workers=workers, start_method=start_method), one)
-
     def test_hold_views_and_labels_of_training_galaxies(self, prepared_survey):
         [(arrays, length)] = training_chunks(1)
         view0, view45, labels = arrays
@@ -156,75 +140,44 @@ class TestTrainingChunks:
         assert view0.dtype == np.float32
         assert 0 <= view0.min() < view0.max() <= 1
         # 40 of 27 training galaxies: each once or twice, none of the validation part.
-        rows = [np.flatnonzero((prepared_survey.votes.astype(np.float32) == label).all(axis=1))[0] for label in labels]
+        rows = [np.flatnonzero((prepared_survey.labels.astype(np.float32) == row).all(axis=1))[0] for row in labels]
         counts = np.bincount(rows, minlength=30)
         assert set(counts[:27]) == {1, 2}
         assert counts[27:].sum() == 0
 
-    def test_are_what_a_plain_loop_makes(self):
-        [(arrays, _)] = training_chunks(1, chunk_size=5)
-        drawn = ra.select_indices(27, 5, ra.generator(1, 5, 0))
-        alphas = ra.generator(3, 5, 0).normal(0, 0.5, size=5)
-        perturbations = ra.random_perturbations(5, **PARAMS, rng=ra.generator(2, 5, 0))
-        for position, index in enumerate(drawn):
-            image = load_data.load_image(load_data.train_ids[index])
-            tform = AffineTransform(matrix=perturbations[position])
-            for array, view in zip(arrays, VIEWS, strict=False):
-                slow = warp(image, view + tform, output_shape=(69, 69), order=1, mode="reflect")
-                slow = np.clip(slow + alphas[position] * ra.colour_channel_weights, 0, 1)
-                # Past the border the two libraries mirror differently; the galaxy is far from it.
-                np.testing.assert_allclose(array[position][8:-8, 8:-8], slow[8:-8, 8:-8], rtol=0, atol=1e-4)
+    def test_are_those_of_an_experiment_of_the_same_numbers(self):
+        """The documented generators and the engine make the same chunks."""
+        noisy = list(ra.post_augment_brightness_gen(training_chunks(2), BEST.views.colour_std, seed=5))
+        made = chunk_workers.drawn_chunks(BEST.views, draws_of(BEST.views, 2), 40, Workers(1))
+        labels = images.load_labels()
+        for ((*views, of_images), length), (expected, draw) in zip(noisy, made, strict=True):
+            assert length == len(draw)
+            for view, other in zip(views, expected, strict=True):
+                np.testing.assert_array_equal(view, other)
+            np.testing.assert_array_equal(of_images, labels[draw.indices])
 
-    def test_differ_from_chunk_to_chunk_and_resume(self):
-        chunks = training_chunks(3)
-        assert not np.array_equal(chunks[0][0][0], chunks[1][0][0])
-        assert_same_chunks(training_chunks(2, first_chunk=1), chunks[1:])
-
-    def test_reused_buffers_hold_the_same_until_the_next_but_one(self):
-        expected = [arrays for arrays, _ in training_chunks(3)]
-        gen = ra.realtime_augmented_data_gen(3, 40, PARAMS, VIEWS, SIZES, colour_std=0.5, seed=5, reuse_buffers=True)
-        for arrays, (views, _) in zip(expected, gen, strict=True):
-            np.testing.assert_array_equal(views[0], arrays[0])
-
-    def test_the_next_chunk_is_made_while_this_one_is_used(self, prepared_survey):
-        gen = ra.realtime_augmented_data_gen(2, 4, PARAMS, VIEWS, SIZES, num_workers=1)
-        next(gen)
-        executor = gen.gi_frame.f_locals["chunks"].gi_frame.f_locals
-        concurrent_tasks = executor["pending"]
-        assert concurrent_tasks
-        for task in concurrent_tasks:
-            task.result(timeout=30)  # done though nobody asked for the second chunk yet
-        gen.close()
+    def test_without_a_seed_are_drawn_afresh(self):
+        (first, _), (second, _) = (next(training_chunks(1, 4, seed=None)) for _ in range(2))
+        assert not np.array_equal(first[0], second[0])
+        noises = [next(ra.post_augment_brightness_gen(training_chunks(1, 4)))[0][0] for _ in range(2)]
+        assert not np.array_equal(*noises)
 
     def test_an_endless_generator_stops_with_its_consumer(self):
-        gen = ra.realtime_augmented_data_gen(None, 4, PARAMS, VIEWS, SIZES, num_workers=2)
+        gen = training_chunks(None, 4, num_workers=2)
         next(gen)
         assert len(multiprocessing.active_children()) == 2
         gen.close()
         assert not multiprocessing.active_children()
 
-    def test_a_dead_worker_ends_the_run(self):
-        gen = ra.realtime_augmented_data_gen(None, 200, PARAMS, VIEWS, SIZES, num_workers=2)
-        next(gen)
-        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
-        with pytest.raises(BrokenProcessPool, match=r"a worker process died.*--num-workers"):
-            for _ in range(20):
-                next(gen)
-        assert not multiprocessing.active_children()
-
     def test_a_bad_image_s_error_comes_through(self, prepared_survey):
         for path in (prepared_survey.raw / "images_train_rev1").glob("*.jpg"):
             path.write_bytes(b"not a JPEG")
-        with pytest.raises(load_data.DataError, match="can not be decoded as a JPEG"):
-            training_chunks(1)
-
-    def test_have_the_colour_noise_of_the_generator_that_adds_it(self):
-        gen = ra.realtime_augmented_data_gen(2, 40, PARAMS, VIEWS, SIZES, seed=5)
-        assert_same_chunks(list(ra.post_augment_brightness_gen(gen, 0.5, seed=5)), training_chunks(2))
+        with pytest.raises(DataError, match="can not be decoded as a JPEG"):
+            next(training_chunks(1))
 
     def test_colour_noise_is_one_draw_an_image_for_both_views(self):
-        plain = next(ra.realtime_augmented_data_gen(1, 6, PARAMS, VIEWS, SIZES, seed=5))
-        noisy = next(ra.post_augment_brightness_gen(iter([plain_copy(plain)]), 0.5, seed=5))
+        [plain] = training_chunks(1, 6)
+        [noisy] = ra.post_augment_brightness_gen(training_chunks(1, 6), 0.5, seed=5)
         alphas = []
         for before, after in zip(plain[0][:2], noisy[0][:2], strict=True):
             change = (after - before) / ra.colour_channel_weights
@@ -236,8 +189,146 @@ class TestTrainingChunks:
         assert len(set(np.round(alphas[0], 3))) == 6
 
 
-def plain_copy(chunk: tuple[list[np.ndarray], int]) -> tuple[list[np.ndarray], int]:
-    return [array.copy() for array in chunk[0]], chunk[1]
+@pytest.mark.usefixtures("prepared_survey")
+class TestProcessors:
+    def test_one_image_at_random_or_under_fixed_transforms(self):
+        rng = np.random.default_rng
+        views = ra.LoadAndProcess(VIEWS, PARAMS, SIZES)(3, rng(1))
+        [matrix] = ra.random_perturbations(1, **PARAMS, rng=rng(1))
+        [fixed] = ra.LoadAndProcessFixed(VIEWS, [AffineTransform(matrix=matrix)], SIZES)(3, "train")
+        image = load_data.load_image(load_data.train_ids[3])
+        for view, same, ds_transform in zip(views, fixed, VIEWS, strict=True):
+            assert view.shape == (69, 69, 3)
+            np.testing.assert_array_equal(view, same)
+            expected = ra.fast_warp(image, ds_transform + AffineTransform(matrix=matrix), (69, 69))
+            np.testing.assert_allclose(view, expected, rtol=0, atol=1e-5)
+
+    def test_galaxies_lie_where_the_class_says(self):
+        assert ra.LoadAndProcess(VIEWS, PARAMS, SIZES).views.placement is None
+        for name, placement in (
+            ("PysexCentering", ra.CENTRED),
+            ("PysexCenteringRescaling", ra.GEN2),
+            ("PysexGen1CenteringRescaling", ra.GEN1),
+        ):
+            for kind, augmentation in (("LoadAndProcess", PARAMS), ("LoadAndProcessFixed", [ra.tform_identity])):
+                assert getattr(ra, kind + name)(VIEWS, augmentation, SIZES).views.placement is placement
+
+
+def called_chunks(processor_class: type, workers: Workers = TWO, **options: object) -> list[list[np.ndarray]]:
+    """Return two chunks of six examples."""
+    options = {"seed": 5, "target_sizes": SIZES} | options
+    gen = ra.realtime_augmented_data_gen(
+        2, 6, PARAMS, VIEWS, processor_class=processor_class, workers=workers, **options
+    )
+    return [arrays for arrays, _ in gen]
+
+
+def fixed_chunk(processor_class: type, workers: Workers = TWO) -> list[np.ndarray]:
+    """Return the views of three test images under two transforms."""
+    transforms = ra.sixty_transforms()[:2]
+    [(arrays, length)] = ra.realtime_fixed_augmented_data_gen(
+        np.arange(3), "test", VIEWS, transforms, 7, SIZES, processor_class, workers=workers
+    )
+    assert length == 6
+    return arrays
+
+
+@pytest.mark.usefixtures("prepared_survey")
+class TestProcessorsOfOthers:
+    """Classes that are called, as `processor_class` was in 2014."""
+
+    @pytest.mark.parametrize("start_method", ["fork", "spawn"])
+    def test_are_called_in_workers_with_the_index_of_each_example(self, prepared_survey, start_method):
+        labels = prepared_survey.labels.astype(np.float32)
+        chunks = called_chunks(of_2014.Marked, Workers(2, start_method))
+        expected = called_chunks(ra.LoadAndProcess)
+        for (first, second, of_images), (*_, of_ours) in zip(chunks, expected, strict=True):
+            assert first.shape == second.shape == (6, 69, 69, 3)
+            assert first.dtype == np.float32
+            indices = second[:, 0, 0, 0].astype(int)
+            np.testing.assert_array_equal(second, np.broadcast_to(indices[:, None, None, None], second.shape))
+            np.testing.assert_array_equal(of_images, labels[indices])
+            np.testing.assert_array_equal(of_images, of_ours)  # the same images for the same seed
+
+    @pytest.mark.parametrize("processor_class", [of_2014.Marked, of_2014.Plain, of_2014.Inverted])
+    def test_make_the_same_chunk_with_any_number_of_workers(self, processor_class):
+        one, two, other = (
+            called_chunks(processor_class, Workers(num), seed=seed) for num, seed in ((1, 5), (3, 5), (1, 6))
+        )
+        for chunk, same in zip(one, two, strict=True):
+            for array, expected in zip(chunk, same, strict=True):
+                np.testing.assert_array_equal(array, expected)
+        drawn = {view.tobytes() for chunk in one for view in chunk[0]}
+        assert len(drawn) == 12  # each example has draws of its own
+        assert not np.array_equal(one[0][0], other[0][0])
+
+    def test_draw_afresh_without_a_seed(self):
+        assert not np.array_equal(*(called_chunks(of_2014.Marked, seed=None)[0][0] for _ in range(2)))
+
+    def test_that_do_as_2014_did_make_views_of_the_training_images(self):
+        image = load_data.load_image(load_data.train_ids[3])
+        np.random.seed(1)  # noqa: NPY002 (what the perturbation goes on from)
+        views = of_2014.Plain(VIEWS, PARAMS, SIZES)(3)
+        np.random.seed(1)  # noqa: NPY002
+        tform = ra.random_perturbation_transform(**PARAMS)
+        np.testing.assert_allclose(views[0], ra.fast_warp(image, VIEW + tform, (69, 69)), rtol=0, atol=1e-5)
+
+    def test_a_subclass_of_ours_that_overrides_the_call_is_used(self):
+        for chunk in called_chunks(of_2014.Inverted):
+            assert (np.median(chunk[0], axis=(1, 2, 3)) > 0.9).all()  # the sky is bright
+        np.testing.assert_array_equal(
+            fixed_chunk(of_2014.InvertedFixed)[1][:6], 1 - fixed_chunk(ra.LoadAndProcessFixed)[1][:6]
+        )
+
+    @pytest.mark.parametrize("start_method", ["fork", "spawn"])
+    def test_of_fixed_transforms_may_be_told_the_subset_first_as_in_2014(self, start_method):
+        ours, theirs = fixed_chunk(ra.LoadAndProcessFixed), fixed_chunk(of_2014.PlainFixed, Workers(2, start_method))
+        for view, expected in zip(theirs, ours, strict=True):
+            np.testing.assert_allclose(view, expected, rtol=0, atol=1e-5)
+            assert not view[6:].any()
+
+    def test_sizes_are_53_unless_given(self):
+        [(first, *_), _] = called_chunks(of_2014.Marked, target_sizes=None)
+        assert first.shape == (6, 53, 53, 3)
+
+    @pytest.mark.parametrize(
+        ("processor_class", "got"),
+        [
+            (of_2014.TooSmall, r"\[\(69, 68, 3\), \(69, 68, 3\)\]"),
+            (of_2014.OneView, r"\[\(69, 69, 3\)\]"),
+            (of_2014.Nothing, "NoneType"),
+        ],
+    )
+    def test_views_of_another_shape_are_refused(self, processor_class, got):
+        expected = r"expected views of the shapes \[\(69, 69, 3\), \(69, 69, 3\)\] of image \d+"
+        with pytest.raises(ValueError, match=f"^{processor_class.__name__}: {expected}, got {got}$"):
+            called_chunks(processor_class)
+
+    def test_another_number_of_transforms_is_refused(self):
+        with pytest.raises(ValueError, match=r"^OneTransform: expected the views of 2 transforms, got 1$"):
+            fixed_chunk(of_2014.OneTransform)
+
+    def test_what_workers_can_not_be_sent_is_refused(self):
+        class Local(of_2014.Plain):
+            pass
+
+        for processor_class in (Local, of_2014.Locked):
+            with pytest.raises(TypeError, match=r"can not be sent to worker processes \(.*\); define it at the top of"):
+                called_chunks(processor_class)
+        with pytest.raises(TypeError, match="expected a processor that can be called, got one of class NotCalled"):
+            called_chunks(of_2014.NotCalled)
+
+    def test_what_is_typed_in_can_not_be_sent_to_spawned_workers(self, prepared_survey):
+        code = (
+            "import realtime_augmentation as ra; from survey.folders import use_folders\n"
+            "class Typed(ra.LoadAndProcess):\n    def __call__(self, img_index): return super().__call__(img_index)\n"
+            f"use_folders({str(prepared_survey.root)!r})\n"
+            "gen = ra.realtime_augmented_data_gen(1, 2, processor_class=Typed, workers=ra.Workers(1, 'spawn'))\n"
+            "try:\n    next(gen)\nexcept TypeError as error:\n    print(error)\n"
+        )
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith("Typed can not be sent to worker processes (it was typed in, and is in no file)")
 
 
 @pytest.mark.usefixtures("prepared_survey")
@@ -245,7 +336,7 @@ class TestFixedChunks:
     def test_hold_all_transforms_of_an_image_together_and_zeros_after_the_last(self):
         transforms = ra.sixty_transforms()[:4]
         gen = ra.realtime_fixed_augmented_data_gen(
-            np.arange(8), "test", VIEWS, transforms, chunk_size=22, target_sizes=SIZES, num_workers=2
+            np.arange(8), "test", VIEWS, transforms, chunk_size=22, target_sizes=SIZES, workers=Workers(2)
         )
         chunks = list(gen)
         assert [length for _, length in chunks] == [20, 12]  # 22 holds five whole images of four

@@ -19,7 +19,58 @@ from cc_layers import (
 from layers import Layer, Nonlinearity, rectify
 
 
-class CudaConvnetStochasticPooling2DLayer(CudaConvnetPooling2DLayer):
+class _WindowPooling2DLayer(CudaConvnetPooling2DLayer):
+    """Pooling that looks at each window's pixels; those past the border are `outside`."""
+
+    outside = 0.0
+
+    def _windows(self, x: Tensor) -> Tensor:
+        """Return the windows of c01b images, (batch, channels, rows, columns, pool_size^2)."""
+        _, rows, columns, _ = self.get_output_shape()
+        bottom, right = ((steps - 1) * self.stride + self.pool_size for steps in (rows, columns))
+        margins = (0, max(0, right - x.shape[2]), 0, max(0, bottom - x.shape[1]))
+        x = functional.pad(bc01(x), margins, value=self.outside)
+        return x.unfold(2, self.pool_size, self.stride).unfold(3, self.pool_size, self.stride).flatten(4)
+
+
+class CudaConvnetAveragePooling2DLayer(CudaConvnetPooling2DLayer):
+    """Average pooling, (channels, rows, columns, batch), over the pixels of a window that lie in the image."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = functional.avg_pool2d(bc01(x), self.pool_size, self.stride, ceil_mode=True, count_include_pad=False)
+        return c01b(pooled)
+
+
+class CudaConvnetLpPooling2DLayer(_WindowPooling2DLayer):
+    """Lp-pooling, (channels, rows, columns, batch): (sum of |x|^p)^(1/p) of a window (Sermanet et al. 2012).
+
+    All pixels of a window weigh the same, where the paper's weights are Gaussian. With p = 1 it sums, with growing p
+    it comes near the largest magnitude.
+    """
+
+    def __init__(self, input_layer: Layer, pool_size: int, stride: int | None = None, p: float = 2.0):
+        super().__init__(input_layer, pool_size, stride)
+        if not p >= 1:
+            raise ValueError(f"expected a power p of at least 1, got {p}")
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        return c01b(torch.linalg.vector_norm(self._windows(x), self.p, dim=4))
+
+
+class CudaConvnetProbMaxPooling2DLayer(_WindowPooling2DLayer):
+    """Probabilistic max-pooling, (channels, rows, columns, batch): the probability that a window's unit is on.
+
+    At most one pixel of a window is on, each with the weight exp(x), none with the weight 1 (Lee et al. 2009).
+    """
+
+    outside = float("-inf")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return c01b(self._windows(x).logsumexp(4).sigmoid())
+
+
+class CudaConvnetStochasticPooling2DLayer(_WindowPooling2DLayer):
     """Stochastic pooling, (channels, rows, columns, batch), of rectified input (Zeiler & Fergus 2013, arXiv 1301.3557).
 
     In training, one pixel of each window is drawn with probability p = x / (sum of x); otherwise the output is the sum
@@ -27,11 +78,7 @@ class CudaConvnetStochasticPooling2DLayer(CudaConvnetPooling2DLayer):
     """
 
     def _windows(self, x: Tensor) -> Tensor:
-        """Return the windows of an image, (batch, channels, rows, columns, pool_size^2)."""
-        _, rows, columns, _ = self.get_output_shape()
-        bottom, right = ((steps - 1) * self.stride + self.pool_size for steps in (rows, columns))
-        x = functional.pad(bc01(x).clamp(min=0), (0, right - x.shape[2], 0, bottom - x.shape[1]))
-        return x.unfold(2, self.pool_size, self.stride).unfold(3, self.pool_size, self.stride).flatten(4)
+        return super()._windows(x.clamp(min=0))
 
     def forward(self, x: Tensor) -> Tensor:
         windows = self._windows(x)

@@ -1,6 +1,7 @@
 """What the benchmarks compute, and how they report; how long things take is not tested."""
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from benchmarks import bench_convolutions as bench
 from benchmarks import lenet, measuring
 from benchmarks.convolution_algorithms import ALGORITHMS, MODES, margins
 from benchmarks.measuring import Timing
+from machine.files import DataError
 
 CPU = torch.device("cpu")
 
@@ -132,6 +134,44 @@ class TestLeNet:
         plain = sum(param.numel() for param in lenet.build_plain().parameters())
         assert plain == sum(param.numel() for param in layers.all_parameters(output))
 
+    def test_digits_are_enlarged_in_a_frame(self):
+        images = torch.rand(2, 8, 8, dtype=torch.float64)
+        enlarged = lenet.enlarge(images)
+        assert (enlarged.shape, enlarged.dtype) == ((2, 1, 28, 28), torch.float32)
+        assert not enlarged[:, :, :2].any()
+        assert not enlarged[:, :, :, 26:].any()
+        torch.testing.assert_close(enlarged[:, 0, 3:27:3, 3:27:3], images.float())  # the middles of the old pixels
+
+    def test_it_learns_to_tell_patterns_apart(self):
+        generator = torch.Generator().manual_seed(0)
+        patterns = torch.rand(10, 8, 8, generator=generator)
+        digits = torch.arange(10).repeat(20)
+        images = lenet.enlarge((patterns[digits] + 0.3 * torch.rand(200, 8, 8, generator=generator)).clamp(0, 1))
+        predict = lenet.train(images[:150], digits[:150], 8, CPU)
+        assert (predict(images[150:]) == digits[150:]).float().mean() > 0.9
+
+    def test_the_error_is_that_of_the_digits_it_has_not_seen(self, monkeypatch, capsys):
+        images, digits = torch.rand(lenet.NUM_TRAIN + 50, 1, 28, 28), torch.arange(lenet.NUM_TRAIN + 50) % 10
+        monkeypatch.setattr(lenet, "load_digits", lambda: (images, digits))
+        monkeypatch.setattr(lenet, "train", lambda *_: lambda unseen: torch.zeros(len(unseen), dtype=torch.long))
+        assert lenet.report_error(3, CPU)["test error"] == 0.9
+        assert "45 of the other 50 are wrong, a test error of 90.0%" in capsys.readouterr().out
+
+    def test_without_scikit_learn_there_is_no_error_to_print(self, monkeypatch, capsys):
+        monkeypatch.setitem(sys.modules, "sklearn", None)
+        with pytest.raises(DataError, match=r"expected scikit-learn.*requirements-bench\.txt"):
+            lenet.load_digits()
+        assert bench.bench_digits(1, CPU) is None
+        assert "no test error: expected scikit-learn" in capsys.readouterr().out
+
+    def test_real_digits_are_learnt(self):
+        pytest.importorskip("sklearn", reason="requirements-bench.txt", exc_type=ImportError)
+        images, digits = lenet.load_digits()
+        assert images.shape == (1797, 1, 28, 28)
+        assert (images.min(), images.max()) == (0, 1)
+        assert digits.unique().tolist() == list(range(10))
+        assert lenet.report_error(2, CPU)["test error"] < 0.2
+
 
 class TestMeasuring:
     def test_peers_take_turns_after_a_warm_up(self):
@@ -216,6 +256,7 @@ def test_a_quick_run(run_main: Callable[..., None], tmp_path: Path, capsys: pyte
     for batches in results["algorithms"].values():
         assert {len(curve) for curves in batches.values() for curve in curves.values()} == {2}
     assert len(results["layouts"]) == 4
+    assert results["digits"] is None or 0 <= results["digits"]["test error"] < 1
     assert set(results["lenet"]) == {"direct", "im2col", "FFT", "cc_layers", "nn.Sequential"}
     with Image.open(tmp_path / "convolutions.png") as image:
         assert min(image.size) > 300

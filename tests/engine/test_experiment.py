@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import TINY
+from tiny import TINY, run
 
 import layers
 from engine.experiment import Cosine, Experiment, NormConstraint, Steps
@@ -110,3 +110,11 @@ class TestNormConstraint:
         assert torch.equal(top.W, before)
         NormConstraint(every=1, limits=(0.25, 0.5, 0.1)).apply(output)  # one more than there are layers
         np.testing.assert_allclose(top.W.detach().norm(dim=0), 0.5, rtol=1e-5)
+
+
+def test_a_norm_constraint_that_all_columns_exceed_at_the_start_is_refused(prepared_survey, run_main):
+    limited = dataclasses.replace(TINY, norm_constraint=NormConstraint(every=10, limits=(0.4, 0.23)))
+    with pytest.raises(SystemExit, match=r"variance-preserving: all columns .* norm of at least .* limit of 0.4"):
+        run(run_main, prepared_survey, "--initialisation", "variance-preserving", experiment=limited)
+    wide = dataclasses.replace(TINY, norm_constraint=NormConstraint(every=10, limits=(4.0,)))
+    run(run_main, prepared_survey, "--initialisation", "variance-preserving", experiment=wide)

@@ -5,20 +5,19 @@ import pytest
 import torch
 from scipy.ndimage import map_coordinates
 from skimage.transform import AffineTransform, warp
+from tiny import PARAMS
 
 import cc_layers
 import custom
 import layers
 import load_data
 import realtime_augmentation as ra
+from survey.chunk_workers import Workers
+from survey.draws import Stream, generator
+from tried import augmentation as tried
+from tried import layers as tried_layers
 
-PARAMS = {
-    "zoom_range": (1 / 1.3, 1.3),
-    "rotation_range": (0, 360),
-    "shear_range": (0, 0),
-    "translation_range": (-4, 4),
-    "do_flip": True,
-}
+TWO = Workers(2)
 GENERATORS = ("post_augment_gamma_gen", "post_augment_gaussian_noise_gen", "post_augment_gaussian_noise_gen_separate")
 
 
@@ -31,7 +30,7 @@ def make_chunks(num_chunks: int = 2, sizes: tuple[int, ...] = (40, 40)) -> list:
 
 def augment(name: str, **options: object) -> list:
     """Return what a generator makes of `make_chunks`, as chunks (views, labels)."""
-    chunks = list(getattr(ra, name)(iter(make_chunks()), **options))
+    chunks = list(getattr(tried, name)(iter(make_chunks()), **options))
     assert [length for _, length in chunks] == [5, 5]
     return [arrays for arrays, _ in chunks]
 
@@ -42,7 +41,8 @@ def test_draws_depend_on_seed_and_chunk_alone_and_labels_stay(name):
     (plain, _), _ = make_chunks()
     np.testing.assert_array_equal(first[-1], plain[-1])
     assert all(view.dtype == np.float32 for view in first[:-1])
-    again, _ = next(getattr(ra, name)(iter(make_chunks()[1:]), seed=3, first_chunk=1))
+    behind = [make_chunks(1, (9, 9))[0], make_chunks()[1]]  # another chunk before it
+    _, (again, _) = getattr(tried, name)(iter(behind), seed=3)
     for array, expected in zip(again, second, strict=True):
         np.testing.assert_array_equal(array, expected)
     other, _ = augment(name, seed=4)
@@ -51,7 +51,7 @@ def test_draws_depend_on_seed_and_chunk_alone_and_labels_stay(name):
 
 def test_gamma_is_one_log_normal_power_an_image_for_all_views():
     gammas = []
-    for (plain, _), changed in zip(make_chunks(), augment("post_augment_gamma_gen", std=0.5), strict=True):
+    for (plain, _), changed in zip(make_chunks(), augment("post_augment_gamma_gen", std=0.5, seed=0), strict=True):
         for position in range(5):
             drawn = []
             for before, after in zip(plain[:2], changed[:2], strict=True):
@@ -61,15 +61,21 @@ def test_gamma_is_one_log_normal_power_an_image_for_all_views():
             assert drawn[0] == pytest.approx(drawn[1], rel=1e-3)
             gammas.append(drawn[0])
     assert len(set(np.round(gammas, 3))) == 10
-    gammas_expected = [np.exp(ra.generator(4, 0, chunk, i).normal(0, 0.5)) for chunk in range(2) for i in range(5)]
-    np.testing.assert_allclose(gammas, gammas_expected, rtol=1e-3)
+    places = [(chunk, position) for chunk in range(2) for position in range(5)]
+    expected = [np.exp(generator(Stream.GAMMA, 0, *place).normal(0, 0.5)) for place in places]
+    np.testing.assert_allclose(gammas, expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_without_a_seed_draws_are_fresh(name):
+    assert not np.array_equal(augment(name)[0][0], augment(name)[0][0])
 
 
 @pytest.mark.parametrize("separate", [False, True])
 def test_noise_is_normal_and_shared_by_the_views_or_not(separate):
     name = GENERATORS[2] if separate else GENERATORS[1]
     noises = []
-    for (plain, _), changed in zip(make_chunks(), augment(name, std=0.1), strict=True):
+    for (plain, _), changed in zip(make_chunks(), augment(name, std=0.1, seed=0), strict=True):
         assert 0 <= changed[0].min() < changed[0].max() <= 1
         noise = np.stack([after - before for before, after in zip(plain[:2], changed[:2], strict=True)])
         # Clipping leaves pixels alone that lie four standard deviations from both ends.
@@ -87,21 +93,21 @@ def test_noise_is_normal_and_shared_by_the_views_or_not(separate):
 
 def test_noise_can_be_shared_only_by_views_of_one_size():
     with pytest.raises(ValueError, match=r"expected views of one size.*\(30, 30, 3\), \(40, 40, 3\)"):
-        list(ra.post_augment_gaussian_noise_gen(iter(make_chunks(1, (40, 30)))))
-    [(arrays, _)] = ra.post_augment_gaussian_noise_gen_separate(iter(make_chunks(1, (40, 30))))
+        list(tried.post_augment_gaussian_noise_gen(iter(make_chunks(1, (40, 30)))))
+    [(arrays, _)] = tried.post_augment_gaussian_noise_gen_separate(iter(make_chunks(1, (40, 30))))
     assert arrays[1].shape == (5, 30, 30, 3)
 
 
 def test_brightness_is_normalised_by_the_middle_s_brightest_percent():
     rng = np.random.default_rng(0)
     image = rng.random((424, 424, 3)).astype(np.float32) ** 3 * 0.3
-    normalised = ra.normalise_brightness(image)
+    normalised = tried.normalise_brightness(image)
     greys = sorted(sum(image[i, j].astype(float)) / 3 for i in range(108, 315) for j in range(108, 315))
     white = np.interp(0.99 * (len(greys) - 1), np.arange(len(greys)), greys)
     np.testing.assert_allclose(normalised, np.clip(image / white, 0, 1), rtol=1e-5)
-    np.testing.assert_allclose(ra.normalise_brightness(image / 2), normalised, rtol=1e-5)
+    np.testing.assert_allclose(tried.normalise_brightness(image / 2), normalised, rtol=1e-5)
     black = np.zeros((424, 424, 3), np.float32)
-    np.testing.assert_array_equal(ra.normalise_brightness(black), black)
+    np.testing.assert_array_equal(tried.normalise_brightness(black), black)
 
 
 def slow_polar(image: np.ndarray, tform: AffineTransform, radii: int, angles: int) -> np.ndarray:
@@ -120,51 +126,56 @@ def test_a_polar_view_is_the_slow_sampling_and_a_turn_shifts_it():
     frame = ra.build_ds_transform(3.0, target_size=(1, 1))
     np.testing.assert_allclose(frame((0, 0)), [[211.5, 211.5]])
     tform = frame + ra.build_augmentation_transform(zoom=1.1, rotation=20, translation=(3, -2))
-    view = ra.polar_warp(image, tform, (12, 16))
+    view = tried.polar_warp(image, tform, (12, 16))
     assert view.dtype == np.float32
     np.testing.assert_allclose(view, slow_polar(image, tform, 12, 16), atol=1e-4)
-    turned = ra.polar_warp(image, frame + ra.build_augmentation_transform(rotation=90), (12, 16))
-    np.testing.assert_allclose(turned, np.roll(ra.polar_warp(image, frame, (12, 16)), -4, axis=1), atol=1e-4)
+    turned = tried.polar_warp(image, frame + ra.build_augmentation_transform(rotation=90), (12, 16))
+    np.testing.assert_allclose(turned, np.roll(tried.polar_warp(image, frame, (12, 16)), -4, axis=1), atol=1e-4)
+
+
+def test_views_by_a_warp_of_their_own_are_not_affine():
+    for kind in (tried.LoadAndProcessPolar, tried.LoadAndProcessBrightnessNorm):
+        assert not kind(tried.ds_transforms_polar, PARAMS, tried.target_sizes_polar).views.only_affine
 
 
 @pytest.mark.usefixtures("prepared_survey")
 class TestProcessors:
     def chunk(self, processor_class: type, ds_transforms: list, sizes: list, params: dict = PARAMS) -> list[np.ndarray]:
-        gen = ra.realtime_augmented_data_gen(1, 4, params, ds_transforms, sizes, processor_class, seed=5, num_workers=2)
+        gen = ra.realtime_augmented_data_gen(1, 4, params, ds_transforms, sizes, processor_class, seed=5, workers=TWO)
         return next(gen)[0]
 
     def expected(self, make: Callable, params: dict = PARAMS) -> np.ndarray:
         """Return make(image, perturbation) for each example of the chunk."""
-        drawn = ra.select_indices(27, 4, ra.generator(1, 5, 0))
-        images = [load_data.load_image(load_data.train_ids[index]) for index in drawn]
-        perturbations = ra.random_perturbations(4, **params, rng=ra.generator(2, 5, 0))
+        drawn = ra.select_indices(27, 4, generator(Stream.INDICES, 5, 0))
+        loaded = [load_data.load_image(load_data.train_ids[index]) for index in drawn]
+        perturbations = ra.random_perturbations(4, **params, rng=generator(Stream.PERTURBATION, 5, 0))
         tforms = [AffineTransform(matrix=matrix) for matrix in perturbations]
-        return np.stack([make(*pair) for pair in zip(images, tforms, strict=True)])
+        return np.stack([make(*pair) for pair in zip(loaded, tforms, strict=True)])
 
     def fixed(self, processor_class: type, ds_transforms: list, sizes: list, tform: AffineTransform) -> np.ndarray:
         gen = ra.realtime_fixed_augmented_data_gen(
-            np.arange(3), "test", ds_transforms, [tform], 3, sizes, processor_class, num_workers=1
+            np.arange(3), "test", ds_transforms, [tform], 3, sizes, processor_class, workers=Workers(1)
         )
         return next(gen)[0][0]
 
     def test_brightness_is_normalised_before_the_warp(self):
         view, size = ra.build_ds_transform(3.0, target_size=(69, 69)), (69, 69)
-        [views, _] = self.chunk(ra.LoadAndProcessBrightnessNorm, [view], [size])
-        expected = self.expected(lambda img, tform: ra.fast_warp(ra.normalise_brightness(img), view + tform, size))
+        [views, _] = self.chunk(tried.LoadAndProcessBrightnessNorm, [view], [size])
+        expected = self.expected(lambda img, tform: ra.fast_warp(tried.normalise_brightness(img), view + tform, size))
         np.testing.assert_allclose(views, expected, rtol=0, atol=1e-5)
-        fixed = self.fixed(ra.LoadAndProcessFixedBrightnessNorm, [view], [size], ra.build_flip_transform())
-        image = ra.normalise_brightness(load_data.load_image(load_data.test_ids[2], "test"))
+        fixed = self.fixed(tried.LoadAndProcessFixedBrightnessNorm, [view], [size], ra.build_flip_transform())
+        image = tried.normalise_brightness(load_data.load_image(load_data.test_ids[2], "test"))
         np.testing.assert_array_equal(fixed[2], ra.fast_warp(image, view + ra.build_flip_transform(), size))
 
     def test_polar_views_are_perturbed_as_usual(self):
-        [frame], [size] = ra.ds_transforms_polar, ra.target_sizes_polar
-        [views, _] = self.chunk(ra.LoadAndProcessPolar, [frame], [size])
+        [frame], [size] = tried.ds_transforms_polar, tried.target_sizes_polar
+        [views, _] = self.chunk(tried.LoadAndProcessPolar, [frame], [size])
         assert views.shape == (4, 34, 120, 3)
-        np.testing.assert_array_equal(views, self.expected(lambda img, tf: ra.polar_warp(img, frame + tf, size)))
+        np.testing.assert_array_equal(views, self.expected(lambda img, tf: tried.polar_warp(img, frame + tf, size)))
         turn = ra.build_augmentation_transform(rotation=30)
-        fixed = self.fixed(ra.LoadAndProcessFixedPolar, [frame], [size], turn)
+        fixed = self.fixed(tried.LoadAndProcessFixedPolar, [frame], [size], turn)
         image = load_data.load_image(load_data.test_ids[2], "test")
-        np.testing.assert_array_equal(fixed[2], ra.polar_warp(image, frame + turn, size))
+        np.testing.assert_array_equal(fixed[2], tried.polar_warp(image, frame + turn, size))
 
     def test_shear_slants_the_views(self):
         params = PARAMS | {"shear_range": (-25, 25), "do_flip": False}
@@ -184,8 +195,8 @@ class TestProcessors:
 
     @pytest.mark.parametrize("name", ["multiscale", "strided"])
     def test_other_scales_are_warped_and_trained_on(self, name):
-        ds_transforms = getattr(ra, f"ds_transforms_{name}")
-        sizes = getattr(ra, f"target_sizes_{name}")
+        ds_transforms = getattr(tried, f"ds_transforms_{name}")
+        sizes = getattr(tried, f"target_sizes_{name}")
         *views, labels = self.chunk(ra.LoadAndProcess, ds_transforms, sizes)
         for view, tform_ds, size in zip(views, ds_transforms, sizes, strict=True):
             slow = self.expected(
@@ -211,10 +222,10 @@ def build_multiscale_network(batch_size: int) -> tuple[list[layers.Layer], layer
     inputs = [layers.Input2DLayer(batch_size, 3, 69, 69) for _ in range(3)]
     columns = []
     for view in inputs:
-        x = layers.Conv2DLayer(view, 4, filter_size=6, weights_std=0.01, init_bias_value=0.1)
-        x = layers.ResponseNormalisationLayer(layers.Pooling2DLayer(x, 4))
-        x = layers.NIN2DLayer(x, 6, weights_std=0.1, init_bias_value=0.1)
-        columns.append(layers.GlobalPooling2DLayer(x))
+        x = tried_layers.Conv2DLayer(view, 4, filter_size=6, weights_std=0.01, init_bias_value=0.1)
+        x = tried_layers.ResponseNormalisationLayer(tried_layers.Pooling2DLayer(x, 4))
+        x = tried_layers.NIN2DLayer(x, 6, weights_std=0.1, init_bias_value=0.1)
+        columns.append(tried_layers.GlobalPooling2DLayer(x))
     dense = layers.DenseLayer(layers.ConcatenateLayer(columns), 37, 0.01, 0.1, nonlinearity=layers.identity)
     return inputs, custom.OptimisedDivGalaxyOutputLayer(dense)
 

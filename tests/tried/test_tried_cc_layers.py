@@ -4,6 +4,7 @@ import torch
 
 import cc_layers
 import layers
+from tried import cc_layers as tried
 
 
 def c01b_memory(*shape: int) -> torch.Tensor:
@@ -24,7 +25,7 @@ MEMORY = pytest.mark.parametrize("draw", [c01b_memory, bc01_memory])
 def test_stochastic_pooling_weighs_in_evaluation_and_draws_in_training(rows, columns, pool_size, stride, draw):
     torch.manual_seed(0)
     below = cc_layers.CudaConvnetInput2DLayer(2, 3, rows, columns)
-    pool = cc_layers.StochasticPoolingC01BLayer(below, pool_size, stride)
+    pool = tried.StochasticPoolingC01BLayer(below, pool_size, stride)
     x = draw(3, rows, columns, 2)
     x[:, :pool_size, :pool_size] = -1.0  # a window of zeros
     weighted, drawn = pool.output({below: x}, dropout_active=False), pool.output({below: x})
@@ -42,7 +43,7 @@ def test_stochastic_pooling_weighs_in_evaluation_and_draws_in_training(rows, col
 def test_stochastic_pooling_draws_in_proportion():
     torch.manual_seed(0)
     below = cc_layers.CudaConvnetInput2DLayer(20000, 1, 2, 2)
-    pool = cc_layers.CudaConvnetStochasticPooling2DLayer(below, 2)
+    pool = tried.CudaConvnetStochasticPooling2DLayer(below, 2)
     x = torch.tensor([[1.0, -5.0], [3.0, 4.0]]).reshape(1, 2, 2, 1).expand(-1, -1, -1, 20000)
     values, counts = pool.output({below: x}).unique(return_counts=True)
     assert values.tolist() == [1, 3, 4]
@@ -53,14 +54,14 @@ def test_stochastic_pooling_draws_in_proportion():
 def test_stochastic_pooling_never_draws_a_zero(monkeypatch):
     monkeypatch.setattr(torch, "rand_like", torch.zeros_like)  # once in 2^24 draws
     below = cc_layers.CudaConvnetInput2DLayer(1, 1, 2, 2)
-    pool = cc_layers.CudaConvnetStochasticPooling2DLayer(below, 2)
+    pool = tried.CudaConvnetStochasticPooling2DLayer(below, 2)
     x = torch.tensor([[0.0, 3.0], [0.0, 4.0]]).reshape(1, 2, 2, 1)
     assert pool.output({below: x}).item() == 3
 
 
 def test_stochastic_pooling_leads_the_gradient_to_the_pixel_drawn():
     below = cc_layers.CudaConvnetInput2DLayer(2, 3, 4, 4)
-    pool = cc_layers.CudaConvnetStochasticPooling2DLayer(below, 2)
+    pool = tried.CudaConvnetStochasticPooling2DLayer(below, 2)
     x = torch.rand(3, 4, 4, 2).requires_grad_()
     drawn = pool.output({below: x})
     drawn.sum().backward()
@@ -71,11 +72,77 @@ def test_stochastic_pooling_leads_the_gradient_to_the_pixel_drawn():
     assert zeros.grad.isfinite().all()
 
 
+# Of the pixels of a window that lie in the image.
+POOLED = {
+    "average": (tried.CudaConvnetAveragePooling2DLayer, {}, np.mean),
+    "p = 1": (tried.CudaConvnetLpPooling2DLayer, {"p": 1}, lambda x: np.abs(x).sum()),
+    "p = 2": (tried.CudaConvnetLpPooling2DLayer, {}, lambda x: np.sqrt((x**2).sum())),
+    "p = 3.5": (tried.CudaConvnetLpPooling2DLayer, {"p": 3.5}, lambda x: (np.abs(x) ** 3.5).sum() ** (1 / 3.5)),
+    "p = inf": (tried.CudaConvnetLpPooling2DLayer, {"p": np.inf}, lambda x: np.abs(x).max()),
+    "probability": (tried.CudaConvnetProbMaxPooling2DLayer, {}, lambda x: np.exp(x).sum() / (1 + np.exp(x).sum())),
+}
+
+
+@MEMORY
+@pytest.mark.parametrize("kind", POOLED)
+@pytest.mark.parametrize(("rows", "columns", "pool_size", "stride"), [(8, 6, 2, 2), (7, 9, 3, 2), (5, 5, 4, 3)])
+def test_other_pooling_is_the_slow_one(kind, rows, columns, pool_size, stride, draw):
+    torch.manual_seed(0)
+    layer_class, options, slow = POOLED[kind]
+    below = cc_layers.CudaConvnetInput2DLayer(2, 3, rows, columns)
+    pool = layer_class(below, pool_size, stride, **options)
+    x = draw(3, rows, columns, 2)
+    output = pool.output({below: x})
+    assert output.shape == pool.get_output_shape()
+    assert pool.mb_size == 2
+    assert torch.equal(output, pool.output({below: x}, dropout_active=False))
+    for channel, i, j, example in np.ndindex(*output.shape):
+        window = x[channel, i * stride : i * stride + pool_size, j * stride : j * stride + pool_size, example]
+        expected = slow(window.numpy().astype(float).ravel())
+        assert output[channel, i, j, example].item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", POOLED)
+def test_other_pooling_has_the_slope_that_small_changes_show(kind):
+    layer_class, options, _ = POOLED[kind]
+    below = cc_layers.CudaConvnetInput2DLayer(2, 2, 5, 4)
+    pool = layer_class(below, 3, 2, **options)
+    x = torch.randn(2, 5, 4, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    assert torch.autograd.gradcheck(pool, (x,))
+
+
+@pytest.mark.parametrize("p", [1, 1.5, 2, 4])
+def test_lp_pooling_of_zeros_has_a_finite_slope(p):
+    below = cc_layers.CudaConvnetInput2DLayer(1, 1, 4, 4)
+    zeros = torch.zeros(1, 4, 4, 1, requires_grad=True)
+    tried.CudaConvnetLpPooling2DLayer(below, 2, p=p).output({below: zeros}).sum().backward()
+    assert zeros.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("p", [0.5, 0, float("nan")])
+def test_lp_pooling_refuses_a_power_below_1(p):
+    with pytest.raises(ValueError, match=f"expected a power p of at least 1, got {p}"):
+        tried.CudaConvnetLpPooling2DLayer(cc_layers.CudaConvnetInput2DLayer(1, 1, 4, 4), 2, p=p)
+
+
+def test_probabilities_bear_large_activations():
+    below = cc_layers.CudaConvnetInput2DLayer(1, 2, 2, 2)
+    x = torch.tensor([500.0, -500.0]).reshape(2, 1, 1, 1).expand(-1, 2, 2, -1)
+    assert tried.CudaConvnetProbMaxPooling2DLayer(below, 2).output({below: x}).flatten().tolist() == [1, 0]
+
+
+def test_a_number_that_is_none_is_not_hidden_by_pooling():
+    below = cc_layers.CudaConvnetInput2DLayer(1, 1, 2, 2)
+    x = torch.tensor([[1.0, float("nan")], [2.0, 3.0]]).reshape(1, 2, 2, 1)
+    for layer_class, options, _ in POOLED.values():
+        assert layer_class(below, 2, **options).output({below: x}).isnan().all()
+
+
 @MEMORY
 @pytest.mark.parametrize("size", [1, 4, 5])
 def test_cross_map_normalisation_is_the_slow_sum(size, draw):
     below = cc_layers.CudaConvnetInput2DLayer(2, 7, 3, 4)
-    norm = cc_layers.CudaConvnetCrossMapNormLayer(below, size=size, alpha=0.6, beta=0.75)
+    norm = tried.CudaConvnetCrossMapNormLayer(below, size=size, alpha=0.6, beta=0.75)
     x = draw(7, 3, 4, 2)
     output = norm.output({below: x})
     assert output.shape == norm.get_output_shape()
@@ -90,7 +157,7 @@ def test_cross_map_normalisation_is_the_slow_sum(size, draw):
 def test_circular_convolution_is_the_slow_correlation_round_the_columns(filter_size, stride, untie_biases):
     torch.manual_seed(0)
     below = cc_layers.CudaConvnetInput2DLayer(3, 2, 7, 8)
-    conv = cc_layers.CudaConvnetCircularConv2DLayer(
+    conv = tried.CudaConvnetCircularConv2DLayer(
         below, 5, filter_size, weights_std=0.5, init_bias_value=0.1, stride=stride, untie_biases=untie_biases
     )
     x = torch.randn(2, 7, 8, 3)
@@ -119,12 +186,12 @@ def test_circular_convolution_is_the_slow_correlation_round_the_columns(filter_s
 def test_circular_convolution_refuses_what_does_not_go_round(filter_size, stride):
     below = cc_layers.CudaConvnetInput2DLayer(1, 1, 12, 8)
     with pytest.raises(ValueError, match=f"stride {stride} divides, .* got 8 columns and filter_size {filter_size}"):
-        cc_layers.CudaConvnetCircularConv2DLayer(below, 1, filter_size, 0.1, 0.0, stride=stride)
+        tried.CudaConvnetCircularConv2DLayer(below, 1, filter_size, 0.1, 0.0, stride=stride)
 
 
 def test_bc01_images_are_shuffled_pooled_and_shuffled_back():
     below = layers.Input2DLayer(2, 3, 7, 8)
-    pooled = cc_layers.shuffle_pool_unshuffle(below, 3, stride=2)
+    pooled = tried.shuffle_pool_unshuffle(below, 3, stride=2)
     x = torch.randn(2, 3, 7, 8)
     output = pooled.output({below: x})
     assert output.shape == pooled.get_output_shape() == (2, 3, 3, 4)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-import load_data
+from tried import images
 
 
 @pytest.fixture
@@ -11,8 +11,8 @@ def image() -> np.ndarray:
 
 def test_a_turn_is_anticlockwise_about_the_centre():
     square = np.random.default_rng(0).random((9, 9, 3))
-    np.testing.assert_allclose(load_data.im_rotate(square, 90), np.rot90(square), atol=1e-9)
-    turned = load_data.im_rotate(square, 30)
+    np.testing.assert_allclose(images.im_rotate(square, 90), np.rot90(square), atol=1e-9)
+    turned = images.im_rotate(square, 30)
     cos, sin = np.cos(np.pi / 6), np.sin(np.pi / 6)
     for row, column in np.ndindex(5, 5):  # the middle, so that no neighbour lies past the border
         x, y = column - 2, row - 2
@@ -30,45 +30,45 @@ def assert_interpolated(value: np.ndarray, image: np.ndarray, x: float, y: float
 
 @pytest.mark.parametrize(("flip_h", "flip_v"), [(False, False), (True, False), (False, True), (True, True)])
 def test_a_flip_exchanges_pixels(image, flip_h, flip_v):
-    flipped = load_data.im_flip(image, flip_h, flip_v)
+    flipped = images.im_flip(image, flip_h, flip_v)
     for row, column in np.ndindex(12, 16):
         source = image[11 - row if flip_v else row, 15 - column if flip_h else column]
         np.testing.assert_array_equal(flipped[row, column], source)
 
 
 def test_a_translation_moves_right_and_down(image):
-    moved = load_data.im_translate(image, 3, 2)
+    moved = images.im_translate(image, 3, 2)
     np.testing.assert_allclose(moved[2:, 3:], image[:-2, :-3], atol=1e-9)
-    between = load_data.im_translate(image, -0.25, 1.5)
+    between = images.im_translate(image, -0.25, 1.5)
     assert_interpolated(between[7, 7], image, 7.25, 5.5)
 
 
 def test_rescaling_interpolates_between_pixel_centres(image):
-    larger = load_data.im_rescale(image, 2)
+    larger = images.im_rescale(image, 2)
     assert larger.shape == (24, 32, 3)
     for row, column in np.ndindex(22, 30):
         assert_interpolated(larger[row + 1, column + 1], image, (column + 1.5) / 2 - 0.5, (row + 1.5) / 2 - 0.5)
-    smaller = load_data.im_rescale(image[:, :, 0], 0.5)
+    smaller = images.im_rescale(image[:, :, 0], 0.5)
     assert smaller.shape == (6, 8)
     assert smaller.std() < image.std() / 2  # smoothed
 
 
 def test_a_crop_is_the_middle(image):
-    np.testing.assert_array_equal(load_data.im_crop(image, (4, 6)), image[4:8, 5:11])
-    np.testing.assert_array_equal(load_data.im_crop(image[:, :, 0], (12, 16)), image[:, :, 0])
+    np.testing.assert_array_equal(images.im_crop(image, (4, 6)), image[4:8, 5:11])
+    np.testing.assert_array_equal(images.im_crop(image[:, :, 0], (12, 16)), image[:, :, 0])
     with pytest.raises(ValueError, match=r"at least \(13, 4\) pixels, got \(12, 16, 3\)"):
-        load_data.im_crop(image, (13, 4))
+        images.im_crop(image, (13, 4))
 
 
 def test_downsampling_averages_blocks(image):
-    small = load_data.im_downsample(image, 4)
+    small = images.im_downsample(image, 4)
     assert small.shape == (3, 4, 3)
     for row, column in np.ndindex(3, 4):
         block = image[4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
         np.testing.assert_allclose(small[row, column], sum(block.reshape(16, 3)) / 16)
-    assert load_data.im_downsample(image[:, :, 0], 2).shape == (6, 8)
+    assert images.im_downsample(image[:, :, 0], 2).shape == (6, 8)
     with pytest.raises(ValueError, match="that 5 divides"):
-        load_data.im_downsample(image, 5)
+        images.im_downsample(image, 5)
 
 
 def blur(channel: np.ndarray, sigma: float) -> np.ndarray:
@@ -85,13 +85,13 @@ def blur(channel: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def test_local_contrast_is_normalised_channel_by_channel(image):
-    normalised = load_data.im_lcn(image, sigma_mean=1.5, sigma_std=2.0)
+    normalised = images.im_lcn(image, sigma_mean=1.5, sigma_std=2.0)
     for channel in range(3):
         centred = image[:, :, channel] - blur(image[:, :, channel], 1.5)
         std = np.sqrt(blur(centred**2, 2.0))
         np.testing.assert_allclose(normalised[:, :, channel], centred / np.maximum(std, std.mean()), atol=1e-9)
-    np.testing.assert_allclose(load_data.im_lcn(image[:, :, 1], 1.5, 2.0), normalised[:, :, 1], atol=1e-9)
-    flat = load_data.im_lcn(np.full((8, 8, 3), 0.3, np.float32))
+    np.testing.assert_allclose(images.im_lcn(image[:, :, 1], 1.5, 2.0), normalised[:, :, 1], atol=1e-9)
+    flat = images.im_lcn(np.full((8, 8, 3), 0.3, np.float32))
     assert np.abs(flat).max() < 0.01  # rounding is not taken for contrast
 
 
@@ -99,20 +99,20 @@ def test_yuv_is_luma_and_two_differences(image):
     red, green, blue = np.moveaxis(image, 2, 0)
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
     expected = [luma, 0.436 / (1 - 0.114) * (blue - luma), 0.615 / (1 - 0.299) * (red - luma)]
-    np.testing.assert_allclose(load_data.rgb2yuv(image), np.stack(expected, axis=2), atol=1e-4)
+    np.testing.assert_allclose(images.rgb2yuv(image), np.stack(expected, axis=2), atol=1e-4)
 
 
 def test_a_histogram_counts_the_values_of_each_channel(image):
-    counts = load_data.im_histogram(image, num_bins=10)
+    counts = images.im_histogram(image, num_bins=10)
     expected = np.zeros((3, 10), dtype=int)
     for row, column, channel in np.ndindex(*image.shape):
         expected[channel, int(image[row, column, channel] * 10)] += 1
     np.testing.assert_array_equal(counts, expected)
-    np.testing.assert_array_equal(load_data.im_histogram(image[:, :, 1], 10), expected[1:2])
+    np.testing.assert_array_equal(images.im_histogram(image[:, :, 1], 10), expected[1:2])
 
 
 def test_equalisation_makes_values_ranks(image):
     dark = image[:, :, 0] ** 2
     ranks = dark.ravel().argsort().argsort() + 1
-    equalised = load_data.im_equalise_histogram(dark, num_bins=10000)
+    equalised = images.im_equalise_histogram(dark, num_bins=10000)
     np.testing.assert_allclose(equalised.ravel(), ranks / dark.size, atol=0.02)

@@ -1,21 +1,18 @@
+import dataclasses
 import itertools
 import subprocess
 import sys
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from tiny import CPU, OPTIONS, ROOT, TINY, run
 
 import layers
-import more_layers
-
-LAZY = {
-    "layers": ("more_layers", "NIN2DLayer"),
-    "cc_layers": ("more_cc_layers", "shuffle_pool_unshuffle"),
-    "realtime_augmentation": ("more_augmentation", "post_augment_gamma_gen"),
-    "load_data": ("image_helpers", "im_rotate"),
-}
+from engine.examples import Examples
+from engine.network import Network
+from tried import layers as tried
 
 
 def assert_gradients_flow(layer: layers.Layer, inputs: dict) -> None:
@@ -25,27 +22,30 @@ def assert_gradients_flow(layer: layers.Layer, inputs: dict) -> None:
         assert param.grad.abs().max() > 0
 
 
-def test_lazy_names_are_read_when_asked_for_and_not_before():
-    code = f"""
-import importlib, sys
-lazy = {LAZY!r}
-modules = [importlib.import_module(name) for name in lazy]
-assert not any(more in sys.modules for more, _ in lazy.values()), "read too early"
-for module, (more, name) in zip(modules, lazy.values()):
-    assert getattr(module, name) is getattr(sys.modules[more], name)
+def test_what_was_left_out_is_read_by_name_alone():
+    code = """
+import sys
+import cc_layers, custom, layers, load_data, realtime_augmentation
+from engine import training
+assert not [name for name in sys.modules if name.split(".")[0] == "tried"], "read too early"
+for module, name in ((layers, "NIN2DLayer"), (cc_layers, "shuffle_pool_unshuffle"), (load_data, "im_rotate"),
+                     (realtime_augmentation, "post_augment_gamma_gen")):
     try:
-        module.nonsense
+        getattr(module, name)
     except AttributeError as error:
-        assert str(error) == f"module {{module.__name__!r}} has no attribute 'nonsense'"
+        assert str(error) == f"module {module.__name__!r} has no attribute {name!r}"
     else:
         raise AssertionError(name)
-from layers import NIN2DLayer
+from tried.augmentation import post_augment_gamma_gen
+from tried.cc_layers import shuffle_pool_unshuffle
+from tried.images import im_rotate
+from tried.layers import NIN2DLayer
 """
-    subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=Path(__file__).parent.parent, check=True)
+    subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, check=True)
 
 
 def test_inputs_of_other_shapes_are_checked_but_for_the_batch():
-    flat, sequence = layers.FlatInputLayer(4, 7), layers.InputLayer(4, 3, 9)
+    flat, sequence = tried.FlatInputLayer(4, 7), tried.InputLayer(4, 3, 9)
     assert flat.get_output_shape() == (4, 7)
     assert sequence.get_output_shape() == (4, 3, 9)
     assert flat.mb_size == sequence.mb_size == 4
@@ -90,8 +90,8 @@ def correlate(x: np.ndarray, w: np.ndarray, stride: int, border_mode: str) -> np
 )
 def test_convolutions_are_the_slow_correlation(layer_class, filter_size, stride, border_mode, untie_biases):
     torch.manual_seed(0)
-    below = layers.Input2DLayer(2, 3, 8, 7) if "2D" in layer_class else layers.InputLayer(2, 3, 8)
-    conv = getattr(layers, layer_class)(
+    below = layers.Input2DLayer(2, 3, 8, 7) if "2D" in layer_class else tried.InputLayer(2, 3, 8)
+    conv = getattr(tried, layer_class)(
         below, 5, filter_size, 0.5, 0.1, stride=stride, border_mode=border_mode, untie_biases=untie_biases
     )
     with torch.no_grad():
@@ -109,19 +109,19 @@ def test_convolutions_are_the_slow_correlation(layer_class, filter_size, stride,
 
 
 def test_convolutions_refuse_what_does_not_fit():
-    image, sequence = layers.Input2DLayer(1, 1, 4, 9), layers.InputLayer(1, 1, 4)
+    image, sequence = layers.Input2DLayer(1, 1, 4, 9), tried.InputLayer(1, 1, 4)
     with pytest.raises(ValueError, match="border_mode is one of valid, full, same, not 'half'"):
-        layers.Conv2DLayer(image, 1, 3, 0.1, 0.0, border_mode="half")
+        tried.Conv2DLayer(image, 1, 3, 0.1, 0.0, border_mode="half")
     with pytest.raises(ValueError, match=r"at least \(5, 5\) pixels, the filter, got \(4, 9\)"):
-        layers.Conv2DLayer(image, 1, 5, 0.1, 0.0)
+        tried.Conv2DLayer(image, 1, 5, 0.1, 0.0)
     with pytest.raises(ValueError, match=r"Conv2DLayer: expected an input of 4 axes, got shape \(1, 1, 4\)"):
-        layers.Conv2DLayer(sequence, 1, 3, 0.1, 0.0)
+        tried.Conv2DLayer(sequence, 1, 3, 0.1, 0.0)
 
 
 def test_network_in_network_is_a_dense_layer_on_every_pixel():
     torch.manual_seed(0)
     below = layers.Input2DLayer(2, 4, 3, 5)
-    nin = layers.NIN2DLayer(below, n_outputs=6, weights_std=0.5, init_bias_value=0.1)
+    nin = tried.NIN2DLayer(below, n_outputs=6, weights_std=0.5, init_bias_value=0.1)
     x = torch.randn(2, 4, 3, 5)
     w, b = layers.get_param_values(nin)
     output = nin.output({below: x})
@@ -138,8 +138,8 @@ def test_network_in_network_is_a_dense_layer_on_every_pixel():
 @pytest.mark.parametrize(("size", "pool_size"), [((7, 8), 2), ((6, 9), (4, 3)), ((8,), 3)])
 def test_pooling_is_the_slow_maximum(size, pool_size, ignore_border):
     two = len(size) == 2
-    below = layers.Input2DLayer(2, 3, *size) if two else layers.InputLayer(2, 3, *size)
-    pool = (layers.Pooling2DLayer if two else layers.PoolingLayer)(below, pool_size, ignore_border=ignore_border)
+    below = layers.Input2DLayer(2, 3, *size) if two else tried.InputLayer(2, 3, *size)
+    pool = (tried.Pooling2DLayer if two else tried.PoolingLayer)(below, pool_size, ignore_border=ignore_border)
     x = torch.randn(2, 3, *size)
     output = pool.output({below: x})
     windows = pool_size if isinstance(pool_size, tuple) else (pool_size,) * len(size)
@@ -157,8 +157,8 @@ POOLED = {"mean": np.mean, "max": np.max, "l2": lambda values: np.sqrt(np.sum(np
 def test_pooling_of_whole_maps_and_of_adjacent_maps(pooling_function):
     below = layers.Input2DLayer(2, 6, 3, 4)
     x = torch.randn(2, 6, 3, 4)
-    whole = layers.GlobalPooling2DLayer(below, pooling_function)
-    adjacent = layers.FilterPoolingLayer(below, 3, pooling_function)
+    whole = tried.GlobalPooling2DLayer(below, pooling_function)
+    adjacent = tried.FilterPoolingLayer(below, 3, pooling_function)
     slow = [[POOLED[pooling_function](x[i, j].numpy()) for j in range(6)] for i in range(2)]
     np.testing.assert_allclose(whole.output({below: x}), slow, rtol=1e-5)
     assert whole.get_output_shape() == (2, 6)
@@ -171,12 +171,12 @@ def test_pooling_of_whole_maps_and_of_adjacent_maps(pooling_function):
 
 def test_an_unknown_pooling_function_is_refused():
     with pytest.raises(ValueError, match="pooling_function is one of max, mean, l2, not 'median'"):
-        layers.GlobalPooling2DLayer(layers.Input2DLayer(1, 1, 2, 2), "median")
+        tried.GlobalPooling2DLayer(layers.Input2DLayer(1, 1, 2, 2), "median")
 
 
 def test_maxout_takes_the_largest_of_adjacent_filters_and_drops_inputs():
-    below = layers.FlatInputLayer(2, 6)
-    maxout = layers.MaxoutLayer(below, n_filters_per_unit=3, dropout=0.5)
+    below = tried.FlatInputLayer(2, 6)
+    maxout = tried.MaxoutLayer(below, n_filters_per_unit=3, dropout=0.5)
     x = torch.randn(2, 6)
     expected = [[max(row[:3]), max(row[3:])] for row in x.tolist()]
     np.testing.assert_allclose(maxout.output({below: x}, dropout_active=False), expected)
@@ -188,7 +188,7 @@ def test_maxout_takes_the_largest_of_adjacent_filters_and_drops_inputs():
 def test_response_normalisation_is_the_slow_sum(n):
     below = layers.Input2DLayer(2, 7, 2, 3)
     x = torch.randn(2, 7, 2, 3)
-    norm = layers.ResponseNormalisationLayer(below, n=n, k=1.5, alpha=0.3, beta=0.75)
+    norm = tried.ResponseNormalisationLayer(below, n=n, k=1.5, alpha=0.3, beta=0.75)
     output = norm.output({below: x})
     assert output.shape == norm.get_output_shape()
     for i in range(7):
@@ -199,8 +199,8 @@ def test_response_normalisation_is_the_slow_sum(n):
 
 def test_four_quarter_turns_and_their_merger():
     view = layers.Input2DLayer(2, 3, 6, 6)
-    parts = layers.Rot90SliceLayer(view, part_size=4)
-    merged = layers.Rot90MergeLayer(parts)
+    parts = tried.Rot90SliceLayer(view, part_size=4)
+    merged = tried.Rot90MergeLayer(parts)
     x = torch.randn(2, 3, 6, 6)
     turned = [np.rot90(x.numpy(), turns, axes=(2, 3))[:, :, :4, :4] for turns in range(4)]
     np.testing.assert_array_equal(parts.output({view: x}), np.concatenate(turned))
@@ -224,16 +224,16 @@ def slow_error(measure: str, p: list[list[float]], t: list[list[float]]) -> floa
     return np.mean(sums) / (1 if measure == "log-loss" else len(pairs[0]))
 
 
-@pytest.mark.parametrize("measure", more_layers.ERROR_MEASURES)
+@pytest.mark.parametrize("measure", tried.ERROR_MEASURES)
 def test_error_measures_are_the_slow_sums(measure):
     torch.manual_seed(0)
-    below = layers.FlatInputLayer(4, 3)
+    below = tried.FlatInputLayer(4, 3)
     nonlinearity = {
         "cross-entropy": layers.sigmoid,
         "log-loss": lambda z: z.softmax(1),
     }.get(measure, layers.identity)
     dense = layers.DenseLayer(below, 3, 1.0, 0.1, nonlinearity=nonlinearity)
-    output = layers.OutputLayer(dense, error_measure=measure)
+    output = tried.OutputLayer(dense, error_measure=measure)
     x = torch.randn(4, 3)
     targets = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 0]])
     if "hinge" in measure:
@@ -246,33 +246,50 @@ def test_error_measures_are_the_slow_sums(measure):
     assert dense.W.grad.abs().max() > 0
 
 
+def build_plain_network(measure: str, batch_size: int) -> tuple[list[layers.Layer], layers.Layer]:
+    inputs = [layers.Input2DLayer(batch_size, 3, 15, 15) for _ in range(2)]
+    both = layers.ConcatenateLayer([layers.FlattenLayer(each) for each in inputs])
+    return inputs, tried.OutputLayer(layers.DenseLayer(both, 37, 0.01, 0.0, nonlinearity=layers.sigmoid), measure)
+
+
+@pytest.mark.parametrize("measure", ["mse", "cross-entropy"])
+def test_a_network_below_such_an_output_layer_is_trained_as_any_other(prepared_survey, run_main, measure):
+    experiment = dataclasses.replace(TINY, build_network=partial(build_plain_network, measure))
+    analysis = run(run_main, prepared_survey, experiment=experiment)
+    assert np.isfinite(analysis["losses_train"]).all()
+    network = Network(experiment, CPU)
+    layers.set_param_values(network.output_layer, analysis["param_values"])
+    [views] = Examples(experiment, OPTIONS, CPU).fixed(np.arange(27, 30), "train")
+    np.testing.assert_allclose(network.predict(views), analysis["predictions"], rtol=0, atol=1e-6)
+
+
 def test_log_loss_bears_a_probability_of_zero():
-    below = layers.FlatInputLayer(1, 2)
-    error = layers.OutputLayer(below, "log-loss").error({below: torch.tensor([[0.0, 1.0]])}, torch.tensor([[1.0, 0.0]]))
+    below = tried.FlatInputLayer(1, 2)
+    error = tried.OutputLayer(below, "log-loss").error({below: torch.tensor([[0.0, 1.0]])}, torch.tensor([[1.0, 0.0]]))
     assert 50 < error.item() < 100
 
 
 def test_an_unknown_error_measure_is_refused():
     with pytest.raises(ValueError, match=r"error_measure is one of mse, cross-entropy, .*, not 'nca'"):
-        layers.OutputLayer(layers.FlatInputLayer(1, 2), "nca")
+        tried.OutputLayer(tried.FlatInputLayer(1, 2), "nca")
 
 
 def test_sparse_initialisation_connects_each_output_to_a_few_inputs():
-    weights = layers.sparse_initialisation(200, 500, sparsity=0.1, std=0.5, rng=np.random.default_rng(0))
+    weights = tried.sparse_initialisation(200, 500, sparsity=0.1, std=0.5, rng=np.random.default_rng(0))
     assert weights.shape == (200, 500)
     assert weights.dtype == np.float32
     assert ((weights != 0).sum(axis=0) == 20).all()
     assert (weights != 0).any(axis=1).all()  # every input is of use to some output
     assert weights[weights != 0].std() == pytest.approx(0.5, rel=0.03)
-    assert ((layers.sparse_initialisation(5, 3) != 0).sum(axis=0) == 1).all()
+    assert ((tried.sparse_initialisation(5, 3) != 0).sum(axis=0) == 1).all()
 
 
 def test_rescaling_updates_are_gathered_from_all_dense_layers():
-    below = layers.FlatInputLayer(2, 30)
+    below = tried.FlatInputLayer(2, 30)
     first = layers.DenseLayer(below, 20, 1.0, 0.0)
-    pooled = layers.MaxoutLayer(first, 2)
+    pooled = tried.MaxoutLayer(first, 2)
     second = layers.DenseLayer(pooled, 5, 1.0, 0.0)
-    updates = layers.gather_rescaling_updates(layers.OutputLayer(second), 0.7)
+    updates = tried.gather_rescaling_updates(tried.OutputLayer(second), 0.7)
     assert [param for param, _ in updates] == [second.W, first.W]
     for param, value in updates:
         weights = param.detach().numpy()
