@@ -117,20 +117,24 @@ class Run:
         torch.manual_seed(experiment.seed)
         network = Network(experiment, device, options.precision)
         INITIALISATIONS[options.initialisation](network.output_layer)
-        constraint = experiment.norm_constraint
-        if constraint is not None and (exceeded := constraint.exceeded(network.output_layer)):
-            norm, limit = exceeded[0]
-            raise DataError(
-                f"--initialisation {options.initialisation}: all columns of a dense layer begin with a norm of at least "
-                f"{norm:.2f}, above the limit of {limit:g}, and would be cut to it at once; choose another "
-                "initialisation, or other limits in the script"
-            )
+        self._check_norms(network)
         print(
             f"{experiment.name}: {sum(param.numel() for param in network.parameters):,} parameters, "
             f"{experiment.num_chunks} chunks of {experiment.chunk_size}, "
             f"{options.initialisation} initialisation, {device}"
         )
         return Trainer(experiment, network, options.graphs)
+
+    def _check_norms(self, network: Network) -> None:
+        """Raise DataError where a norm constraint would cut all columns of a layer at once."""
+        constraint = self.experiment.norm_constraint
+        if constraint is not None and (exceeded := constraint.exceeded(network.output_layer)):
+            norm, limit = exceeded[0]
+            raise DataError(
+                f"--initialisation {self.options.initialisation}: all columns of a dense layer begin with a norm of "
+                f"{norm:.2f} or more, above the limit of {limit:g}, and would be cut to it at once; choose another "
+                "initialisation, or other limits in the script"
+            )
 
     def save(self) -> Path:
         """Write a checkpoint; raises DataError instead where parameters are no longer finite."""
