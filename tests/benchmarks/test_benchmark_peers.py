@@ -1,7 +1,6 @@
 """The peers of the benchmarks of augmentation and training compute what they are compared by."""
 
 import dataclasses
-import json
 import os
 import re
 import sys
@@ -14,10 +13,9 @@ from tiny import CPU, TINY
 import layers
 import load_data
 import realtime_augmentation as ra
-from benchmarks import bench_augmentation, bench_memory, bench_training, gpu, peers, plain
+from benchmarks import bench_augmentation, bench_memory, bench_training, peers, plain
 from benchmarks.surveys import Work, prepared
 from engine.network import Network
-from machine.files import DataError
 from survey import decoded_cache, folders, images
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT as BEST
 
@@ -95,27 +93,6 @@ def test_a_survey_is_simulated_where_none_is_named(capfd):
         assert len(list(simulated.images("test").glob("*.jpg"))) == 2
     assert not simulated.root.exists()
     assert folders.current is before
-
-
-def test_overlapping_kernels_count_once():
-    assert gpu.covered([(5, 7), (0, 2), (1, 3), (1, 2)]) == 5
-
-
-def test_all_that_a_gpu_is_asked_runs_in_small(prepared_survey, run_main, monkeypatch, capsys):
-    for module in (gpu, bench_training):
-        monkeypatch.setattr(module, "EXPERIMENT", TINY)
-    out = prepared_survey.root / "results"
-    run_main(gpu, "--quick", "--device", "cpu", "--root", prepared_survey.root, "--output", out)
-    results = json.loads((out / "gpu.json").read_text())
-    learnt = results["curves"]
-    assert learnt["float32"] == learnt["tf32"]  # on a CPU they are one
-    np.testing.assert_allclose(learnt["tf32, examples made by worker processes"], learnt["tf32"], rtol=1e-3)
-    np.testing.assert_allclose(learnt["bf16"], learnt["tf32"], rtol=0.02)
-    assert learnt["tf32, another seed"] != learnt["tf32"]
-    assert (out / "gpu.png").stat().st_size > 1000
-    assert "79,975" in capsys.readouterr().out
-    with pytest.raises(DataError, match="expected an accelerator"):
-        run_main(gpu, "--device", "cpu", "--root", prepared_survey.root)
 
 
 def test_cost_is_measured_chunk_by_chunk(prepared_survey, monkeypatch):
