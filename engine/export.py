@@ -6,12 +6,14 @@ predictions the graph tells how far an image is from the training images, by the
 Source: ONNX; documentation of 2014, 2.4.1.
 """
 
+import importlib.util
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import onnx
+import onnxruntime
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +22,7 @@ from engine.examples import Examples
 from engine.experiment import Experiment
 from engine.network import Network
 from engine.part_sharing import PartSharing
-from machine.files import DataError
+from machine.files import DataError, first_line
 from survey.warping import warp_views
 
 OPSET = 18
@@ -47,10 +49,12 @@ class Exported(nn.Module):
         self.num_views, self.num_transforms = len(self.sharing.representatives), len(experiment.test_transforms)
         if self.sharing.slicing is not None:
             places = self.sharing.part_of * self.num_views + self.sharing.representative_of
-            self.register_buffer("places", places.flatten(), persistent=False)
+            self.register_buffer("part_places", places.flatten(), persistent=False)
         weighted = [each for each in layers.all_layers(self.output_layer) if isinstance(each, layers.WeightedLayer)]
-        self.feature_layer = weighted[0].input_layer if weighted else self.output_layer.input_layer
-        self.measure_distances(np.zeros(1), np.zeros((1, 1)), np.ones(1), 1.0, 0.0)
+        if not weighted:
+            raise DataError(f"{experiment.name} has no dense layer, whose input would tell how far an image is")
+        self.feature_layer, num_features = weighted[0].input_layer, weighted[0].fan_in
+        self.measure_distances(np.zeros(num_features), np.zeros((num_features, 1)), np.ones(1), 1.0, 0.0)
 
     def measure_distances(
         self, mean: np.ndarray, directions: np.ndarray, deviations: np.ndarray, rest: float, weight: float
@@ -61,7 +65,11 @@ class Exported(nn.Module):
         (kept + weight), where `outside` is the squared length of what lies outside of the directions.
         """
         device = self.network.device
-        for name, values in (("mean", mean), ("directions", directions), ("deviations", deviations)):
+        for name, values in (
+            ("feature_mean", mean),
+            ("feature_directions", directions),
+            ("feature_deviations", deviations),
+        ):
             self.register_buffer(name, torch.as_tensor(values, dtype=torch.float32, device=device), persistent=False)
         self.rest, self.weight = rest, weight
 
@@ -73,7 +81,7 @@ class Exported(nn.Module):
             parts, num = sharing.slicing.num_parts, self.num_views
             found = sharing.merging.input_layer.output(inputs, dropout_active=False).flatten(1)
             found = found.unflatten(0, (parts, -1, num)).transpose(0, 1).flatten(1, 2)  # (images, parts * num, f)
-            arranged = found.index_select(1, self.places).unflatten(1, (self.num_transforms, parts))
+            arranged = found.index_select(1, self.part_places).unflatten(1, (self.num_transforms, parts))
             inputs = {sharing.merging: arranged.flatten(0, 1).flatten(1)}
         features = self.feature_layer.output(inputs, dropout_active=False)
         activations = self.output_layer.input_layer.output({self.feature_layer: features}, dropout_active=False)
@@ -82,12 +90,12 @@ class Exported(nn.Module):
 
     def forward(self, *views: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         predictions, features = self.answers_and_features(*views)
-        centred = features - self.mean
-        inside = centred @ self.directions
+        centred = features - self.feature_mean
+        inside = centred @ self.feature_directions
         outside = ((centred * centred).sum(1) - (inside * inside).sum(1)).clamp(min=0)
-        scaled = inside / self.deviations
+        scaled = inside / self.feature_deviations
         squares = (scaled * scaled).sum(1) + outside * (self.weight / self.rest)
-        return predictions.mean(1), predictions, (squares / (len(self.deviations) + self.weight)).sqrt()
+        return predictions.mean(1), predictions, (squares / (len(self.feature_deviations) + self.weight)).sqrt()
 
     @torch.inference_mode()
     def run(self, examples: Examples, indices: np.ndarray, images_a_batch: int) -> tuple[np.ndarray, np.ndarray]:
@@ -100,6 +108,21 @@ class Exported(nn.Module):
         predictions, features = zip(*found, strict=True)
         return np.concatenate(predictions), np.concatenate(features)
 
+    @torch.inference_mode()
+    def largest_difference(self, model: onnx.ModelProto, examples: Examples, indices: np.ndarray) -> float:
+        """Return by how much the graph's predictions for images of 'train' differ from torch's, at most."""
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        largest = 0.0
+        for chunk in examples.fixed(indices, "train", self.sharing.representatives):
+            for batch in self._batches(chunk, images_a_batch=1):
+                expected, _ = self.answers_and_features(*batch)
+                feeds = {f"pixels_{number}": view.cpu().numpy() for number, view in enumerate(batch)}
+                [found] = session.run([model.graph.output[0].name], feeds)
+                largest = max(largest, float(np.abs(found - expected.mean(1).cpu().numpy()).max()))
+                if not np.isfinite(found).all():
+                    return float("inf")
+        return largest
+
     def _batches(self, chunk: Sequence[np.ndarray | Tensor], images_a_batch: int) -> Iterator[list[Tensor]]:
         views = [self.network.to_device(view).unflatten(0, (-1, self.num_views)) for view in chunk]
         yield from map(list, zip(*(view.split(images_a_batch) for view in views), strict=True))
@@ -107,11 +130,13 @@ class Exported(nn.Module):
 
 def to_onnx(exported: Exported, shapes: Sequence[tuple[int, int, int]], names: Sequence[str]) -> onnx.ModelProto:
     """Return the graph; `shapes` are those of the views (rows, columns, 3), `names` those of the three outputs."""
+    if importlib.util.find_spec("onnxscript") is None:
+        raise DataError("the exporter needs onnxscript, which is not installed; pip install -r requirements-dev.txt")
     device = exported.network.device
     example = tuple(torch.rand(2, exported.num_views, *shape, device=device) for shape in shapes)
     # The exporter warns of its own libraries, and lists operators that it does not know and nobody uses.
     disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.ERROR)
     # The exporter reads older flags of precision, which raises unless the newer ones are at their defaults.
     kinds = torch.backends.cudnn.conv, torch.backends.cudnn.rnn
     precisions = [kind.fp32_precision for kind in kinds]
@@ -125,11 +150,19 @@ def to_onnx(exported: Exported, shapes: Sequence[tuple[int, int, int]], names: S
                 example,
                 dynamo=True,
                 opset_version=OPSET,
+                # Its optimizer takes the 1e-12 that keeps empty questions from 0 / 0 for nothing, and leaves it out.
+                # ONNX Runtime folds the constants all the same.
+                optimize=False,
                 input_names=[f"pixels_{number}" for number in range(len(shapes))],
                 output_names=list(names),
                 dynamic_shapes=(tuple({0: torch.export.Dim("images", min=1, max=4096)} for _ in shapes),),
                 verbose=False,
             )
+    except torch.onnx.OnnxExporterError as error:
+        reason = first_line(error.__cause__ or error)
+        raise DataError(
+            f"the network can not be exported ({reason}); see which of its layers ONNX does not have"
+        ) from None
     finally:
         for kind, precision in zip(kinds, precisions, strict=True):
             kind.fp32_precision = precision

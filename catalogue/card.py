@@ -1,0 +1,172 @@
+"""What a model file says of itself: its views, its framing, what it learnt from, how far it is to be trusted.
+
+The card is JSON inside the ONNX file; beside it lie a copy for programs, with the file's checksum, and one for readers.
+A card that comes from elsewhere is compared with what is expected before anything is made of it.
+"""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from catalogue.calibration import MAX_BINS, Intervals
+from machine.files import DataError
+from survey.decision_tree import NUM_ANSWERS
+
+KEY, VERSION = "galaxy_card", 1
+MAX_BYTES = 2**22
+MAX_TRANSFORMS, MAX_VIEWS, MAX_VIEW_SIDE = 256, 8, 1024
+DISTANCE_LEVELS = 201
+_HINT = "export the model again (export_model.py)"
+
+
+@dataclass(frozen=True, eq=False)
+class Card:
+    """A model's card. Matrices are those of `survey.affine`: view -> image, and the test-time perturbations."""
+
+    name: str
+    # (views, 3, 3) and (rows, columns) of each
+    ds_transforms: np.ndarray
+    target_sizes: tuple[tuple[int, int], ...]
+    # (transforms, 3, 3); the network averages over as many, or over more of which these show all that there is to see
+    test_transforms: np.ndarray
+    num_averaged: int
+    # The Petrosian radius of training images, pixels of 424.
+    framing_radius: float
+    weighted: Intervals
+    conditional: Intervals
+    # Quantiles of the distances of validation galaxies, from the least to the greatest.
+    distances: np.ndarray
+    # What readers want to know: data, labels, numbers, licence. Plain values.
+    facts: dict[str, object]
+
+    def to_json(self) -> str:
+        """Return the card as JSON."""
+
+        def plain(values: np.ndarray) -> list:
+            # Infinity is no JSON; no prediction reaches 2.
+            return np.where(np.isposinf(values), 2.0, values).round(7).tolist()
+
+        intervals = {
+            name: {"edges": plain(each.edges), "offsets": plain(each.offsets)}
+            for name, each in (("weighted", self.weighted), ("conditional", self.conditional))
+        }
+        return json.dumps(
+            {
+                "version": VERSION,
+                "name": self.name,
+                "ds_transforms": self.ds_transforms.tolist(),
+                "target_sizes": [list(size) for size in self.target_sizes],
+                "test_transforms": self.test_transforms.tolist(),
+                "num_averaged": self.num_averaged,
+                "framing_radius": self.framing_radius,
+                "intervals": intervals,
+                "distances": plain(self.distances),
+                "facts": self.facts,
+            },
+            allow_nan=False,
+        )
+
+
+def from_json(text: str) -> Card:
+    """Read a card; raises DataError, with what is wrong, for anything that is none."""
+    if len(text) > MAX_BYTES:
+        raise DataError(f"its card has {len(text):,} characters, expected at most {MAX_BYTES:,}; {_HINT}")
+    try:
+        values = json.loads(text, parse_constant=_no_constant)
+        if not isinstance(values, dict) or values.get("version") != VERSION:
+            raise ValueError(f"expected version {VERSION}")
+        sizes = values["target_sizes"]
+        if not (1 <= len(sizes) <= MAX_VIEWS):
+            raise ValueError(f"expected 1 to {MAX_VIEWS} views")
+        sizes = tuple((_side(rows), _side(columns)) for rows, columns in sizes)
+        transforms = values["test_transforms"]
+        if not (1 <= len(transforms) <= MAX_TRANSFORMS):
+            raise ValueError(f"expected 1 to {MAX_TRANSFORMS} transforms")
+        averaged = values["num_averaged"]
+        if type(averaged) is not int or not 1 <= averaged <= MAX_TRANSFORMS:
+            raise ValueError(f"expected an average over 1 to {MAX_TRANSFORMS} transforms")
+        intervals = {}
+        for name in ("weighted", "conditional"):
+            edges = _numbers(values["intervals"][name]["edges"], (NUM_ANSWERS, MAX_BINS - 1))
+            offsets = _numbers(values["intervals"][name]["offsets"], (NUM_ANSWERS, MAX_BINS, 4))
+            intervals[name] = Intervals(edges, offsets)
+        radius = float(_numbers(values["framing_radius"], ()))
+        if not 1 <= radius <= 1000:
+            raise ValueError("expected a framing radius between 1 and 1000")
+        name = values["name"]
+        if not isinstance(name, str) or not 0 < len(name) <= 200 or not name.isprintable():
+            raise ValueError("expected a name")
+        facts = values["facts"]
+        if not isinstance(facts, dict):
+            raise ValueError("expected facts")
+        return Card(
+            name,
+            _matrices(values["ds_transforms"], len(sizes)),
+            sizes,
+            _matrices(transforms, len(transforms)),
+            averaged,
+            radius,
+            **intervals,
+            distances=np.maximum.accumulate(_numbers(values["distances"], (DISTANCE_LEVELS,))),
+            facts=facts,
+        )
+    except KeyError as error:
+        raise DataError(f"its card has no {error}; {_HINT}") from None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DataError(f"its card is not as expected ({str(error)[:100]}); {_HINT}") from None
+
+
+def _no_constant(text: str) -> float:
+    raise ValueError(f"{text} is no number")
+
+
+def _side(value: object) -> int:
+    if type(value) is not int or not 1 <= value <= MAX_VIEW_SIDE:
+        raise ValueError(f"expected views of 1 to {MAX_VIEW_SIDE} pixels a side")
+    return value
+
+
+def _numbers(values: object, shape: tuple[int, ...]) -> np.ndarray:
+    array = np.array(values, dtype=np.float64)
+    if array.shape != shape or not np.isfinite(array).all() or np.abs(array).max(initial=0) > 1e9:
+        raise ValueError(f"expected numbers of shape {shape}")
+    return array
+
+
+def _matrices(values: object, num: int) -> np.ndarray:
+    matrices = _numbers(values, (num, 3, 3))
+    # Affine, and no view of millions of pixels: scales between 1/100 and 100.
+    if not (matrices[:, 2] == (0, 0, 1)).all():
+        raise ValueError("expected affine transforms")
+    areas = np.abs(np.linalg.det(matrices[:, :2, :2]))
+    if (areas < 1e-4).any() or (areas > 1e4).any():
+        raise ValueError("expected transforms that keep the scale within a factor of 100")
+    return matrices
+
+
+def to_markdown(card: Card, sha256: str) -> str:
+    """Return the card for readers."""
+    lines = [f"# {card.name}", ""]
+    for title, value in card.facts.items():
+        if isinstance(value, dict):
+            lines += [f"## {title.capitalize()}", "", "| | |", "| --- | --- |"]
+            lines += [f"| {name} | {_cell(each)} |" for name, each in value.items()] + [""]
+        else:
+            lines += [f"{title.capitalize()}: {_cell(value)}", ""]
+    sizes = ", ".join(f"{rows} x {columns}" for rows, columns in card.target_sizes)
+    lines += [
+        "## Views",
+        "",
+        f"{len(card.target_sizes)} a transform ({sizes} pixels), {card.num_averaged} transforms, whose mean is "
+        f"the prediction. Images are framed so that the galaxy's Petrosian radius is {card.framing_radius:.1f} of 424 "
+        "pixels.",
+        "",
+        f"SHA-256: `{sha256}`",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,191 @@
+"""Write a trained model as one ONNX file with its card, for predict_galaxies.py, which then needs no torch.
+
+    python export_model.py try_finetune_efficientnet_lite0 --output models/lite0.onnx
+
+The file holds the network, the normalisation down the tree and the average over the test transforms; its card the
+views, what training images measure, intervals and distances as measured on the validation galaxies. Beside it come the
+card for programs (.json) and for readers (.md). See doc/own_images.md.
+"""
+
+import argparse
+import hashlib
+import importlib
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from catalogue import answers, calibration, card, framing
+from catalogue.calibration import FeatureStatistics
+from catalogue.model_file import OUTPUTS, Model
+from catalogue.reading import read
+from engine import export
+from engine.examples import Examples
+from engine.experiment import Experiment
+from engine.export import Exported
+from engine.flags import Options, explain_want_of_memory, named, shared_parser
+from engine.network import find_device
+from engine.prediction import images_a_batch, load_network
+from machine.command_line import positive_int, run_script
+from machine.files import DataError, replacing
+from machine.processes import mapping
+from survey import folders, images
+from survey.predictions import twin_of
+from survey.scores import rmse
+
+# Training images that are looked at: for the framing, and for distances.
+NUM_FRAMED, NUM_MEASURED = 400, 1000
+# By how much an exported network's predictions may be off, by how its weights are stored.
+LARGEST_DIFFERENCE = {"float32": 1e-4, "float16": 0.01}
+
+
+def find_experiment(name: str) -> Experiment:
+    """Return the experiment that a script of this folder declares."""
+    name = name.removesuffix(".py")
+    if not re.fullmatch(r"try_\w+", name) or not (Path(__file__).parent / f"{name}.py").is_file():
+        raise DataError(f"expected the name of a try_*.py script of this folder, got {name}")
+    return importlib.import_module(name).EXPERIMENT
+
+
+def measured_radius(path: Path) -> float:
+    """Return the Petrosian radius of the galaxy in an image, NaN where none is found."""
+    found, _ = framing.measure(read(path))
+    return np.nan if found is None else found.radius
+
+
+def spread_over(indices: np.ndarray, number: int) -> np.ndarray:
+    """Return at most so many of the indices (n,), evenly."""
+    return indices[np.linspace(0, len(indices) - 1, min(number, len(indices))).astype(int)]
+
+
+def framing_radius(indices: np.ndarray, num_workers: int | None) -> float:
+    """Measure training images as predict_galaxies.py will measure others."""
+    folder, ids = folders.current.images("train"), images.ids_of("train")
+    paths = [Path(images.image_path(folder, ids[index])) for index in indices]
+    with mapping(num_workers, 16) as run:
+        radii = np.array(list(run(measured_radius, paths)))
+    if not np.isfinite(radii).any():
+        raise DataError("expected galaxies in the training images, found none in any; look at the images")
+    return framing.training_radius(radii)
+
+
+def calibrated(
+    exported: Exported, examples: Examples, train: np.ndarray, valid: np.ndarray, batch: int
+) -> tuple[np.ndarray, FeatureStatistics, np.ndarray]:
+    """Return predictions of the validation galaxies (n, 37), statistics of training features, distances (n,)."""
+    _, features = exported.run(examples, train, batch)
+    statistics = calibration.fit_features(features)
+    predictions, of_valid = exported.run(examples, valid, batch)
+    return predictions, statistics, statistics.distances(of_valid)
+
+
+def build(experiment: Experiment, options: Options, args: argparse.Namespace) -> tuple[onnx.ModelProto, card.Card]:
+    """Return the graph of a trained experiment and its card."""
+    network = load_network(experiment, find_device(options.device), "float32")
+    exported = Exported(experiment, network)
+    labels = images.load_labels()
+    train, valid = images.split(len(labels))
+    examples = Examples(experiment, options, network.device)
+    train, valid = examples.good(train, "train"), examples.good(valid, "train")
+    batch = images_a_batch(experiment.views, exported.num_views, network.device)
+    measured = spread_over(train, args.num_measured)
+    if options.all_galaxies:
+        # What trained on all galaxies has none to be calibrated with: its twin left some out.
+        twin = named(experiment, False)
+        held_out = Exported(twin, load_network(twin, network.device, "float32"))
+        predictions, _, distances = calibrated(held_out, examples, measured, valid, batch)
+        statistics = calibration.fit_features(exported.run(examples, measured, batch)[1])
+    else:
+        predictions, statistics, distances = calibrated(exported, examples, measured, valid, batch)
+    exported.measure_distances(
+        statistics.mean, statistics.directions, statistics.deviations, statistics.rest, statistics.weight_of_rest
+    )
+    print(f"calibrated on {len(valid)} galaxies, RMSE {rmse(predictions, labels[valid]):.6f}", flush=True)
+    made = card.Card(
+        name=experiment.name,
+        ds_transforms=np.stack([each.params for each in experiment.views.ds_transforms]),
+        target_sizes=tuple(tuple(size) for size in experiment.views.target_sizes),
+        test_transforms=np.stack([each.params for each in exported.sharing.representatives]),
+        num_averaged=exported.num_transforms,
+        framing_radius=framing_radius(spread_over(train, NUM_FRAMED), options.num_workers),
+        weighted=calibration.fit_intervals(predictions, labels[valid]),
+        conditional=calibration.fit_intervals(
+            answers.conditional(predictions), answers.conditional(labels[valid].astype(np.float64))
+        ),
+        distances=np.quantile(distances, np.linspace(0, 1, card.DISTANCE_LEVELS)),
+        facts={
+            **({"read this first": " ".join(args.note)} if args.note else {}),
+            "data": args.data_from,
+            "licence": args.licence,
+            "numbers": {
+                "training galaxies": len(labels) if options.all_galaxies else len(train),
+                "validation galaxies": len(valid),
+                "validation RMSE": round(float(rmse(predictions, labels[valid])), 6),
+                "parameters": int(sum(each.numel() for each in network.parameters)),
+                "opset": export.OPSET,
+                "weights": args.weights,
+            },
+            "credits": "Images of galaxies: SDSS. Votes: Galaxy Zoo 2 (Willett et al. 2013) and its volunteers.",
+        },
+    )
+    graph = export.to_onnx(exported, experiment.views.shapes, OUTPUTS)
+    if args.weights == "float16":
+        export.halve(graph)
+    difference = exported.largest_difference(graph, examples, valid[:4])
+    if not difference <= LARGEST_DIFFERENCE[args.weights]:
+        raise DataError(
+            f"the exported network's predictions are {difference:.2g} off: expected at most "
+            f"{LARGEST_DIFFERENCE[args.weights]:g}; see which of its layers ONNX has otherwise"
+        )
+    graph.metadata_props.add(key=card.KEY, value=made.to_json())
+    return graph, made
+
+
+def write(path: Path, graph: onnx.ModelProto, made: card.Card) -> None:
+    """Write the model and its cards, and see that the model can be read."""
+    content = graph.SerializeToString()
+    sha256 = hashlib.sha256(content).hexdigest()
+    beside, page = path.with_suffix(".json"), path.with_suffix(".md")
+    beside.unlink(missing_ok=True)  # an older one would speak of another file
+    for place, text in (
+        (path, content),
+        (beside, json.dumps({"sha256": sha256, **json.loads(made.to_json())}, indent=1).encode()),
+        (page, card.to_markdown(made, sha256).encode()),
+    ):
+        with replacing(place) as temporary:
+            temporary.write_bytes(text)
+    Model(path)
+    print(f"wrote {path} ({len(content) / 1e6:.1f} MB, opset {export.OPSET}), {beside.name} and {page.name}")
+
+
+def main() -> None:
+    """Run the script."""
+    parser = shared_parser(__doc__)
+    parser.add_argument("name", help="a try_*.py script that has been trained")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="(default: models/NAME.onnx)")
+    parser.add_argument(
+        "--weights", choices=("float32", "float16"), default="float32", help="stored so; computed in float32"
+    )
+    parser.add_argument("--num-measured", type=positive_int, default=NUM_MEASURED, help=argparse.SUPPRESS)
+    parser.add_argument("--note", action="append", default=[], help="what the card says first")
+    parser.add_argument("--data-from", default="the training images of the data folder", help="for the card")
+    parser.add_argument("--licence", default="as its training data and weights allow", help="for the card")
+    args = parser.parse_args()
+    options = Options.of(args)
+
+    def run() -> None:
+        options.use_folders()
+        experiment = named(find_experiment(args.name), options.all_galaxies)
+        output = args.output or folders.current.root / "models" / f"{twin_of(experiment.name)}.onnx"
+        if output.suffix != ".onnx":
+            raise DataError(f"expected an --output that ends with .onnx, got {output}")
+        with explain_want_of_memory():
+            write(output, *build(experiment, options, args))
+
+    run_script(run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""The plain loop that fine-tuning is timed beside computes the same."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from tiny import CPU, OPTIONS
+
+import layers
+from benchmarks import bench_finetuning as bench
+from benchmarks import fewer_labels, five_class_accuracy
+from benchmarks.measuring import Timing
+from benchmarks.plain_finetuning import PlainNetwork, PlainTraining, loader
+from benchmarks.surveys import Work
+from engine.examples import Examples
+from engine.network import Network
+from survey import decision_tree, folders, images
+
+
+@pytest.fixture
+def work(prepared_survey) -> Work:
+    return Work(folders.current, 6)
+
+
+def test_the_plain_network_predicts_what_ours_does():
+    torch.manual_seed(0)
+    ours, plain = Network(bench.EXPERIMENT, CPU), PlainNetwork("lite0", 3).eval()
+    layers.reset_without_loading(ours.output_layer)
+    dense, backbone = [each for each in layers.all_layers(ours.output_layer) if each.params]
+    plain.backbone.load_state_dict(backbone.module.state_dict())
+    with torch.no_grad():
+        dense.W.normal_(0, 0.1)
+        plain.linear.weight.copy_(dense.W.T)
+        plain.linear.bias.copy_(dense.b)
+        views = torch.rand(2, 128, 128, 3)
+        expected = plain(views.permute(0, 3, 1, 2)).numpy()
+    np.testing.assert_allclose(ours.predict([views]), expected, rtol=0, atol=1e-5)
+
+
+def test_the_plain_loop_sees_the_views_that_ours_does(work):
+    [theirs, labels] = next(iter(loader(bench.EXPERIMENT, work.paths(), 8, 0, bench.EIGHT)))
+    [ours] = next(Examples(bench.EXPERIMENT, OPTIONS, CPU).fixed(np.arange(1), "train", bench.EIGHT))
+    np.testing.assert_allclose(theirs.permute(0, 2, 3, 1).numpy(), ours, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(labels.numpy(), images.load_labels()[[0] * 8])
+
+
+def test_a_plain_step_moves_what_ours_moves(work):
+    network = PlainNetwork("lite0", 3)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    training = PlainTraining(bench.EXPERIMENT, network, 0.9)
+    error = training.take(iter(loader(bench.EXPERIMENT, work.paths()[:2], 2, 0)))
+    assert 0 < error < 1
+    moved = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    frozen = ("backbone.stem", "backbone.blocks.0.", "backbone.blocks.1.", "backbone.blocks.2.")
+    assert not any(name.startswith(frozen) for name in moved)
+    assert {"linear.weight", "backbone.blocks.3.expand.conv.weight", "backbone.head.norm.running_var"} <= moved
+
+
+def test_each_peer_does_its_round(work, monkeypatch):
+    small = dataclasses.replace(bench.EXPERIMENT, batch_size=2)
+    monkeypatch.setattr(bench, "EXPERIMENT", small)
+    monkeypatch.setattr(bench, "EIGHT", bench.EIGHT[:2])
+    train, predict = bench.builds(work, work, steps=1, galaxies=2)
+    assert 0 < train["ours, from JPEGs"]()() < 1
+    assert predict["ours, from JPEGs"]()().shape == (2, 37)
+
+
+def test_rows_are_measured_against_the_quicker_plain_loop():
+    timings = {
+        name: Timing(s, s, s) for name, s in (("plain, 1 worker", 3.0), ("plain, 2 workers", 2.0), ("ours", 1.0))
+    }
+    rows = bench.rows_of(timings, dict.fromkeys(timings, 100.0))
+    assert [row[3] for row in rows] == ["0.67", "1.00", "2.00"]
+    assert bench.draw_figure({"training": timings, "prediction": timings}).axes
+
+
+@pytest.fixture
+def tables(prepared_survey, tmp_path) -> list[str]:
+    """Write the classes of all galaxies, of two, and the mean votes of each; return flags that name the tables."""
+    labels = images.load_labels()
+    classes = np.where(labels[:, 0] > np.median(labels[:, 0]), "smooth", "featured")
+    ids = images.load_ids("train")
+    (tmp_path / "classes.csv").write_text(
+        "\n".join(["GalaxyID,class", *(f"{i},{c}" for i, c in zip(ids, classes, strict=True))])
+    )
+    rows = [f"{c}," + ",".join(map(str, labels[classes == c].mean(axis=0))) for c in ("smooth", "featured")]
+    (tmp_path / "means.csv").write_text("\n".join([",".join(["class", *decision_tree.COLUMN_NAMES]), *rows]))
+    return ["--classes", str(tmp_path / "classes.csv"), "--class-means", str(tmp_path / "means.csv")]
+
+
+def test_a_prediction_belongs_to_the_class_whose_mean_votes_are_nearest(tables):
+    is_right = five_class_accuracy.scorer(tables[1], tables[3])
+    labels = images.load_labels()
+    smooth = labels[:, 0] > np.median(labels[:, 0])
+    means = [labels[smooth == each].mean(axis=0) for each in (False, True)]
+    of_valid = np.stack([means[int(each)] for each in smooth[-3:]])
+    assert is_right(of_valid).all()
+    of_valid[1] = means[1 - int(smooth[-2])]
+    assert is_right(of_valid).tolist() == [True, False, True]
+
+
+def test_fewer_labels_are_learnt_from_once_each(prepared_survey, tables, tmp_path, run_main, monkeypatch, capsys):
+    small = dataclasses.replace(bench.EXPERIMENT, batch_size=4, chunk_size=8)
+    monkeypatch.setattr(fewer_labels, "EXPERIMENT", small)
+    flags = ["--root", prepared_survey.root, *tables, "--labels", 5, 20, "--examples", 8, "--output", tmp_path / "out"]
+    run_main(fewer_labels, *flags, "--seeds", 1)
+    results = json.loads((tmp_path / "out" / "fewer_labels.json").read_text())
+    assert [(each["labels"], each["start"]) for each in results] == [
+        (5, "2014"), (5, "random"), (20, "2014"), (20, "random"),
+    ]  # fmt: skip
+    assert all(0 <= each["accuracy"] <= 1 and 0 < each["rmse"] < 1 for each in results)
+    assert (tmp_path / "out" / "fewer_labels.png").stat().st_size > 1000
+    monkeypatch.setattr(fewer_labels, "learn", None)  # would be called
+    run_main(fewer_labels, *flags, "--seeds", 1)
+    assert "fine-tuned" in capsys.readouterr().out
+    assert not list((prepared_survey.root / "analysis").rglob("*.pt"))
+
+
+def test_a_run_of_few_labels_sees_the_first_galaxies_and_validates_on_all(prepared_survey, monkeypatch):
+    kind = type("Run", (fewer_labels.FewerLabels,), {"num_galaxies": 5})
+    options = dataclasses.replace(OPTIONS, initialisation="random")
+    run = kind(dataclasses.replace(bench.EXPERIMENT, name="few", batch_size=2, chunk_size=4, num_chunks=1), options)
+    assert run.train_indices.tolist() == [0, 1, 2, 3, 4]
+    assert run.valid_indices.tolist() == [27, 28, 29]

@@ -1,0 +1,64 @@
+"""Intervals cover what they say, and what is unlike the training images is far from them."""
+
+import numpy as np
+import pytest
+
+from catalogue.calibration import FAR_FROM, LEVELS, fit_features, fit_intervals, rank
+
+
+def galaxies(num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return predictions and labels whose residuals are skewed, and wider in the middle."""
+    rng = np.random.default_rng(seed)
+    predictions = rng.random((num, 37))
+    residuals = (rng.gamma(2, size=(num, 37)) - 1.5) * 0.2 * predictions * (1 - predictions)
+    return predictions, np.clip(predictions + residuals, 0, 1)
+
+
+def test_intervals_cover_their_nominal_part_of_galaxies_that_they_were_not_fitted_to():
+    intervals = fit_intervals(*galaxies(400, 0))
+    predictions, labels = galaxies(2000, 1)
+    for level, (low, high) in intervals.around(predictions).items():
+        covered = (low <= labels) & (labels <= high)
+        assert covered.mean() == pytest.approx(level / 100, abs=0.02)
+        of_middle = covered[(predictions > 0.4) & (predictions < 0.6)].mean()
+        assert of_middle == pytest.approx(level / 100, abs=0.04)
+        assert (low >= 0).all() and (high <= 1).all() and (low <= high).all()
+    assert list(LEVELS) == [68, 95]
+
+
+def test_wider_intervals_hold_narrower_ones():
+    intervals = fit_intervals(*galaxies(400, 0)).around(galaxies(50, 1)[0])
+    assert (intervals[95][0] <= intervals[68][0]).all() and (intervals[95][1] >= intervals[68][1]).all()
+
+
+def test_answers_of_which_little_is_known_have_wide_intervals_and_unknown_ones_none():
+    predictions, labels = galaxies(60, 0)
+    labels[3:, 5] = np.nan
+    intervals = fit_intervals(predictions, labels)
+    predictions[0, 7] = np.nan
+    low, high = intervals.around(predictions)[68]
+    assert (low[:, 5] == 0).all() and (high[:, 5] == 1).all()
+    assert np.isnan(low[0, 7]) and np.isnan(high[0, 7])
+
+
+def test_what_is_unlike_the_training_is_far_and_little_else():
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(10, 100))
+
+    def features(num: int) -> np.ndarray:
+        return rng.normal(size=(num, 10)) @ mixing + 0.1 * rng.normal(size=(num, 100)) + 5
+
+    statistics = fit_features(features(500))
+    levels = np.quantile(statistics.distances(features(400)), np.linspace(0, 1, 201))
+    near = rank(statistics.distances(features(1000)), levels)
+    assert (near > FAR_FROM).mean() < 0.06
+    # Outside of the directions in which training images differ, and too far along them.
+    for far in (features(100) + rng.normal(size=(100, 100)), 3 * (features(100) - 5) + 5, np.zeros((100, 100))):
+        assert (rank(statistics.distances(far), levels) > FAR_FROM).mean() > 0.9
+
+
+def test_features_that_never_differ_break_nothing():
+    for features in (np.zeros((20, 8)), np.ones((1, 8)), np.tile(np.arange(8.0), (30, 1))):
+        statistics = fit_features(features)
+        assert np.isfinite(statistics.distances(features)).all()
+        assert statistics.distances(features + 1).min() > 100

@@ -1,0 +1,133 @@
+"""What is to be catalogued, in a stable order, whatever its names are."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+
+from catalogue.inputs import find
+from machine.files import DataError
+
+STRANGE = [
+    "with space.jpg",
+    "quote'\"`$(touch x).jpg",
+    "new\nline.jpg",
+    "naïve Ω.jpg",
+    "<script>.jpg",
+    "-rf.jpg",
+    "*.jpg",
+]
+
+
+def touch(folder: Path, *names: str) -> list[Path]:
+    paths = [folder / name for name in names]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return paths
+
+
+def test_a_folder_gives_all_its_files_by_name_and_no_hidden_ones(tmp_path: Path):
+    touch(tmp_path, "b.jpg", "a/2.png", "a/1.png", "c.txt", ".hidden.jpg", "a/._1.png", ".git/x.jpg")
+    found = find([str(tmp_path)])
+    assert found.names == [f"{tmp_path}/{name}" for name in ("b.jpg", "c.txt", "a/1.png", "a/2.png")]
+    assert found.ids == ["b", "c.txt", "1", "2"]
+
+
+def test_names_of_any_characters_are_found(tmp_path: Path):
+    touch(tmp_path, *STRANGE)
+    (Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe.jpg"))).write_bytes(b"x")
+    found = find([str(tmp_path)])
+    assert len(found) == len(STRANGE) + 1
+    assert all(path.is_file() for path in found.paths)
+    assert {Path(name).name for name in found.names} >= set(STRANGE)
+
+
+def test_links_in_circles_and_folders_named_like_images_are_gone_through_once(tmp_path: Path):
+    touch(tmp_path, "a/x.jpg", "folder.jpg/y.jpg")
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    (tmp_path / "self").symlink_to(tmp_path / "self")
+    (tmp_path / "again").symlink_to(tmp_path / "a")
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    names = [Path(name).name for name in find([str(tmp_path)]).names]
+    assert sorted(names) == ["gone.jpg", "self", "x.jpg", "y.jpg"]
+
+
+def test_the_table_to_be_written_is_none_of_the_images(tmp_path: Path):
+    touch(tmp_path, "a.jpg", "catalogue.csv")
+    assert find([str(tmp_path)], [tmp_path / "catalogue.csv"]).names == [f"{tmp_path}/a.jpg"]
+
+
+def test_files_come_in_the_order_of_the_command_line(tmp_path: Path):
+    paths = [str(path) for path in touch(tmp_path, "z.jpg", "b/a.jpg", "a.jpg", "m.fits.gz")]
+    found = find(paths)
+    assert found.names == paths
+    assert found.ids == ["z", paths[1], paths[2], "m"]
+
+
+def test_a_list_names_files_beside_it_a_line_each_or_with_nul_between(tmp_path: Path):
+    touch(tmp_path, *STRANGE)
+    (tmp_path / "list.txt").write_text("with space.jpg\r\n\n-rf.jpg\nmissing.jpg\n")
+    found = find([str(tmp_path / "list.txt")])
+    assert [path.name for path in found.paths] == ["with space.jpg", "-rf.jpg", "missing.jpg"]
+    assert found.paths[0].is_file()
+    (tmp_path / "list.lst").write_bytes(b"".join(os.fsencode(name) + b"\0" for name in STRANGE))
+    found = find([str(tmp_path / "list.lst")])
+    assert [path.name for path in found.paths] == STRANGE and all(path.is_file() for path in found.paths)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "fits", "ecsv"])
+def test_a_table_s_other_columns_pass_through(tmp_path: Path, suffix: str):
+    touch(tmp_path, "007.jpg", "b.jpg")
+    columns = {
+        "id_str": ["007", "x"],
+        "file_loc": ["007.jpg", str(tmp_path / "b.jpg")],
+        "ra": [1.5, np.nan],
+        "n": [3, 4],
+    }
+    path = tmp_path / f"t.{suffix}"
+    if suffix in ("fits", "ecsv"):
+        Table(columns).write(path)
+    else:
+        frame = pandas.DataFrame(columns)
+        frame.to_csv(path, index=False) if suffix == "csv" else frame.to_parquet(path)
+    found = find([str(path)])
+    assert found.ids == ["007", "x"] and all(each.is_file() for each in found.paths)
+    assert list(found.passed) == ["ra", "n"]
+    np.testing.assert_array_equal(found.passed["ra"], [1.5, np.nan])
+    np.testing.assert_array_equal(found.passed["n"], [3, 4])
+    half = found.part(1, 2)
+    assert half.ids == ["x"] and half.passed["n"] == [4]
+
+
+def test_a_fits_image_is_an_image(tmp_path: Path):
+    fits.PrimaryHDU(np.zeros((40, 40), np.float32)).writeto(tmp_path / "a.fits")
+    assert find([str(tmp_path / "a.fits")]).names == [str(tmp_path / "a.fits")]
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (["gone.jpg"], "gone.jpg is missing"),
+        (["empty"], "expected images in empty, found none"),
+        (["t.csv"], "expected columns id_str and file_loc, but file_loc is missing"),
+        (["t.csv", "a.jpg"], "t.csv is a table: expected it alone"),
+        (["none.csv"], "expected rows, got none"),
+        (["bad.parquet"], "is no parquet table"),
+    ],
+)
+def test_what_is_no_input_is_told_in_one_line(
+    names: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path, "a.jpg", "bad.parquet")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "t.csv").write_text("id_str,file\n1,a.jpg\n")
+    (tmp_path / "none.csv").write_text("id_str,file_loc\n")
+    with pytest.raises(DataError) as refused:
+        find(names)
+    assert says in str(refused.value) and "\n" not in str(refused.value)

@@ -1,0 +1,91 @@
+"""A trained model becomes a file with cards, for predict_galaxies.py."""
+
+import json
+import sys
+from pathlib import Path
+
+import exported
+import numpy as np
+import onnx
+import pytest
+from tiny import TINY
+
+import export_model
+from catalogue import card as cards
+from catalogue.model_file import Model
+from survey.folders import use_folders
+
+
+def export(monkeypatch: pytest.MonkeyPatch, root: Path, *arguments: object) -> None:
+    monkeypatch.setattr(export_model, "find_experiment", lambda name: TINY)
+    monkeypatch.setattr(sys, "argv", ["export_model.py", "tiny", "--root", str(root), *map(str, arguments)])
+    try:
+        export_model.main()
+    finally:
+        use_folders(".")
+
+
+def test_cards_tell_what_the_model_is(tmp_path: Path):
+    path = exported.tiny_model()
+    model = Model(path)
+    assert model.card.num_averaged == len(TINY.test_transforms)
+    beside = json.loads(path.with_suffix(".json").read_text())
+    assert beside["sha256"] == model.sha256 and beside["facts"]["numbers"]["opset"] == 18
+    page = path.with_suffix(".md").read_text()
+    assert page.startswith("# tiny\n") and model.sha256 in page and "validation RMSE" in page
+    assert 50 < model.card.framing_radius < 500
+    assert len(model.card.distances) == cards.DISTANCE_LEVELS and (np.diff(model.card.distances) >= 0).all()
+
+
+def test_a_model_of_all_galaxies_is_calibrated_by_its_twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    exported.write_survey(tmp_path, 40)
+    use_folders(tmp_path)
+    exported.write_tiny_analysis("tiny")
+    exported.write_tiny_analysis("tiny_all_galaxies", seed=5)
+    output = tmp_path / "all.onnx"
+    export(
+        monkeypatch, tmp_path, "--all-galaxies", "--weights", "float16", "--output", output, "--num-workers", 1,
+        "--note", "it learnt from", "--note", "blobs", "--licence", "none",
+    )  # fmt: skip
+    model = Model(output)
+    assert model.name == "tiny_all_galaxies"
+    assert model.card.facts["read this first"] == "it learnt from blobs"
+    assert model.card.facts["numbers"]["training galaxies"] == 40
+    assert output.stat().st_size < exported.tiny_model().stat().st_size
+    assert output.with_suffix(".md").read_text().splitlines()[2] == "Read this first: it learnt from blobs"
+
+
+def test_a_graph_that_predicts_otherwise_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    exported.write_survey(tmp_path, 20)
+    use_folders(tmp_path)
+    exported.write_tiny_analysis("tiny")
+    graph = onnx.load(exported.other_model())
+    monkeypatch.setattr(export_model.export, "to_onnx", lambda *_: graph)
+    with pytest.raises(SystemExit) as ended:
+        export(monkeypatch, tmp_path, "--num-workers", 1)
+    assert "the exported network's predictions are" in ended.value.code
+    assert not list(tmp_path.glob("models/*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--output", "a.pt"], "expected an --output that ends with .onnx"),
+        ([], "run tiny.py"),
+    ],
+)
+def test_what_can_not_be_exported_ends_in_one_line(
+    arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    exported.write_survey(tmp_path, 10)
+    with pytest.raises(SystemExit) as ended:
+        export(monkeypatch, tmp_path, "--num-workers", 1, *arguments)
+    assert says in ended.value.code and "\n" not in ended.value.code
+
+
+@pytest.mark.parametrize("name", ["os", "try_nothing", "../x", "load_data", "engine.training"])
+def test_only_scripts_that_declare_a_model_have_one(name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "argv", ["export_model.py", name])
+    with pytest.raises(SystemExit) as ended:
+        export_model.main()
+    assert "expected the name of a try_*.py script" in ended.value.code

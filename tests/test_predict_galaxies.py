@@ -1,0 +1,388 @@
+"""Images in, a catalogue out: every file a row, whatever happens on the way."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import crafted_images as crafted
+import cv2
+import exported
+import numpy as np
+import pandas
+import pytest
+import simplejpeg
+import tifffile
+from astropy.io import fits
+from PIL import Image
+from tiny import CPU, OPTIONS, ROOT, TINY, draw_blob
+
+import predict_galaxies
+from catalogue import answers, framing, parts, preparing
+from catalogue.tables import read_columns
+from engine.examples import Examples
+from engine.prediction import load_network
+from engine.prediction import predict as predict_with_torch
+from machine.command_line import run_script
+from machine.files import DataError
+from survey.folders import use_folders
+
+Predict = Callable[..., dict[str, np.ndarray]]
+
+
+@pytest.fixture
+def predict(run_main: Callable[..., None]) -> Predict:
+    """Return a function that runs the command in this process, and returns the columns that it wrote."""
+
+    def run(output: Path, *arguments: object, models: Sequence[Path] = ()) -> dict[str, np.ndarray]:
+        named = models or [exported.tiny_model()]
+        fixed = "--output", output, "--num-workers", 0, "--threads", 1
+        run_main(predict_galaxies, *arguments, "--model", *named, *fixed)
+        return read_columns(output)
+
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder of 6 galaxies, one that can not be read, and an empty file."""
+    rng = np.random.default_rng(5)
+    (tmp_path / "in").mkdir()
+    for number in range(6):
+        Image.fromarray(draw_blob(rng)).save(tmp_path / "in" / f"galaxy {number}.png")
+    (tmp_path / "in" / "a.jpg").write_bytes(b"")
+    crafted.write_bad("half a PNG", tmp_path / "in", "b.png")
+    return tmp_path / "in"
+
+
+def test_each_file_is_a_row_with_what_the_network_says_or_the_reason(folder: Path, predict: Predict):
+    rows = predict(folder.parent / "out.parquet", folder)
+    assert list(rows["id_str"]) == ["a", "b", *(f"galaxy {number}" for number in range(6))]
+    assert list(rows["status"]) == ["unreadable"] * 2 + ["ok"] * 6
+    assert list(rows["reason"][:3]) == ["is empty", "can not be decoded as a PNG (it ends early)", ""]
+    fractions = np.stack([rows[name] for name in answers.FRACTIONS], axis=1)
+    assert np.isnan(fractions[:2]).all() and (fractions[2:, :3].sum(axis=1) - 1 < 1e-5).all()
+    assert all(
+        path.split(", ")[0] in ("smooth", "features or disk", "star or artifact")
+        for path in rows["most_likely_path"][2:]
+    )
+    assert (rows["framing"][2:] == "auto").all() and np.isfinite(rows["petrosian_radius"][2:]).all()
+    assert not list(folder.parent.glob(".*"))
+    assert {path.name for path in folder.parent.iterdir()} == {"in", "out.parquet", "sample.csv"}
+
+
+def test_weighted_fractions_are_those_of_the_predict_script(tmp_path: Path, predict: Predict):
+    root = exported.tiny_model().parent.parent
+    use_folders(root)
+    network = load_network(TINY, CPU)
+    expected = predict_with_torch(network, Examples(TINY, OPTIONS, CPU), np.arange(5), "train")
+    images = root / "data" / "raw" / "images_train_rev1"
+    rows = predict(tmp_path / "out.parquet", *sorted(images.glob("50[0-4].jpg")), "--weighted", "--framing", "sdss")
+    found = np.stack([rows[name] for name in answers.FRACTIONS], axis=1)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    conditional = predict(tmp_path / "b.parquet", *sorted(images.glob("50[0-4].jpg")), "--framing", "sdss")
+    found = np.stack([conditional[name] for name in answers.FRACTIONS], axis=1)
+    np.testing.assert_allclose(found, answers.conditional(expected), atol=1e-3)
+
+
+def test_all_formats_tell_the_same(folder: Path, predict: Predict):
+    expected = predict(folder.parent / "out.parquet", folder, "--full")
+    for suffix in ("csv", "fits", "ecsv"):
+        rows = predict(folder.parent / f"out.{suffix}", folder, "--full")
+        assert list(rows) == list(expected)
+        for name, values in expected.items():
+            np.testing.assert_array_equal(rows[name].astype(values.dtype), values, err_msg=name)
+
+
+def test_full_tables_have_spreads_and_intervals(folder: Path, predict: Predict):
+    models = exported.tiny_model(), exported.other_model()
+    one = predict(folder.parent / "a.parquet", folder, "--full", "--weighted", models=models[:1])
+    other = predict(folder.parent / "b.parquet", folder, "--full", "--weighted", models=models[1:])
+    both = predict(folder.parent / "c.parquet", folder, "--full", "--weighted", models=models)
+    name = "smooth_or_featured_smooth"
+    pair = np.stack([one[f"{name}_fraction"], other[f"{name}_fraction"]])
+    read = one["status"] == "ok"
+    assert np.isnan(one[f"{name}_spread_models"]).all()
+    np.testing.assert_allclose(both[f"{name}_fraction"][read], pair.mean(axis=0)[read], atol=2e-3)
+    assert (one[f"{name}_spread_transforms"][read] > 0).all()
+    assert (both[f"{name}_spread_models"][read] > 0).all()
+    for rows in (one, both):
+        for level in (68, 95):
+            low, high = (rows[f"{name}_{side}{level}"][read] for side in ("low", "high"))
+            assert (low <= high).all() and (low >= 0).all() and (high <= 1).all()
+
+
+def test_columns_of_a_table_pass_through(folder: Path, predict: Predict):
+    table = pandas.DataFrame(
+        {
+            "id_str": ["007", "8"],
+            "file_loc": ["in/galaxy 0.png", "in/none.png"],
+            "ra": [1.5, 2.5],
+            "flag": [True, False],
+            "what is it?": ["<b>", "é\n"],
+        }
+    )
+    table.to_csv(folder.parent / "t.csv", index=False)
+    rows = predict(folder.parent / "out.fits", folder.parent / "t.csv")
+    assert list(rows["id_str"]) == ["007", "8"] and list(rows["ra"]) == [1.5, 2.5]
+    assert list(rows["flag_2"]) == [True, False] and list(rows["what_is_it_"]) == ["<b>", "é\n"]
+    assert list(rows["status"]) == ["ok", "unreadable"] and rows["reason"][1] == "is missing"
+
+
+def test_shards_put_together_are_the_whole(
+    folder: Path, predict: Predict, run_main: Callable[..., None], capsys: pytest.CaptureFixture
+):
+    expected = predict(folder.parent / "out.parquet", folder)
+    output = folder.parent / "parts.csv"
+    for number in (2, 3, 1):
+        with pytest.raises(DataError, match="No such file"):
+            predict(output, folder, "--shard", f"{number}/3")
+    files = [folder.parent / f"parts.{number}of3.parquet" for number in (3, 1, 2)]
+    run_main(predict_galaxies, "--merge", *files, "--output", output)
+    rows = read_columns(output)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(rows[name].astype(values.dtype), values)
+
+    def refused(*names: object) -> str:
+        with pytest.raises(SystemExit) as ended:
+            run_main(predict_galaxies, "--merge", *names, "--output", output)
+        return ended.value.code
+
+    assert "expected 3 shards, but 2/3 is missing" in refused(*files[:2])
+    assert "is no table of a --shard" in refused(folder.parent / "out.parquet")
+    assert "is no table of a --shard" in refused(folder / "a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["in", "--output", "a.txt"], "expected an --output that ends with .parquet, .csv, .fits, .ecsv"),
+        (["--output", "a.csv"], "expected images, or --merge"),
+        (["nowhere", "--output", "a.csv"], "nowhere is missing"),
+        (["in", "--output", "a.csv", "--model", "none"], "run export_model.py none first"),
+        (["in", "--output", "a.csv", "--model", "in/a.jpg.onnx"], "a.jpg.onnx is missing"),
+        (["in", "--output", "in/a.jpg/b.csv"], "in/a.jpg"),
+        (["in", "--output", "in.csv", "--model", "text.onnx"], "it is no ONNX file"),
+    ],
+)
+def test_bad_arguments_end_in_one_line(
+    arguments: list[str], says: str, folder: Path, run_main: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(folder.parent)
+    Path("text.onnx").write_text("no model")
+    if "--model" not in arguments:
+        arguments = [*arguments, "--model", str(exported.tiny_model())]
+    with pytest.raises(SystemExit) as ended:
+        run_script(lambda: run_main(predict_galaxies, *arguments))
+    assert isinstance(ended.value.code, str) and says in ended.value.code and "\n" not in ended.value.code
+
+
+def test_a_sample_for_a_first_look_lies_beside_and_replaces_nobody_s_file(folder: Path, predict: Predict):
+    predict(folder.parent / "out.parquet", folder)
+    sample = pandas.read_csv(folder.parent / "sample.csv")
+    assert len(sample) == 8 and sample["smooth_or_featured_smooth_fraction"].notna().sum() == 6
+    (folder.parent / "sample.csv").write_text("mine\n")
+    predict(folder.parent / "out.parquet", folder)
+    assert (folder.parent / "sample.csv").read_text() == "mine\n"
+    assert len(pandas.read_csv(folder.parent / "out.sample.csv")) == 8
+
+
+def test_what_stopped_goes_on_with_the_parts_that_are_missing(
+    folder: Path, predict: Predict, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(parts, "ROWS_A_PART", 3)
+    expected = predict(folder.parent / "a.parquet", folder)
+    saved, save = [], parts.Parts.save
+
+    def stop_after(number: int) -> None:
+        def stopping(self: parts.Parts, part: int, table: object) -> None:
+            save(self, part, table)
+            saved.append(part)
+            if len(saved) == number:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(parts.Parts, "save", stopping)
+
+    output = folder.parent / "out.parquet"
+    stop_after(2)
+    with pytest.raises(SystemExit):
+        predict(output, folder)
+    assert saved == [0, 1] and not output.exists()
+    stop_after(99)
+    rows = predict(output, folder)
+    assert saved == [0, 1, 2]
+    for name, values in expected.items():
+        np.testing.assert_array_equal(rows[name], values)
+    # Another choice of columns, or a changed image, is another run.
+    saved.clear()
+    stop_after(1)
+    with pytest.raises(SystemExit):
+        predict(output, folder)
+    stop_after(99)
+    os.utime(folder / "galaxy 0.png", (1, 1))
+    predict(output, folder)
+    assert saved == [0, 0, 1, 2]
+
+
+def start(folder: Path, output: Path, *arguments: object) -> subprocess.Popen:
+    command = [
+        sys.executable,
+        ROOT / "predict_galaxies.py",
+        folder,
+        "--model",
+        exported.tiny_model(),
+        "--output",
+        output,
+    ]
+    return subprocess.Popen(
+        [*map(str, command), "--num-workers", "2", "--threads", "1", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder.parent,
+    )
+
+
+def test_worker_processes_give_the_same_rows(folder: Path, predict: Predict):
+    expected = predict(folder.parent / "a.parquet", folder)
+    with start(folder, folder.parent / "b.parquet") as process:
+        out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert "wrote 8 rows" in out and "2 of files that could not be read" in out
+    rows = read_columns(folder.parent / "b.parquet")
+    for name, values in expected.items():
+        np.testing.assert_array_equal(rows[name], values)
+
+
+def test_a_file_that_ends_its_process_is_one_row(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    paths = sorted(folder.glob("galaxy*"))
+    paths.insert(2, folder / "killer.png")
+    recipe = preparing.Recipe(None, "auto", 160.0)
+    monkeypatch.setattr(preparing, "_prepare", crafted.kill_or_prepare)
+    results = list(preparing.prepared(paths, recipe, 2))
+    assert [isinstance(each, framing.Frame) for each in results] == [True, True, False, True, True, True, True]
+    assert results[2] == preparing.KILLER
+
+
+@pytest.mark.skipif("TORTURE" not in os.environ, reason="takes minutes: TORTURE=1")
+def test_twenty_kills_cost_no_row(folder: Path, predict: Predict):
+    source = sorted(folder.glob("galaxy*"))
+    for number in range(900):
+        (folder / f"copy {number}.png").symlink_to(source[number % len(source)])
+    expected = predict(folder.parent / "a.parquet", folder)
+    output = folder.parent / "b.parquet"
+    rng = np.random.default_rng(0)
+    kills = 0
+    for _ in range(200):
+        process = start(folder, output)
+        try:
+            process.communicate(timeout=rng.uniform(5, 12) if kills < 20 else 600)
+            break
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            kills += 1
+    rows = read_columns(output)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(rows[name], values)
+    assert kills == 20
+    time.sleep(1)
+    assert not list(folder.parent.glob(".b*"))
+
+
+def mixed_files(folder: Path, number: int, largest: int) -> None:
+    """Write files of all kinds and sizes, good and bad, under names of all kinds."""
+    rng = np.random.default_rng(9)
+    for bad, case in enumerate(crafted.BAD):
+        if case != "missing":
+            crafted.write_bad(case, folder, f"bad {bad}.jpg")
+    names = [
+        "with space",
+        "quote'\"",
+        "new\nline",
+        "naïve Ω",
+        "<script>alert(1)<script>",
+        "$(touch x)",
+        "-rf",
+        "%s",
+        "a;b",
+    ]
+    side = 30
+    for each in range(number):
+        side = int(np.exp(rng.uniform(np.log(30), np.log(largest))))
+        pixels = np.asarray(Image.fromarray(draw_blob(rng)).resize((side, max(30, side * rng.integers(1, 3) // 2))))
+        stem = folder / f"{each} {names[each % len(names)]}"
+        kind = each % 6
+        if kind == 5:
+            cube = np.moveaxis(pixels, 2, 0).astype(np.float32)
+            cube = cube if each % 4 else cube[0]
+            fits.PrimaryHDU(cube).writeto(f"{stem}.fits")
+        else:
+            image = Image.fromarray(pixels)
+            image = image.convert("L") if each % 5 == 0 else image
+            image.save(f"{stem}{('.jpg', '.png', '.tif', '.tiff', '.jpeg')[kind]}")
+    for name, value in (("nan", np.nan), ("zeros", 0)):
+        fits.PrimaryHDU(np.full((3, 80, 80), value, np.float32)).writeto(folder / f"{name}.fits")
+    (folder / "circle").symlink_to(folder)
+    (folder / "folder.jpg").mkdir()
+
+
+def giant_files(folder: Path, side: int) -> None:
+    """Write one image of each format as large as any may be."""
+    pixels = np.tile(draw_blob(np.random.default_rng(3))[:400, :400], (side // 400, side // 400, 1))
+    (folder / "giant.jpg").write_bytes(simplejpeg.encode_jpeg(pixels))
+    assert cv2.imwrite(str(folder / "giant.png"), pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    tifffile.imwrite(folder / "giant.tif", pixels, photometric="rgb")
+    fits.PrimaryHDU(pixels[..., 1].astype(np.int16)).writeto(folder / "giant.fits")
+
+
+@pytest.mark.parametrize(
+    ("number", "largest"),
+    [
+        (12, 600),
+        pytest.param(266, 2000, marks=pytest.mark.skipif("TORTURE" not in os.environ, reason="minutes: TORTURE=1")),
+    ],
+)
+def test_mixed_files_are_one_row_each_in_little_memory(number: int, largest: int, tmp_path: Path):
+    folder, output = tmp_path / "in", tmp_path / "out" / "c.parquet"
+    folder.mkdir()
+    mixed_files(folder, number, largest)
+    if number > 100:
+        giant_files(folder, 20_000)
+        number += 4
+    before = sorted(tmp_path.rglob("*"))
+    peak = 0
+    with start(folder, output, "--framing", "auto") as process:
+        while process.poll() is None:
+            peak = max(peak, memory_of(process.pid))
+            time.sleep(0.05)
+        _, err = process.communicate()
+    assert process.returncode == 0 and err == "", err
+    rows = read_columns(output)
+    files = [path for path in before if not path.is_dir() and not path.is_symlink()]
+    assert sorted(rows["file_loc"]) == sorted(str(path) for path in files)
+    assert all(
+        (status == "ok") == (reason == "") for status, reason in zip(rows["status"], rows["reason"], strict=True)
+    )
+    assert (rows["status"] == "ok").sum() == number + 1
+    print(f"{len(rows['status'])} files, peak memory {peak / 1e9:.2f} GB")
+    assert peak < 2e9
+    new = set(tmp_path.rglob("*")) - set(before)
+    assert {path.name for path in new} == {"out", "c.parquet", "sample.csv"}
+
+
+def memory_of(pid: int) -> int:
+    """Return the bytes that a process and its children have to themselves (Linux)."""
+    total, waiting = 0, [pid]
+    while waiting:
+        current = waiting.pop()
+        try:
+            lines = Path(f"/proc/{current}/smaps_rollup").read_text().splitlines()
+            total += 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+            for task in Path(f"/proc/{current}/task").iterdir():
+                waiting += map(int, (task / "children").read_text().split())
+        except OSError:
+            continue
+    return total
