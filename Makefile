@@ -37,7 +37,8 @@ test: lint
 
 # The long form of the tests that try to break things: changed files and killed runs.
 torture: .venv/installed
-	TORTURE=1 $(BIN)/python -m pytest tests/promises/test_fuzz.py tests/promises/test_torture.py
+	TORTURE=1 $(BIN)/python -m pytest tests/promises/test_fuzz.py tests/promises/test_torture.py \
+	    tests/engine/test_other_family.py tests/engine/test_finetuning.py tests/test_predict_galaxies.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .
