@@ -38,7 +38,7 @@ def predictions(folders: Folders, name: str, seed: int, chunks: int, chunk_size:
     """Train a model, and return the predictions and the labels (n, 37) of its validation galaxies."""
     run_one(
         name, "--root", folders.root, "--data", folders.data, "--device", "cpu", "--seed", seed,
-        "--num-chunks", chunks, "--chunk-size", chunk_size, "--initialisation", "variance-preserving",
+        "--num-chunks", chunks, "--chunk-size", chunk_size, "--initialisation", "variance-preserving", "--no-resume",
     )  # fmt: skip
     analysis = load_pickle(folders.analysis(name), f"{name}.py")
     return analysis["predictions"], analysis["targets"]

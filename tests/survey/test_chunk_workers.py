@@ -115,3 +115,26 @@ def test_all_workers_have_tasks_of_a_bounded_size(num, num_workers):
     size = buffer.task_size(num)
     assert 1 <= size <= 64
     assert -(-num // size) >= min(num, num_workers)
+
+
+def test_loading_a_large_survey_keeps_sixteen_workers_busy():
+    class Executor:
+        """Notes what would be in flight at once."""
+
+        def __init__(self) -> None:
+            self.pieces: list[np.ndarray] = []
+
+        def submit(self, run: object, which: int, rows: slice, make: object, plan: np.ndarray) -> None:
+            assert rows.stop - rows.start == len(plan)
+            self.pieces.append(plan)
+
+    piece = 256  # images that travel to a device at a time
+    layout = Layout(piece, [(2, 2, 3)], dtype=np.uint8)
+    for indices in np.split(np.arange(61_578), range(piece, 61_578, piece)):
+        executor = Executor()
+        memory = np.zeros(2 * layout.num_bytes, np.uint8)
+        buffer = chunk_workers.DoubleBuffer(lambda outs, plan: None, layout, memory, executor, num_workers=16)
+        buffer.submit(indices)
+        np.testing.assert_array_equal(np.concatenate(executor.pieces), indices)
+        assert len(executor.pieces) >= 16
+        assert max(map(len, executor.pieces)) <= 2 * -(-len(indices) // 32)
