@@ -1,4 +1,4 @@
-"""Convert predictions of the test set from `.npy.gz` to a submission in Kaggle's format, `.csv.gz` beside it.
+"""Convert predictions of the test set, `.npy.gz` or `.npy`, to a submission in Kaggle's format, `.csv.gz` beside it.
 
 The rows of the array are in the order of data/test_ids.npy, its columns in that of the decision tree.
 
@@ -24,7 +24,7 @@ def main() -> None:
     use_folders(args.root, args.data)
     ids = ids_of("test")
     predictions = load_gz(args.file, (len(ids), decision_tree.NUM_ANSWERS), np.floating)
-    path = Path(args.file.removesuffix(".npy.gz") + ".csv.gz")
+    path = Path(args.file.removesuffix(".gz").removesuffix(".npy") + ".csv.gz")
     write_submission(path, ids, predictions)
     print(f"wrote {len(predictions)} rows to {path}")
 

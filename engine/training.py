@@ -126,9 +126,9 @@ class Run:
         return Trainer(experiment, network, options.graphs)
 
     def _check_norms(self, network: Network) -> None:
-        """Raise DataError where a norm constraint would cut all columns of a layer at once."""
-        constraint = self.experiment.norm_constraint
-        if constraint is not None and (exceeded := constraint.exceeded(network.output_layer)):
+        """Raise DataError where a norm constraint would at once cut all columns that a flag has drawn too long."""
+        constraint, declared = self.experiment.norm_constraint, self.options.initialisation == "2014"
+        if constraint is not None and not declared and (exceeded := constraint.exceeded(network.output_layer)):
             norm, limit = exceeded[0]
             raise DataError(
                 f"--initialisation {self.options.initialisation}: all columns of a dense layer begin with a norm of "

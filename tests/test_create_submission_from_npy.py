@@ -39,9 +39,12 @@ def test_files_that_are_missing_or_named_otherwise(prepared_survey: Survey, pred
     root = prepared_survey.root
     with pytest.raises(DataError, match=r"absent\.npy\.gz is missing"):
         run_main(create_submission_from_npy, root / "absent.npy.gz", "--root", root)
-    np.save(root / "blend.npy", predictions)
-    with pytest.raises(DataError, match=r"ends with \.npy\.gz"):
-        run_main(create_submission_from_npy, root / "blend.npy", "--root", root)
+    np.savez(root / "blend.npz", predictions)
+    with pytest.raises(DataError, match=r"ends with \.npy\.gz or \.npy"):
+        run_main(create_submission_from_npy, root / "blend.npz", "--root", root)
+    np.save(root / "plain.npy", predictions)
+    run_main(create_submission_from_npy, root / "plain.npy", "--root", root)
+    assert (root / "plain.csv.gz").exists()
     (root / "data" / "test_ids.npy").unlink()
     save_gz(root / "blend.npy.gz", predictions)
     with pytest.raises(DataError, match=r"run create_test_ids_file\.py first"):
