@@ -23,11 +23,14 @@ from survey.predictions import load_predictions
 from survey.scores import rmse
 
 
-def scorer(classes_csv: str, means_csv: str) -> Callable[[np.ndarray], np.ndarray]:
-    """Return what says of predictions (n, 37) of the validation galaxies which are of the right class (n,)."""
+def scorer(classes_csv: str, means_csv: str, indices: np.ndarray | None = None) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what says of predictions (n, 37) of training galaxies which are of the right class (n,).
+
+    They are those of the given indices (n,), the validation galaxies' where there are none.
+    """
     ids = images.load_ids("train")
-    _, valid = images.split(len(ids))
-    classes = pandas.read_csv(classes_csv).set_index("GalaxyID")["class"].loc[ids].to_numpy()[valid]
+    indices = images.split(len(ids))[1] if indices is None else indices
+    classes = pandas.read_csv(classes_csv).set_index("GalaxyID")["class"].loc[ids].to_numpy()[indices]
     means = pandas.read_csv(means_csv, index_col=0)[list(decision_tree.COLUMN_NAMES)]
 
     def is_right(predictions: np.ndarray) -> np.ndarray:

@@ -10,13 +10,15 @@ from tiny import CPU, OPTIONS
 
 import layers
 from benchmarks import bench_finetuning as bench
-from benchmarks import fewer_labels, five_class_accuracy
+from benchmarks import cross_validation, fewer_labels, five_class_accuracy
 from benchmarks.measuring import Timing
 from benchmarks.plain_finetuning import PlainNetwork, PlainTraining, loader
 from benchmarks.surveys import Work
 from engine.examples import Examples
 from engine.network import Network
+from machine.files import load_gz
 from survey import decision_tree, folders, images
+from survey.scores import rmse
 
 
 @pytest.fixture
@@ -124,3 +126,31 @@ def test_a_run_of_few_labels_sees_the_first_galaxies_and_validates_on_all(prepar
     run = kind(dataclasses.replace(bench.EXPERIMENT, name="few", batch_size=2, chunk_size=4, num_chunks=1), options)
     assert run.train_indices.tolist() == [0, 1, 2, 3, 4]
     assert run.valid_indices.tolist() == [27, 28, 29]
+
+
+def test_each_galaxy_is_predicted_by_a_network_that_never_saw_it(prepared_survey, tables, tmp_path, run_main, capsys):
+    flags = ["--root", prepared_survey.root, *tables, "--folds", 2, "--epochs", 1, "--output", tmp_path / "folds"]
+    run_main(cross_validation, *flags, bench.EXPERIMENT.name)
+    labels = images.load_labels()
+    predictions = np.empty((2, *labels.shape))
+    for fold in range(2):
+        indices = cross_validation.FoldRun.fold_of(len(labels), fold, 2)
+        predictions[:, indices] = load_gz(tmp_path / "folds" / f"{bench.EXPERIMENT.name}_fold{fold}of2.npy.gz")
+    assert (predictions[0] != predictions[1]).any()
+    last = capsys.readouterr().out.splitlines()[-1].split("|")
+    assert [cell.strip() for cell in (last[1], last[2], last[4])] == [
+        "all",
+        f"{rmse(predictions[0], labels):.4f}",
+        f"{rmse(predictions[1], labels):.4f}",
+    ]
+    written = (tmp_path / "folds").stat().st_mtime_ns
+    run_main(cross_validation, *flags, bench.EXPERIMENT.name)
+    assert (tmp_path / "folds").stat().st_mtime_ns == written
+    assert not list((prepared_survey.root / "analysis").rglob("*.pt"))
+
+
+def test_folds_share_no_galaxy_and_hold_all(prepared_survey):
+    kind = type("Run", (cross_validation.FoldRun,), {"fold": 1, "num_folds": 3})
+    run = kind(dataclasses.replace(bench.EXPERIMENT, name="few", batch_size=2, chunk_size=4, num_chunks=1), OPTIONS)
+    assert run.valid_indices.tolist() == list(range(1, 30, 3))
+    assert sorted([*run.train_indices, *run.valid_indices]) == list(range(30))

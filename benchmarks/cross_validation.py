@@ -1,0 +1,104 @@
+"""Cross-validate an experiment: each labelled galaxy predicted by a network that never saw it.
+
+    python benchmarks/cross_validation.py --root DIR --classes classes.csv --class-means class_mean_votes.csv \
+        --epochs 18 NAME
+
+Every fifth galaxy is a fold (of five), the rest train. Predictions are kept fold by fold in `cross_validation/`: folds
+that are there are not done again, and one that was cut short goes on. Printed are RMSE and five-class accuracy of one
+view and of the script's test transforms. The tables are those of `five_class_accuracy.py`.
+"""
+
+import dataclasses
+import importlib
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.five_class_accuracy import scorer
+from benchmarks.measuring import RESULTS, table
+from engine import prediction, training
+from engine.experiment import Experiment
+from engine.flags import Options
+from machine.command_line import hms, positive_int, run_script, script_parser
+from machine.files import load_gz, save_gz
+from survey import images
+from survey.folders import use_folders
+from survey.scores import rmse
+
+
+class FoldRun(training.Run):
+    """A run that validates on one of several folds."""
+
+    fold, num_folds = 0, 1
+
+    @staticmethod
+    def fold_of(num_galaxies: int, fold: int, num_folds: int) -> np.ndarray:
+        """Return the indices of a fold."""
+        return np.arange(fold, num_galaxies, num_folds)
+
+    def _parts(self) -> tuple[np.ndarray, np.ndarray]:
+        valid = self.fold_of(len(self.labels), self.fold, self.num_folds)
+        return np.setdiff1d(np.arange(len(self.labels)), valid), valid
+
+
+def predict_fold(experiment: Experiment, options: Options, fold: int, num_folds: int, epochs: int | None) -> np.ndarray:
+    """Train on the other folds and return this one's predictions (2, n, 37), of one view and of all."""
+    kind = type("Run", (FoldRun,), {"fold": fold, "num_folds": num_folds})
+    name = f"{experiment.name}_fold{fold}of{num_folds}"
+    experiment = dataclasses.replace(experiment, name=name, seed=experiment.seed + fold, validate_every=10**6)
+    if epochs is not None:
+        num_train = len(images.load_labels()) * (num_folds - 1) / num_folds
+        experiment = experiment.resized(max(1, round(epochs * num_train / experiment.chunk_size)))
+    run = kind(experiment, options)
+    run.train()
+    one_view = run._predict(run.valid_indices, "train")
+    with run.trainer.predicting():
+        averaged = prediction.predict(run.network, run.examples, run.valid_indices, "train")
+    run.store.clear()
+    return np.stack([one_view, averaged])
+
+
+def report(predictions: np.ndarray, labels: np.ndarray, is_right: Callable[[np.ndarray], np.ndarray]) -> list[str]:
+    """Return the cells of a row: RMSE and accuracy of predictions (2, n, 37), of one view and of all."""
+    return [text for each in predictions for text in (f"{rmse(each, labels):.4f}", f"{is_right(each).mean():.4f}")]
+
+
+def main() -> None:
+    parser = script_parser(__doc__)
+    parser.add_argument("--classes", required=True, metavar="CSV", help="GalaxyID,class")
+    parser.add_argument("--class-means", required=True, metavar="CSV", help="class and 37 columns of mean votes")
+    parser.add_argument("--folds", type=positive_int, default=5, metavar="N", help="default: 5")
+    parser.add_argument("--epochs", type=positive_int, metavar="N", help="default: the script's number of chunks")
+    parser.add_argument("--num-workers", type=positive_int, metavar="N", help="default: cores")
+    parser.add_argument("--output", type=Path, default=RESULTS / "cross_validation", metavar="DIR")
+    parser.add_argument("name", help="the experiment: the name of its training script")
+    args = parser.parse_args()
+    use_folders(args.root, args.data)
+    args.output.mkdir(parents=True, exist_ok=True)
+    experiment = importlib.import_module(args.name).EXPERIMENT
+    options = Options(root=args.root, data=args.data, device="cpu", num_workers=args.num_workers)
+    labels = images.load_labels()
+    predictions, rows = np.empty((2, *labels.shape), np.float32), []
+    header = ["fold", "RMSE, one view", "accuracy", "RMSE, all views", "accuracy"]
+    for fold in range(args.folds):
+        path = args.output / f"{args.name}_fold{fold}of{args.folds}.npy.gz"
+        indices = FoldRun.fold_of(len(labels), fold, args.folds)
+        if not path.exists():
+            start = time.monotonic()
+            save_gz(path, predict_fold(experiment, options, fold, args.folds, args.epochs))
+            print(f"wrote {path}, {hms(time.monotonic() - start)}", flush=True)
+        predictions[:, indices] = load_gz(path)
+        is_right = scorer(args.classes, args.class_means, indices)
+        rows.append([fold, *report(predictions[:, indices], labels[indices], is_right)])
+        print(table(header, rows[-1:]), flush=True)
+    is_right = scorer(args.classes, args.class_means, np.arange(len(labels)))
+    print(table(header, [*rows, ["all", *report(predictions, labels, is_right)]]))
+
+
+if __name__ == "__main__":
+    run_script(main)
