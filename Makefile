@@ -7,7 +7,7 @@ OF_2014 := maxout2048_extradense
 OF_TODAY := finetune_efficientnet_lite0
 BLEND := $(DEMO)/predictions/final/blended/blended_predictions_uniform.npy.gz
 
-.PHONY: demo test torture lint bench clean
+.PHONY: demo test torture lint bench docs clean
 
 .venv/installed: requirements.txt requirements-dev.txt requirements-catalogue.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python 3.11 or later; name one: make PYTHON=python3.12")'
@@ -48,6 +48,12 @@ bench: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
 
+# doc/ as a site, in site/index.html; a warning is an error.
+docs: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	$(BIN)/sphinx-build --quiet --doctree-dir .venv/doctrees --fail-on-warning --keep-going -c doc/site doc site
+	@echo "built site/index.html"
+
 clean:
-	rm -rf .venv $(DEMO) .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv site doc/api $(DEMO) .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
