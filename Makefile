@@ -7,7 +7,7 @@ OF_2014 := maxout2048_extradense
 OF_TODAY := finetune_efficientnet_lite0
 BLEND := $(DEMO)/predictions/final/blended/blended_predictions_uniform.npy.gz
 
-.PHONY: demo test torture lint bench docs clean
+.PHONY: demo test torture lint bench docs model clean
 
 .venv/installed: requirements.txt requirements-dev.txt requirements-catalogue.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python 3.11 or later; name one: make PYTHON=python3.12")'
@@ -53,6 +53,15 @@ docs: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-docs.txt
 	$(BIN)/sphinx-build --quiet --doctree-dir .venv/doctrees --fail-on-warning --keep-going -c doc/site doc site
 	@echo "built site/index.html"
+
+# The model in the box, made again: make model ROOT=DIR, with 4,000 galaxies in Kaggle's layout below DIR/data/raw.
+model: .venv/installed
+	$(BIN)/python prepare_data.py --root $(ROOT)
+	$(BIN)/python try_$(OF_TODAY).py --root $(ROOT) --epochs 18
+	$(BIN)/python try_$(OF_TODAY).py --root $(ROOT) --epochs 18 --all-galaxies
+	$(BIN)/python export_model.py try_$(OF_TODAY) --root $(ROOT) --all-galaxies --weights float16 \
+	    --note "$$(cat models/note.txt)" --output models/lite0.onnx \
+	    --data-from "$$(cat models/data.txt)" --licence "$$(cat models/licence.txt)"
 
 clean:
 	rm -rf .venv site doc/api $(DEMO) .pytest_cache .ruff_cache .hypothesis

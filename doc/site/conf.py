@@ -24,7 +24,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 # Rooms in the order in which one comes to know them; "" stands for the documented modules at the top.
-ROOMS = {"": "Documented modules", "survey": "survey", "catalogue": "catalogue", "engine": "engine", "tried": "tried", "machine": "machine"}  # fmt: skip
+ROOMS = ("", "survey", "catalogue", "engine", "tried", "machine")
 API = HOUSE / "doc" / "api"
 
 
@@ -41,8 +41,8 @@ def write_pages(app: Sphinx) -> None:
     """Write a page for each module, of the docstrings of its public functions and classes, and one that lists them."""
     API.mkdir(exist_ok=True)
     index = ["# Modules and their functions", ""]
-    for room, title in ROOMS.items():
-        index += [f"## {title}", "", "```{toctree}", ":maxdepth: 1", ""]
+    for room in ROOMS:
+        index += [f"## {room or 'Documented modules'}", "", "```{toctree}", ":maxdepth: 1", ""]
         for name in modules(room):
             (API / f"{name}.md").write_text(f"# {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n```\n")
             index.append(name)
