@@ -60,8 +60,7 @@ model: .venv/installed
 	$(BIN)/python try_$(OF_TODAY).py --root $(ROOT) --epochs 18
 	$(BIN)/python try_$(OF_TODAY).py --root $(ROOT) --epochs 18 --all-galaxies
 	$(BIN)/python export_model.py try_$(OF_TODAY) --root $(ROOT) --all-galaxies --weights float16 \
-	    --note "$$(cat models/note.txt)" --output models/lite0.onnx \
-	    --data-from "$$(cat models/data.txt)" --licence "$$(cat models/licence.txt)"
+	    --facts models/facts.json --output models/lite0.onnx
 
 clean:
 	rm -rf .venv site doc/api $(DEMO) .pytest_cache .ruff_cache .hypothesis

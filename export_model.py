@@ -29,7 +29,7 @@ from engine.flags import Options, explain_want_of_memory, named, shared_parser
 from engine.network import find_device
 from engine.prediction import images_a_batch, load_network
 from machine.command_line import positive_int, run_script
-from machine.files import DataError, replacing
+from machine.files import DataError, first_line, replacing
 from machine.processes import mapping
 from survey import folders, images
 from survey.predictions import twin_of
@@ -39,6 +39,24 @@ from survey.scores import rmse
 NUM_FRAMED, NUM_MEASURED = 400, 1000
 # By how much an exported network's predictions may be off, by how its weights are stored.
 LARGEST_DIFFERENCE = {"float32": 1e-4, "float16": 0.01}
+
+# What a card says of a model unless --facts does.
+DEFAULT_FACTS = {
+    "data": "the training images of the data folder",
+    "licence": "as its training data and weights allow",
+    "credits": "Images of galaxies: SDSS. Votes: Galaxy Zoo 2 (Willett et al. 2013) and its volunteers.",
+}
+
+
+def read_facts(path: Path) -> dict[str, str]:
+    """Read titles and texts for a card from a JSON object."""
+    try:
+        facts = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"--facts {path}: {first_line(error)}") from None
+    if not isinstance(facts, dict) or not all(isinstance(text, str) for text in facts.values()):
+        raise DataError(f"--facts {path}: expected an object of titles and texts")
+    return facts
 
 
 def find_experiment(name: str) -> Experiment:
@@ -116,9 +134,8 @@ def build(experiment: Experiment, options: Options, args: argparse.Namespace) ->
         ),
         distances=np.quantile(distances, np.linspace(0, 1, card.DISTANCE_LEVELS)),
         facts={
-            **({"read this first": " ".join(args.note)} if args.note else {}),
-            "data": args.data_from,
-            "licence": args.licence,
+            **args.facts,
+            **{title: text for title, text in DEFAULT_FACTS.items() if title not in args.facts},
             "numbers": {
                 "training galaxies": len(labels) if options.all_galaxies else len(train),
                 "validation galaxies": len(valid),
@@ -127,7 +144,6 @@ def build(experiment: Experiment, options: Options, args: argparse.Namespace) ->
                 "opset": export.OPSET,
                 "weights": args.weights,
             },
-            "credits": "Images of galaxies: SDSS. Votes: Galaxy Zoo 2 (Willett et al. 2013) and its volunteers.",
         },
     )
     graph = export.to_onnx(exported, experiment.views.shapes, OUTPUTS)
@@ -169,13 +185,12 @@ def main() -> None:
         "--weights", choices=("float32", "float16"), default="float32", help="stored so; computed in float32"
     )
     parser.add_argument("--num-measured", type=positive_int, default=NUM_MEASURED, help=argparse.SUPPRESS)
-    parser.add_argument("--note", action="append", default=[], help="what the card says first")
-    parser.add_argument("--data-from", default="the training images of the data folder", help="for the card")
-    parser.add_argument("--licence", default="as its training data and weights allow", help="for the card")
+    parser.add_argument("--facts", type=Path, metavar="JSON", help="what else the card says: titles and texts")
     args = parser.parse_args()
     options = Options.of(args)
 
     def run() -> None:
+        args.facts = read_facts(args.facts) if args.facts else {}
         options.use_folders()
         experiment = named(find_experiment(args.name), options.all_galaxies)
         output = args.output or folders.current.root / "models" / f"{twin_of(experiment.name)}.onnx"

@@ -42,17 +42,20 @@ def test_a_model_of_all_galaxies_is_calibrated_by_its_twin(tmp_path: Path, monke
     use_folders(tmp_path)
     exported.write_tiny_analysis("tiny")
     exported.write_tiny_analysis("tiny_all_galaxies", seed=5)
-    output = tmp_path / "all.onnx"
+    output, facts = tmp_path / "all.onnx", tmp_path / "facts.json"
+    facts.write_text('{"read this first": "it learnt from blobs", "licence": "none"}')
     export(
         monkeypatch, tmp_path, "--all-galaxies", "--weights", "float16", "--output", output, "--num-workers", 1,
-        "--note", "it learnt from", "--note", "blobs", "--licence", "none",
+        "--facts", facts,
     )  # fmt: skip
     model = Model(output)
     assert model.name == "tiny_all_galaxies"
     assert model.card.facts["read this first"] == "it learnt from blobs"
     assert model.card.facts["numbers"]["training galaxies"] == 40
     assert output.stat().st_size < exported.tiny_model().stat().st_size
-    assert output.with_suffix(".md").read_text().splitlines()[2] == "Read this first: it learnt from blobs"
+    page = output.with_suffix(".md").read_text().splitlines()
+    assert page[2:5] == ["Read this first: it learnt from blobs", "", "Licence: none"]
+    assert page.count("Licence: none") == 1 and "SDSS" in model.card.facts["credits"]
 
 
 def test_a_graph_that_predicts_otherwise_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -72,6 +75,8 @@ def test_a_graph_that_predicts_otherwise_is_not_written(tmp_path: Path, monkeypa
     [
         (["--output", "a.pt"], "expected an --output that ends with .onnx"),
         ([], "run tiny.py"),
+        (["--facts", "no.json"], "--facts no.json: "),
+        (["--facts", __file__], "--facts"),
     ],
 )
 def test_what_can_not_be_exported_ends_in_one_line(
