@@ -1,0 +1,67 @@
+"""The tutorial: its notebook is its page, and all of it runs."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "doc"))
+
+import make_notebook
+
+ROOT = Path(__file__).resolve().parents[2]
+# The same commands on less: each must be there, and no other number is changed.
+LESS = {"--num-train 1000 --num-test 50": "--num-train 40 --num-test 4", "--epochs 3 --chunk-size 900": "--epochs 1"}
+RUN = """
+import sys
+import nbclient, nbformat
+notebook = nbformat.read(sys.argv[1], 4)
+try:
+    nbclient.NotebookClient(notebook, timeout=600).execute()
+finally:
+    nbformat.write(notebook, sys.argv[1])
+"""
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """Return a folder with the project's files, in which what is written stays apart."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in listed.splitlines():
+        if not name.startswith("tests/"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).symlink_to(ROOT / name)
+    return tmp_path
+
+
+def test_the_notebook_is_the_page():
+    written = json.loads((ROOT / "doc" / "tutorial.ipynb").read_text())
+    assert written == make_notebook.make(make_notebook.PAGE.read_text()), "run doc/make_notebook.py"
+
+
+def test_each_command_runs(clone: Path):
+    page = make_notebook.PAGE.read_text()
+    for usual, less in LESS.items():
+        assert usual in page
+        page = page.replace(usual, less)
+    notebook = clone / "doc" / "small.ipynb"
+    nbformat.write(make_notebook.make(page), notebook)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, notebook],
+        cwd=clone / "doc",
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    cells = [cell for cell in nbformat.read(notebook, 4).cells if cell.cell_type == "code"]
+    assert len(cells) == 1 + page.count("```sh\n") + page.count("```python\n")
+    said = "".join(output.get("text", "") for cell in cells for output in cell.outputs)
+    assert "cutouts: the fraction" in said and "better: the fraction" in said
+    for name in ("hubble.parquet", "hubble.html", "cutouts.html", "own.onnx", "survey/report.html"):
+        assert (clone / "tutorial" / name).stat().st_size > 1000
