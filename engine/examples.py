@@ -95,11 +95,6 @@ class Examples:
             for arrays, draw in chunk_workers.drawn_chunks(views, draws, experiment.chunk_size, self._workers):
                 yield arrays, labels[draw.indices]
 
-    def images_a_chunk(self, transforms: Sequence[AffineTransform], chunk_size: int) -> int:
-        """Return how many images `fixed` yields at a time, at least 1, as many every time but perhaps the last."""
-        num_images = max(1, chunk_size // len(transforms))
-        return min(num_images, device_augmentation.IMAGES_A_PIECE) if self.on_device else num_images
-
     def fixed(
         self,
         indices: np.ndarray,
@@ -111,8 +106,7 @@ class Examples:
         views = self.experiment.views
         if not len(indices):
             return
-        num_images = min(self.images_a_chunk(transforms, chunk_size), len(indices))
-        chunk_size = num_images * len(transforms)
+        chunk_size = min(max(chunk_size, len(transforms)), len(indices) * len(transforms))
         if self.on_device:
             # Each test image is looked at but once: it need not stay.
             source = self._images_of(subset, resident=None if subset == "train" and subset in self._images else False)

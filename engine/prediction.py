@@ -20,6 +20,7 @@ import torch
 import layers
 from engine.checkpoints import PredictionStore
 from engine.description import describe
+from engine.device_augmentation import IMAGES_A_PIECE
 from engine.examples import Examples
 from engine.experiment import Experiment
 from engine.flags import Options, explain_want_of_memory, named, shared_parser
@@ -74,7 +75,8 @@ def predict(
     batch = images_a_batch(experiment.views, len(sharing.representatives), network.device)
     done = store.restore() if store else None
     rows = np.empty((0, NUM_ANSWERS), np.float32) if done is None else done
-    chunks = examples.fixed(indices[len(rows) :], subset, sharing.representatives, _chunk_size(examples))
+    chunk_size = images_a_chunk(sharing, examples) * len(sharing.representatives)
+    chunks = examples.fixed(indices[len(rows) :], subset, sharing.representatives, chunk_size)
     with (
         contextlib.closing(chunks),
         showing(total=len(indices), initial=len(rows), desc=subset, unit="galaxy") as bar,
@@ -88,14 +90,10 @@ def predict(
     return rows
 
 
-def _chunk_size(examples: Examples) -> int:
-    return examples.options.chunk_size or examples.experiment.chunk_size
-
-
-def images_a_chunk(network: Network, examples: Examples) -> int:
-    """Return how many images `predict` looks at before it comes to the next ones."""
-    sharing = PartSharing(network, examples.experiment.views, examples.experiment.test_transforms)
-    return examples.images_a_chunk(sharing.representatives, _chunk_size(examples))
+def images_a_chunk(sharing: PartSharing, examples: Examples) -> int:
+    """Return how many images are looked at before the next ones are: as many on any device, so that shards fit."""
+    chunk_size = examples.options.chunk_size or examples.experiment.chunk_size
+    return min(max(1, chunk_size // len(sharing.representatives)), IMAGES_A_PIECE)
 
 
 def identity(experiment: Experiment, network: Network, ids: np.ndarray) -> str:
@@ -161,7 +159,8 @@ class Prediction:
                 store.clear()
 
     def _cut(self, number: int, of: int, good: np.ndarray, key: str) -> Shard:
-        return Shard.cut(number, of, key, len(good), images_a_chunk(self.network, self.examples))
+        sharing = PartSharing(self.network, self.experiment.views, self.experiment.test_transforms)
+        return Shard.cut(number, of, key, len(good), images_a_chunk(sharing, self.examples))
 
     def shard(self, number: int, of: int) -> None:
         """Predict the galaxies of one shard; one that is made already is left alone."""

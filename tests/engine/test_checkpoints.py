@@ -67,6 +67,7 @@ def test_another_number_of_threads_is_told(prepared_survey, run_main, monkeypatc
         interrupt_after(patch, STEPS_A_CHUNK, signal.SIGINT)
         with pytest.raises(SystemExit):
             run(run_main, prepared_survey, experiment=SIX_CHUNKS)
+    monkeypatch.setenv("OMP_NUM_THREADS", "any")  # chosen by a person, whatever the processors are
     threads = torch.get_num_threads()
     torch.set_num_threads(threads + 1)
     try:
