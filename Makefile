@@ -7,7 +7,7 @@ OF_2014 := maxout2048_extradense
 OF_TODAY := finetune_efficientnet_lite0
 BLEND := $(DEMO)/predictions/final/blended/blended_predictions_uniform.npy.gz
 
-.PHONY: demo test torture lint bench docs model clean
+.PHONY: demo test ensemble test-workflow torture lint bench docs model clean
 
 .venv/installed: requirements.txt requirements-dev.txt requirements-catalogue.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python 3.11 or later; name one: make PYTHON=python3.12")'
@@ -31,6 +31,25 @@ demo: .venv/installed
 	$(BIN)/python ensemble_predictions_npy.py --root $(DEMO)
 	$(BIN)/python create_submission_from_npy.py --root $(DEMO) $(BLEND)
 	$(BIN)/python show_results.py --root $(DEMO)
+
+# The whole ensemble below ROOT, on a workflow engine in an environment of its own (doc/workflow.md). The same command
+# goes on where one stopped. PROFILE is laptop, gpu-box or slurm; CONFIG names what differs from workflow/config.yaml.
+ROOT ?= .
+PROFILE ?= laptop
+SNAKEMAKE = $(CURDIR)/workflow/.venv/bin/snakemake --snakefile $(CURDIR)/workflow/Snakefile \
+    $(if $(CONFIG),--configfile $(abspath $(CONFIG)))
+
+ensemble: .venv/installed workflow/.venv/installed
+	@mkdir -p $(ROOT)
+	cd $(ROOT) && $(SNAKEMAKE) --workflow-profile $(CURDIR)/workflow/profiles/$(PROFILE) $(FLAGS)
+
+workflow/.venv/installed: workflow/requirements.txt
+	$(PYTHON) -m venv workflow/.venv
+	workflow/.venv/bin/pip install --quiet --disable-pip-version-check -r workflow/requirements.txt
+	@touch $@
+
+test-workflow: .venv/installed workflow/.venv/installed
+	$(BIN)/python -m pytest tests/workflow
 
 test: lint
 	$(BIN)/python -m pytest
@@ -63,5 +82,5 @@ model: .venv/installed
 	    --facts models/facts.json --output models/lite0.onnx
 
 clean:
-	rm -rf .venv site doc/api $(DEMO) .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv workflow/.venv site doc/api $(DEMO) .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -12,10 +12,9 @@ import os
 import shutil
 from pathlib import Path
 
-from tqdm import tqdm
-
 from machine.command_line import positive_int, run_script, script_parser
 from machine.files import DataError, replacing
+from machine.progress import showing
 from survey import decoded_cache
 from survey.folders import SUBSETS, Folders, adopt, use_folders
 from survey.images import is_image
@@ -51,7 +50,7 @@ def copy_images(folders: Folders) -> None:
     decoded_cache.need_room(folders.ram, num_bytes)
     for subset, names in missing.items():
         source, target = folders.raw_images(subset), folders.ram_images(subset)
-        for name in tqdm(names, desc=subset, unit="image", disable=None):
+        for name in showing(names, desc=subset, unit="image"):
             with replacing(target / name) as temporary:
                 shutil.copyfile(source / name, temporary)
         print(f"wrote {len(names)} images to {target}")

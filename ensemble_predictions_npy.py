@@ -19,28 +19,29 @@ Source: documentation of 2014, 2.3.1, 2.4.2, 3.3.3 and 5.7.
 import argparse
 
 import numpy as np
-from tqdm import tqdm
 
 from machine.command_line import run_script, script_parser
 from machine.files import DataError, save_gz
+from machine.progress import showing
 from survey import blending, decision_tree, images
 from survey.folders import Folders, use_folders
 from survey.predictions import find_models, load_predictions, made_by, twin_of
 from survey.scores import rmse
 
 
-def find_blendable(folders: Folders, excluded: list[str]) -> dict[str, str]:
+def find_blendable(folders: Folders, excluded: list[str], only: list[str] | None = None) -> dict[str, str]:
     """Return the models to blend: whose validation predictions are weighed, and whose test predictions they stand for.
 
-    Raises DataError for a model without validation predictions, for an excluded one that is not there, and where none
-    is left.
+    Raises DataError for a model without validation predictions, for one that is named and not there, and where none is
+    left.
     """
     found = find_models(folders, "test")
-    if strangers := sorted(set(excluded) - set(found)):
-        raise DataError(f"--exclude {strangers[0]}: expected one of {', '.join(found)}")
+    for flag, names in (("--exclude", excluded), ("--only", only or [])):
+        if strangers := sorted(set(names) - set(found)):
+            raise DataError(f"{flag} {strangers[0]}: expected one of {', '.join(found)}")
     chosen: dict[str, str] = {}
     for name in found:
-        if name not in excluded:
+        if name not in excluded and (not only or name in only):
             chosen[twin_of(name)] = name  # in order, so that a twin trained on all galaxies takes the other's place
     if not chosen:
         raise DataError("expected a model to blend, but all are excluded")
@@ -76,7 +77,7 @@ def write_blends(folders: Folders, names: list[str], blends: dict[str, np.ndarra
     """Blend the models' predictions of the test galaxies with each blend's weights (37, models), and write them."""
     num_test = len(images.ids_of("test"))
     blended = {stem: np.zeros((num_test, decision_tree.NUM_ANSWERS)) for stem in blends}
-    for index, name in enumerate(tqdm(names, desc="blending", unit="model", disable=None)):
+    for index, name in enumerate(showing(names, desc="blending", unit="model")):
         predictions = load_predictions(folders, "test", name, num_test)
         for stem, weights in blends.items():
             blended[stem] += weights[:, index] * predictions
@@ -89,6 +90,7 @@ def write_blends(folders: Folders, names: list[str], blends: dict[str, np.ndarra
 def parse() -> argparse.Namespace:
     parser = script_parser(__doc__)
     parser.add_argument("--exclude", action="append", default=[], metavar="MODEL", help="leave out; may be given again")
+    parser.add_argument("--only", action="append", metavar="MODEL", help="blend this one; may be given again")
     parser.add_argument("--raw", action="store_true", help="leave sums that break the decision tree, as in 2014")
     return parser.parse_args()
 
@@ -96,7 +98,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     args = parse()
     folders = use_folders(args.root, args.data)
-    models = find_blendable(folders, args.exclude)
+    models = find_blendable(folders, args.exclude, args.only)
     labels = images.load_labels()
     _, valid = images.split(len(labels))
     predictions = np.stack([load_predictions(folders, "valid", twin, len(valid)) for twin in models])

@@ -22,22 +22,14 @@ from catalogue.model_file import Model
 from catalogue.parts import Parts
 from catalogue.predicting import Choices, identity, make_parts, schema_of
 from catalogue.stretch import STRETCHES
-from machine.command_line import natural_int, positive_int, run_script
+from machine.command_line import natural_int, positive_int, run_script, shard_of
+from machine.cores import available_cores
 from machine.files import DataError, first_line
 from machine.locks import alone
-from machine.processes import available_cores
 from machine.signals import ending_in_order
 
 MODELS = Path(__file__).resolve().parent / "models"
 SAMPLE_ROWS = 100
-
-
-def shard(text: str) -> tuple[int, int]:
-    """Read "2/8" from a command line."""
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise argparse.ArgumentTypeError(f"expected I/N, such as 2/8, got {text}")
-    return int(match[1]), int(match[2])
 
 
 def find_models(names: list[str], root: Path) -> list[Path]:
@@ -109,25 +101,32 @@ def predict(args: argparse.Namespace) -> None:
     print(f"wrote {len(own)} rows to {output}" + (f", {unread} of files that could not be read" if unread else ""))
 
 
+def _read_note(path: Path) -> tuple[int, int, str]:
+    """Return the number of a table's shard, of how many, and what the whole depends on."""
+    try:
+        schema = parquet.read_schema(path)
+        match = re.fullmatch(rb"(\d+)/(\d+) (\w+)", (schema.metadata or {}).get(b"shard", b""))
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path} is no table of a --shard ({first_line(error)}); name those") from None
+    if match is None:
+        raise DataError(f"{path} is no table of a --shard; name those")
+    return int(match[1]), int(match[2]), match[3].decode()
+
+
 def merge(args: argparse.Namespace) -> None:
     """Put the tables of all shards together."""
     shards: dict[int, Path] = {}
-    noted = set()
+    runs: dict[tuple[int, str], Path] = {}
     for path in map(Path, args.merge):
-        try:
-            schema = parquet.read_schema(path)
-            match = re.fullmatch(rb"(\d+)/(\d+) (\w+)", (schema.metadata or {}).get(b"shard", b""))
-        except (OSError, pa.ArrowException) as error:
-            raise DataError(f"{path} is no table of a --shard ({first_line(error)}); name those") from None
-        if match is None:
-            raise DataError(f"{path} is no table of a --shard; name those")
-        noted.add((match[2], match[3]))
-        shards[int(match[1])] = path
-    if len(noted) != 1:
-        raise DataError("expected shards of one run, got those of several; make them with the same images and options")
-    [(of, _)] = noted
-    if missing := sorted(set(range(1, int(of) + 1)) - set(shards)):
-        raise DataError(f"expected {int(of)} shards, but {missing[0]}/{int(of)} is missing; make it, or name it")
+        number, *run = _read_note(path)
+        if other := next((runs[key] for key in runs if key != tuple(run)), None):
+            raise DataError(f"{path} is of another run than {other}; make both with the same images and options")
+        if number in shards:
+            raise DataError(f"{path} is shard {number}/{run[0]} a second time, beside {shards[number]}; name one")
+        runs[tuple(run)] = shards[number] = path
+    [(of, _)] = runs
+    if missing := sorted(set(range(1, of + 1)) - set(shards)):
+        raise DataError(f"expected {of} shards, but {missing[0]}/{of} is missing; make it, or name it")
     files = [shards[number] for number in sorted(shards)]
     schema = parquet.read_schema(files[0])
     schema = schema.with_metadata({name: value for name, value in schema.metadata.items() if name != b"shard"})
@@ -173,7 +172,9 @@ def main() -> None:
     )
     parser.add_argument("--weighted", action="store_true", help="fractions as Kaggle has them, weighted down the tree")
     parser.add_argument("--full", action="store_true", help="also spreads over transforms and models, and intervals")
-    parser.add_argument("--shard", type=shard, metavar="I/N", help="only part I of N; each writes a table of its own")
+    parser.add_argument(
+        "--shard", type=shard_of, metavar="I/N", help="only part I of N; each writes a table of its own"
+    )
     parser.add_argument(
         "--merge", nargs="+", metavar="FILE", help="put the tables of all shards together into --output"
     )

@@ -15,11 +15,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import simplejpeg
-from tqdm import tqdm
 
 from machine.command_line import positive_int, run_script, script_parser
+from machine.cores import available_cores
 from machine.files import DataError, replacing
-from machine.processes import Start, available_cores, mapping
+from machine.processes import Start, mapping
+from machine.progress import showing
 from survey.decision_tree import NUM_ANSWERS, QUESTIONS, SLICES, weigh
 from survey.folders import SUBSETS, Folders, adopt, use_folders
 from survey.images import read_labels_csv, write_labels_csv
@@ -243,7 +244,7 @@ def write_survey(folders: Folders, seed: int, numbers: dict[str, int], num_worke
     labels = {}
     with (
         mapping(num_workers, 8, Start(_start_worker, (folders,))) as each,
-        tqdm(total=sum(numbers.values()), unit="galaxy", disable=None) as bar,
+        showing(total=sum(numbers.values()), unit="galaxy") as bar,
     ):
         for subset in SUBSETS:
             write = functools.partial(write_galaxy, seed, subset, folders.raw_images(subset))

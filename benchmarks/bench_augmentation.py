@@ -37,8 +37,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import measuring, peers
 from benchmarks.surveys import Work, prepared
+from machine.cores import available_cores
 from machine.memory import keep_freed_memory
-from machine.processes import available_cores
 from survey import decoded_cache, images
 from survey.chunk_workers import Workers, drawn_chunks
 from survey.draws import Draw

@@ -35,7 +35,7 @@ from engine.experiment import Experiment, Steps
 from engine.flags import Options
 from engine.network import Network, find_device
 from engine.steps import Step, Trainer
-from machine.processes import available_cores
+from machine.cores import available_cores
 from survey import decoded_cache, images
 from survey.affine import build_augmentation_transform, sixty_transforms
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT

@@ -24,8 +24,8 @@ from engine.device_augmentation import Images
 from engine.examples import Examples
 from engine.flags import Options
 from engine.network import PRECISIONS, Network, use_precision
+from machine.cores import available_cores
 from machine.files import DataError, first_line
-from machine.processes import available_cores
 from survey import images, warping
 from survey.decoded_cache import load_pixels
 from survey.jpeg import IMAGE_SHAPE

@@ -22,6 +22,7 @@ from benchmarks.gpu_setting import CPU, Setting, distance, network_of
 from benchmarks.supervision import Finding, at_most, equal, measured
 from engine import record
 from machine.files import load_gz, load_pickle
+from machine.signals import UNFINISHED
 from survey import folders, images
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,7 +30,7 @@ TRIAL = (sys.executable, str(ROOT / "benchmarks" / "trial.py"))
 # The status of a run that is ended in step 4 of its third chunk, and what its next run finds done: the last step is
 # taken before a run stops in order; one that is killed loses what came after the last checkpoint.
 SIGNALS = {
-    "SIGTERM": (128 + signal.SIGTERM, "2 chunks and 5 steps done"),
+    "SIGTERM": (UNFINISHED, "2 chunks and 5 steps done"),
     "SIGKILL": (-signal.SIGKILL, "2 chunks and 0 steps done"),
 }
 

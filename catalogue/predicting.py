@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from tqdm import tqdm
 
 from catalogue import answers, calibration, tables
 from catalogue.calibration import FAR_FROM, LEVELS
@@ -21,6 +20,7 @@ from catalogue.inputs import Inputs
 from catalogue.model_file import Answers, Model
 from catalogue.parts import Parts
 from catalogue.preparing import Recipe, prepared
+from machine.progress import Bar, showing
 from survey.decision_tree import NUM_ANSWERS
 
 VERSION = "1"
@@ -121,7 +121,7 @@ def make_parts(
     recipe = Recipe(choices.stretch, choices.framing, radius_of(models))
     frames = prepared(paths, recipe, num_workers)
     passed = tables.passed_fields(inputs.passed, _own_names(schema, inputs))
-    with tqdm(total=len(inputs), initial=len(inputs) - len(paths), unit="image", disable=None) as bar:
+    with showing(total=len(inputs), initial=len(inputs) - len(paths), unit="image") as bar:
         for number, (start, stop) in zip(missing, rows, strict=True):
             columns = _rows(islice(frames, stop - start), stop - start, models, choices, bar)
             columns["id_str"] = [tables.printable(text) for text in inputs.ids[start:stop]]
@@ -138,7 +138,7 @@ def _own_names(schema: pa.Schema, inputs: Inputs) -> list[str]:
 
 
 def _rows(
-    results: Iterator[Frame | str], number: int, models: Sequence[Model], choices: Choices, bar: tqdm
+    results: Iterator[Frame | str], number: int, models: Sequence[Model], choices: Choices, bar: Bar
 ) -> dict[str, list | np.ndarray]:
     """Return the columns of so many rows, but for those that pass through."""
     unknown = np.full(number, np.nan, np.float32)

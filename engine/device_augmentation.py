@@ -22,7 +22,7 @@ from survey.jpeg import IMAGE_SHAPE
 from survey.views import Views
 
 # Images that travel to the device at a time, and views that are sampled at a time: what bounds scratch memory.
-_PIECE, _VIEWS = 256, 1024
+IMAGES_A_PIECE, _VIEWS = 256, 1024
 # The part of the device's free memory that images may take, so that training has the rest.
 _MEMORY_SHARE = 0.7
 
@@ -96,17 +96,17 @@ class Images:
     def _load_all(self, num: int, left_out: Collection[int]) -> Tensor:
         pixels = torch.zeros((num, *IMAGE_SHAPE), dtype=torch.uint8, device=self.device)
         wanted = np.setdiff1d(np.arange(num), np.fromiter(left_out, dtype=int))
-        for piece, indices in self._stream(iter(np.split(wanted, range(_PIECE, len(wanted), _PIECE)))):
+        for piece, indices in self._stream(iter(np.split(wanted, range(IMAGES_A_PIECE, len(wanted), IMAGES_A_PIECE)))):
             pixels[_send(indices, self.device)] = piece
         return pixels
 
     def _stream(self, pieces: Iterator[Plan]) -> Iterator[tuple[Tensor, Plan]]:
-        layout = Layout(_PIECE, [IMAGE_SHAPE], dtype=np.uint8)
+        layout = Layout(IMAGES_A_PIECE, [IMAGE_SHAPE], dtype=np.uint8)
         for (pixels,), piece in make_chunks(partial(_load_piece, self.subset), pieces, layout, self.workers):
             yield _send(pixels[: len(piece)], self.device), piece
 
     def follow(self, pieces: Iterator[Plan]) -> Iterator[tuple[Tensor, Tensor, Plan]]:
-        """Yield what holds the images of each piece of a plan, their rows there, and the piece, of `_PIECE` at most."""
+        """Yield what holds the images of each piece of a plan, their rows there, and the piece, of IMAGES_A_PIECE."""
         if self.all is None:
             for pixels, piece in self._stream(pieces):
                 yield pixels, torch.arange(len(pixels), device=self.device), piece
@@ -143,8 +143,8 @@ def add_colour(views: Sequence[Tensor], noise: Tensor) -> None:
 
 
 def _pieces(draw: Draw) -> Iterator[Draw]:
-    for first in range(0, len(draw), _PIECE):
-        yield draw[first : first + _PIECE]
+    for first in range(0, len(draw), IMAGES_A_PIECE):
+        yield draw[first : first + IMAGES_A_PIECE]
 
 
 def drawn_chunks(
@@ -175,7 +175,7 @@ def fixed_chunks(
 ) -> Iterator[tuple[list[Tensor], int]]:
     """Yield (views, number of rows), all transforms of an image together; a chunk holds whole images, none of zeros."""
     perturbations = np.stack([tform.params for tform in transforms])[None]
-    step = min(_PIECE, chunk_size // len(transforms))
+    step = min(IMAGES_A_PIECE, chunk_size // len(transforms))
     plan = (indices[first : first + step] for first in range(0, len(indices), step))
     for pixels, rows, piece in images.follow(plan):
         matrices = views.matrices(piece, images.subset, perturbations)

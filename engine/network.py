@@ -1,5 +1,6 @@
 """An experiment's network on a device: arrays of views in, predictions out."""
 
+import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 
 import layers
 from engine.experiment import Experiment
+from machine.cores import available_cores
 from machine.files import DataError
 from machine.memory import keep_freed_memory
 
@@ -57,6 +59,8 @@ class Network:
         self.output_layer.to(device)
         if device.type == "cpu":
             keep_freed_memory()
+            if "OMP_NUM_THREADS" not in os.environ and available_cores() < torch.get_num_threads():
+                torch.set_num_threads(available_cores())
             # Once it is told, MKL keeps to this number; else it decides anew by how many threads a sum is shared, which
             # shows in the last digit, and a run would not go on to the same result.
             torch.set_num_threads(torch.get_num_threads())

@@ -6,27 +6,31 @@ them.
 Source: documentation of 2014, 2.4.1 and 3.3.2.
 """
 
+import argparse
 import contextlib
+import dataclasses
 import hashlib
 import json
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 import layers
 from engine.checkpoints import PredictionStore
 from engine.description import describe
+from engine.device_augmentation import IMAGES_A_PIECE
 from engine.examples import Examples
 from engine.experiment import Experiment
 from engine.flags import Options, explain_want_of_memory, named, shared_parser
 from engine.network import PRECISIONS, Network, fastest_precision, find_device
 from engine.part_sharing import PartSharing
-from machine.command_line import hms, run_script
+from engine.shards import Shard, merge
+from machine.command_line import hms, positive_int, run_script, shard_of
 from machine.files import DataError, load_pickle, save_gz
 from machine.locks import alone
-from machine.signals import ending_in_order
+from machine.progress import showing
 from survey import folders, images
 from survey.decision_tree import NUM_ANSWERS
 from survey.predictions import twin_of
@@ -68,14 +72,14 @@ def predict(
     """
     experiment = examples.experiment
     sharing = PartSharing(network, experiment.views, experiment.test_transforms)
-    chunk_size = examples.options.chunk_size or experiment.chunk_size
     batch = images_a_batch(experiment.views, len(sharing.representatives), network.device)
     done = store.restore() if store else None
     rows = np.empty((0, NUM_ANSWERS), np.float32) if done is None else done
+    chunk_size = images_a_chunk(sharing, examples) * len(sharing.representatives)
     chunks = examples.fixed(indices[len(rows) :], subset, sharing.representatives, chunk_size)
     with (
         contextlib.closing(chunks),
-        tqdm(total=len(indices), initial=len(rows), desc=subset, unit="galaxy", disable=None) as bar,
+        showing(total=len(indices), initial=len(rows), desc=subset, unit="galaxy") as bar,
     ):
         for views in chunks:
             predictions = sharing.predict(views, batch)
@@ -84,6 +88,12 @@ def predict(
             if store:
                 store.save(rows)
     return rows
+
+
+def images_a_chunk(sharing: PartSharing, examples: Examples) -> int:
+    """Return how many images are looked at before the next ones are: as many on any device, so that shards fit."""
+    chunk_size = examples.options.chunk_size or examples.experiment.chunk_size
+    return min(max(1, chunk_size // len(sharing.representatives)), IMAGES_A_PIECE)
 
 
 def identity(experiment: Experiment, network: Network, ids: np.ndarray) -> str:
@@ -96,39 +106,118 @@ def identity(experiment: Experiment, network: Network, ids: np.ndarray) -> str:
     return digest.hexdigest()
 
 
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What a script predicts: the galaxies `indices` of a subset, as the part 'valid' or 'test'."""
+
+    part: str
+    subset: str
+    indices: np.ndarray
+
+
+class Prediction:
+    """An experiment's predictions of the validation galaxies and of the test galaxies, whole or in shards."""
+
+    def __init__(self, experiment: Experiment, options: Options):
+        """Load the network, look at all images; raises DataError."""
+        device = find_device(options.device)
+        precision = fastest_precision(device) if options.precision == "auto" else options.precision
+        self.experiment = experiment
+        self.network = load_network(experiment, device, precision)
+        self.labels = images.load_labels()
+        _, valid_indices = images.split(len(self.labels))
+        self.examples = Examples(experiment, options, device)
+        work = [
+            Work("valid", "train", valid_indices),
+            Work("test", "test", np.arange(len(images.ids_of("test")))),
+        ]
+        self.work = work[options.all_galaxies :]  # who trained on all galaxies has none to validate on
+
+    def _path(self, work: Work) -> Path:
+        return folders.current.augmented(work.part, self.experiment.name)
+
+    def _good(self, work: Work) -> tuple[np.ndarray, str]:
+        """Return the indices of the images that are predicted, and what their predictions depend on."""
+        good = self.examples.good(work.indices, work.subset)
+        return good, identity(self.experiment, self.network, images.ids_of(work.subset)[good])
+
+    def _finish(self, work: Work, predictions: np.ndarray, start: float) -> None:
+        """Write the predictions of all galaxies, given those of the good images."""
+        path = self._path(work)
+        predictions = self.examples.with_bad(predictions, work.indices, work.subset)
+        save_gz(path, predictions)
+        score = f", RMSE {rmse(predictions, self.labels[work.indices]):.6f}" if work.part == "valid" else ""
+        print(f"wrote {len(predictions)} rows to {path}{score}, {hms(time.monotonic() - start)}")
+
+    def whole(self) -> None:
+        """Predict all galaxies."""
+        for work in self.work:
+            start = time.monotonic()
+            good, key = self._good(work)
+            with PredictionStore(self._path(work), key) as store:
+                self._finish(work, predict(self.network, self.examples, good, work.subset, store), start)
+                store.clear()
+
+    def _cut(self, number: int, of: int, good: np.ndarray, key: str) -> Shard:
+        sharing = PartSharing(self.network, self.experiment.views, self.experiment.test_transforms)
+        return Shard.cut(number, of, key, len(good), images_a_chunk(sharing, self.examples))
+
+    def shard(self, number: int, of: int) -> None:
+        """Predict the galaxies of one shard; one that is made already is left alone."""
+        for work in self.work:
+            good, key = self._good(work)
+            shard = self._cut(number, of, good, key)
+            product, path = self._path(work), shard.path(self._path(work))
+            if shard.is_made(product):
+                print(f"{path} is there already")
+                continue
+            with PredictionStore(path, shard.key) as store:
+                own = good[shard.first : shard.stop]
+                shard.save(product, predict(self.network, self.examples, own, work.subset, store))
+                store.clear()
+            print(f"wrote {len(own)} rows to {path}")
+
+    def merge(self, of: int) -> None:
+        """Put all shards together."""
+        for work in self.work:
+            start = time.monotonic()
+            good, key = self._good(work)
+            shards = [self._cut(number, of, good, key) for number in range(1, of + 1)]
+            self._finish(work, merge(self._path(work), shards), start)
+
+
 def predict_augmented(experiment: Experiment, options: Options) -> None:
     """Write the averaged predictions of the validation galaxies and of the test galaxies."""
-    device = find_device(options.device)
-    precision = fastest_precision(device) if options.precision == "auto" else options.precision
-    network = load_network(experiment, device, precision)
-    labels = images.load_labels()
-    _, valid_indices = images.split(len(labels))
-    examples = Examples(experiment, options, network.device)
-    parts = [("valid", "train", valid_indices), ("test", "test", np.arange(len(images.ids_of("test"))))]
-    for part, subset, indices in parts[options.all_galaxies :]:  # who trained on all galaxies has none to validate on
-        start = time.monotonic()
-        path = folders.current.augmented(part, experiment.name)
-        good = examples.good(indices, subset)
-        with PredictionStore(path, identity(experiment, network, images.ids_of(subset)[good])) as store:
-            predictions = predict(network, examples, good, subset, store)
-            predictions = examples.with_bad(predictions, indices, subset)
-            save_gz(path, predictions)
-            store.clear()
-        score = f", RMSE {rmse(predictions, labels[indices]):.6f}" if part == "valid" else ""
-        print(f"wrote {len(predictions)} rows to {path}{score}, {hms(time.monotonic() - start)}")
+    Prediction(experiment, options).whole()
+
+
+def flags(experiment: Experiment) -> argparse.ArgumentParser:
+    """Return what reads the flags of a prediction script."""
+    num = len(experiment.test_transforms)
+    parser = shared_parser(f"Predict with {experiment.name}, averaged over {num} transforms.", (*PRECISIONS, "auto"))
+    shards = parser.add_mutually_exclusive_group()
+    shards.add_argument("--shard", type=shard_of, metavar="I/N", help="only part I of N; each writes a file of its own")
+    shards.add_argument("--merge-shards", type=positive_int, metavar="N", help="put the files of all N shards together")
+    return parser
 
 
 def main(experiment: Experiment) -> None:
     """Run a prediction script."""
-    num = len(experiment.test_transforms)
-    parser = shared_parser(f"Predict with {experiment.name}, averaged over {num} transforms.", (*PRECISIONS, "auto"))
-    options = Options.of(parser.parse_args())
+    args = flags(experiment).parse_args()
+    options = Options.of(args)
     experiment = named(experiment, options.all_galaxies)
 
     def run() -> None:
         options.use_folders()
-        lock, name = folders.current.lock(experiment.name, "predict"), experiment.name
-        with ending_in_order(), explain_want_of_memory(), alone(lock, f"prediction of {name}"):
-            predict_augmented(experiment, options)
+        work = f"predict.{args.shard[0]}of{args.shard[1]}" if args.shard else "predict"
+        lock = folders.current.lock(experiment.name, work)
+        with explain_want_of_memory(), alone(lock, f"prediction of {experiment.name}"):
+            prediction = Prediction(experiment, options)
+            if args.shard:
+                prediction.shard(*args.shard)
+            elif args.merge_shards:
+                prediction.merge(args.merge_shards)
+            else:
+                prediction.whole()
 
     run_script(run)

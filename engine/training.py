@@ -19,7 +19,6 @@ from typing import NoReturn
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from engine import checkpoints, record
 from engine.examples import Arrays, Examples
@@ -30,7 +29,8 @@ from engine.steps import Trainer
 from machine.command_line import hms, natural_int, positive_int, run_script
 from machine.files import DataError, remove_leftovers
 from machine.locks import alone
-from machine.signals import Stopped, StopRequest, ending_in_order
+from machine.progress import showing
+from machine.signals import UNFINISHED, Stopped, StopRequest
 from survey import folders, images
 from survey.decision_tree import NUM_ANSWERS
 from survey.scores import rmse
@@ -54,7 +54,7 @@ def train_chunk(
     arrays = [network.to_device(array) for array in (*views, labels)]
     minibatches = list(zip(*(array.split(network.batch_size) for array in arrays), strict=True))
     first = len(progress.errors)
-    bar = tqdm(minibatches[first:], unit="step", leave=False, disable=not sys.stderr.isatty())
+    bar = showing(minibatches[first:], unit="step", leave=False)
     for number, (*batch, batch_labels) in enumerate(bar, first):
         if stop is not None and stop.signal is not None:
             raise Stopped
@@ -158,7 +158,7 @@ class Run:
             return np.concatenate([self.network.predict(views) for views in chunks])
 
     def train(self) -> None:
-        """Take all steps that are left; on SIGINT, SIGTERM or SIGHUP write a checkpoint and exit."""
+        """Take all steps that are left; on a signal that ends a run write a checkpoint and exit with UNFINISHED."""
         chunks = self.examples.training(self.progress.chunk, self.train_indices)
         with StopRequest() as stop, contextlib.closing(chunks):
             try:
@@ -169,7 +169,7 @@ class Run:
                     f"stopped in chunk {progress.chunk + 1} after {len(progress.errors)} steps; "
                     f"run again to go on from {path}"
                 )
-                sys.exit(128 + stop.signal)
+                sys.exit(UNFINISHED)
 
     def _train_chunks(self, chunks: Iterator[tuple[Arrays, np.ndarray | torch.Tensor]], stop: StopRequest) -> None:
         with self._keeping_work(stop):
@@ -349,7 +349,6 @@ def main(experiment: Experiment) -> None:
 
     def run() -> None:
         options.use_folders()
-        with ending_in_order():
-            train(chosen(experiment, args), options)
+        train(chosen(experiment, args), options)
 
     run_script(run)

@@ -1,11 +1,15 @@
 """What the command lines of all scripts have in common: folders, numbers, and an end in one line."""
 
 import argparse
+import re
 import sys
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 
 from machine.files import DataError
+from machine.jobs import end_with_engine
+from machine.shared_folders import is_lost
+from machine.signals import UNFINISHED, ending_in_order
 
 
 def script_parser(description: str | None) -> argparse.ArgumentParser:
@@ -38,12 +42,28 @@ def _int_from(least: int, text: str) -> int:
     return number
 
 
+def shard_of(text: str) -> tuple[int, int]:
+    """Read "2/8" from a command line: part 2 of 8."""
+    match = re.fullmatch(r"([0-9]+)/([0-9]+)", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise argparse.ArgumentTypeError(f"expected I/N, such as 2/8, got {text}")
+    return int(match[1]), int(match[2])
+
+
 def run_script(main: Callable[[], None]) -> None:
-    """Run a script's `main`; bad input ends it with one clear line and exit status 1, never with a stack trace."""
+    """Run a script's `main`; bad input ends it with one clear line and exit status 1, never with a stack trace.
+
+    Signals, and a file system that is lost, end it with status UNFINISHED: run again, it goes on.
+    """
     try:
-        main()
+        with ending_in_order():
+            end_with_engine()
+            main()
     except (DataError, OSError, BrokenProcessPool) as error:
-        sys.exit(f"error: {error}")
+        if not is_lost(error):
+            sys.exit(f"error: {error}")
+        print(f"error: {error}; a file system was lost: when it is back, run the same command again", file=sys.stderr)
+        sys.exit(UNFINISHED)
     except KeyboardInterrupt:
         sys.exit(130)
 

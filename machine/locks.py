@@ -1,17 +1,21 @@
 """One process at a time: a lock that the system lets go of when its process ends, however that came.
 
 The lock is on a file beside what it protects, of which the first process holds a byte range (`fcntl`). Where a file
-system has no locks, as some network file systems, a line says so and the work goes on.
+system has no locks, as some network file systems, a line says so and the work goes on. On a shared folder it holds for
+all machines: NFS 4 keeps it for as long as its client renews its lease, and gives it back some 90 seconds after a
+machine that is lost.
 """
 
 import contextlib
 import errno
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from machine.files import DataError
+from machine.jobs import patience
 
 try:
     import fcntl
@@ -26,9 +30,10 @@ _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 def alone(path: Path, what: str) -> Iterator[None]:
     """Hold the lock `path` during the block; `what` names the work, "training of NAME", in messages.
 
-    Raises DataError at once where another process holds it, with that process and its host.
+    Raises DataError where another process holds it, with that process and its host: at once, or, below an engine, when
+    that one does not end soon.
     """
-    descriptor = _take(path, what)
+    descriptor = _take_in_time(path, what, time.monotonic() + patience())
     try:
         yield
     finally:
@@ -36,6 +41,24 @@ def alone(path: Path, what: str) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 path.unlink()  # while it is held: who waits on the old file finds that its name is gone
             os.close(descriptor)
+
+
+def _take_in_time(path: Path, what: str, until: float) -> int | None:
+    told = False
+    while True:
+        try:
+            return _take(path, what)
+        except _Held as held:
+            if time.monotonic() >= until:
+                raise DataError(str(held)) from None
+            if not told:
+                print(f"waiting: {held}", flush=True)
+            told = True
+            time.sleep(0.2)
+
+
+class _Held(Exception):
+    """Another process holds a lock; the message says who."""
 
 
 def _take(path: Path, what: str) -> int | None:
@@ -52,7 +75,7 @@ def _take(path: Path, what: str) -> int | None:
                 holder = os.read(descriptor, 200).decode("utf-8", "replace")
                 os.close(descriptor)
                 if error.errno in _HELD:
-                    raise DataError(_held_by(what, holder)) from None
+                    raise _Held(_held_by(what, holder)) from None
                 if error.errno in _WITHOUT_LOCKS:
                     print(f"no locks in {path.parent} ({error.strerror}): see to it that {what} runs once", flush=True)
                     return None

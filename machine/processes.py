@@ -13,13 +13,9 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 
+from machine.cores import available_cores
 from machine.files import DataError, first_line
 from machine.memory import give_back_freed_memory
-
-
-def available_cores() -> int:
-    """Return the number of processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def default_start_method() -> str:
@@ -50,9 +46,11 @@ class Start:
 
 
 def _start_worker(start: Start) -> None:
-    """Begin a worker's life: it ends with its parent, and leaves Ctrl-C to it."""
+    """Begin a worker's life: it ends with its parent, and leaves Ctrl-C and SIGUSR1 to it."""
     exit_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGUSR1"):  # batch systems send the latter to all processes of a job
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     # A forked worker inherits the parent's handlers; a pool that lost one worker could not end the others with them.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if start.initializer is not None:
@@ -76,7 +74,7 @@ def pool(
         give_back_freed_memory()
     with contextlib.ExitStack() as stack:
         try:
-            executor = ProcessPoolExecutor(num_workers, context, _start_worker, (start,))
+            executor = ProcessPoolExecutor(num_workers or available_cores(), context, _start_worker, (start,))
             stack.callback(executor.shutdown, cancel_futures=True)
             _start_all(executor)
         except OSError as error:

@@ -1,9 +1,16 @@
-"""Signals that end a run in order: its work saved, its workers ended, exit status 128 + the signal's number."""
+"""Signals that end a run in order: its work saved, its workers ended, exit status 75, "unfinished, run again".
+
+SIGINT and SIGTERM ask for an end; SIGUSR1 is what batch systems send some time before a limit.
+"""
 
 import contextlib
 import signal
 import sys
 from collections.abc import Iterator
+
+# What `sysexits.h` calls EX_TEMPFAIL: the same command, run again, goes on where this one stopped.
+UNFINISHED = 75
+_ENDING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
 
 
 class Stopped(Exception):
@@ -27,13 +34,13 @@ def _handling(handler: object, *names: str) -> Iterator[None]:
 
 
 class StopRequest:
-    """Notes SIGINT, SIGTERM and SIGHUP, so that a run stops between two steps; a second Ctrl-C stops it at once."""
+    """Notes signals that end a run, so that it stops between two steps; a second Ctrl-C stops it at once."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
 
     def __enter__(self) -> "StopRequest":
-        self._handling = _handling(self._note, "SIGINT", "SIGTERM", "SIGHUP")
+        self._handling = _handling(self._note, *_ENDING)
         self._handling.__enter__()
         return self
 
@@ -48,13 +55,15 @@ class StopRequest:
 
 
 def ending_in_order() -> contextlib.AbstractContextManager[None]:
-    """Have SIGTERM and SIGHUP leave the block as Ctrl-C does, through whatever saves work on the way out."""
+    """Have signals leave the block with status UNFINISHED, through whatever saves work on the way out."""
     left = False
 
     def leave(number: int, frame: object) -> None:
         nonlocal left
-        if not left:  # a second one is not to interrupt the saving
+        if not left:
             left = True
-            sys.exit(128 + number)
+            sys.exit(UNFINISHED)
+        if number == signal.SIGINT:  # a second one of the others is not to interrupt the saving
+            raise KeyboardInterrupt
 
-    return _handling(leave, "SIGTERM", "SIGHUP")
+    return _handling(leave, *_ENDING)

@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from machine.files import DataError, replacing
 from machine.processes import mapping
+from machine.progress import showing
 from survey import decoded_cache, folders, images, jpeg
 
 ON_BAD_IMAGE = ("fail", "skip")
@@ -42,7 +42,7 @@ def scan_images(subset: str, ids: Sequence[int] | np.ndarray, num_workers: int |
     ids = np.asarray(ids).tolist()
     few = len(ids) <= FEW_IMAGES
     with mapping(1 if few else num_workers, IMAGES_A_TASK, folders.worker_start()) as each:
-        faults = tqdm(each(fault, ids), total=len(ids), desc=f"checking {subset}", unit="image", disable=None)
+        faults = showing(each(fault, ids), total=len(ids), desc=f"checking {subset}", unit="image")
         return {index: reason for index, reason in enumerate(faults) if reason is not None}
 
 

@@ -18,6 +18,7 @@ from numpy.typing import DTypeLike
 from skimage.transform import AffineTransform
 
 from machine import processes
+from machine.cores import available_cores
 from machine.memory import keep_freed_memory, take_shared
 from survey import folders
 from survey.draws import Draw
@@ -132,7 +133,7 @@ def make_chunks(
     make: Maker, plans: Iterator[Plan], layout: Layout, workers: Workers
 ) -> Iterator[tuple[list[np.ndarray], Plan]]:
     """Yield the arrays of each planned chunk and its plan, while the next chunk is being made."""
-    num_workers = workers.num_workers or processes.available_cores()
+    num_workers = workers.num_workers or available_cores()
     start_method = workers.start_method or processes.default_start_method()
     memory = take_shared(2 * layout.num_bytes, start_method, "a smaller --chunk-size")
     start = processes.Start(_start_worker, (folders.current, memory, layout))

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.lib.format import open_memmap
-from tqdm import tqdm
 
 from machine import files, processes
 from machine.files import DataError, replacing
+from machine.progress import showing
 from survey import folders, images
 from survey.folders import Folders
 from survey.jpeg import IMAGE_SHAPE
@@ -123,7 +123,7 @@ def _decode(paths: Sequence[str], part: Path, journal: Path, done: set[int], num
     num_done = len(paths) - sum(map(len, blocks.values()))
     with (
         processes.pool(num_workers, folders.worker_start()) as executor,
-        tqdm(total=len(paths), initial=num_done, desc=part.stem, unit="image", disable=None) as bar,
+        showing(total=len(paths), initial=num_done, desc=part.stem, unit="image") as bar,
         journal.open("a", buffering=1) as lines,
     ):
         tasks = {executor.submit(_decode_block, part, block, first): first for first, block in blocks.items()}

@@ -7,12 +7,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-from machine import signals
 from machine.command_line import positive_int, script_parser
 from machine.files import DataError, load_array, remove_leftovers, save_array, save_gz
 from machine.processes import mapping
+from machine.progress import showing
 from survey import folders, images
 from survey.centering import Catalogue
 from survey.folders import SUBSETS, use_folders
@@ -60,7 +59,7 @@ def extract(catalogue: Catalogue, subset: str, num_workers: int | None = None) -
         return
     done = _Rows(path, ids, len(catalogue.columns))
     with (
-        tqdm(total=len(ids), initial=len(done.rows), desc=subset, unit="image", disable=None) as bar,
+        showing(total=len(ids), initial=len(done.rows), desc=subset, unit="image") as bar,
         mapping(num_workers, 4, folders.worker_start()) as each,
     ):
         try:
@@ -86,6 +85,5 @@ def run(catalogue: Catalogue, description: str) -> None:
     )
     args = parser.parse_args()
     use_folders(args.root, args.data, args.from_ram)
-    with signals.ending_in_order():
-        for subset in SUBSETS:
-            extract(catalogue, subset, args.num_workers)
+    for subset in SUBSETS:
+        extract(catalogue, subset, args.num_workers)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from machine.files import DataError
 from machine.processes import Start
+from machine.shared_folders import touch
 
 SUBSETS = ("train", "test")
 # Kaggle's zips unpack to the second of the training set's names; 2014's scripts have the first.
@@ -89,7 +90,10 @@ current = Folders()
 def use_folders(root: str | Path = ".", data: str | Path | None = None, ram: str | Path | None = None) -> Folders:
     """Read and write below `root` from now on; `data` names another data folder, `ram` copies to read images from."""
     for flag, folder in (("--root", root), ("--data", data)):
-        if folder is not None and Path(folder).exists() and not Path(folder).is_dir():
+        if folder is None:
+            continue
+        touch(Path(folder))
+        if Path(folder).exists() and not Path(folder).is_dir():
             raise DataError(f"{flag} is to be a folder, but {folder} is a file")
     chosen = Folders(Path(root), Path(data) if data is not None else None)
     return adopt(chosen if ram is None else dataclasses.replace(chosen, ram=Path(ram), from_ram=True))

@@ -15,10 +15,9 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from zipfile import ZipInfo
 
-from tqdm import tqdm
-
 from machine import zips
 from machine.files import DataError, link_or_copy, need_room, remove_leftovers
+from machine.progress import showing
 from survey import jpeg
 from survey.folders import SUBSETS, Folders
 from survey.images import ID, is_image
@@ -126,7 +125,7 @@ class Download:
         # Their files take about as much room again.
         self.workshop.mkdir(parents=True, exist_ok=True)
         self.need_room(2 * sum(member.file_size for member in nested))
-        for member in tqdm(nested, desc=f"unpacking {Path(name).name}", unit="zip", disable=None):
+        for member in showing(nested, desc=f"unpacking {Path(name).name}", unit="zip"):
             self.num_nested += 1
             inner = self.workshop / f".{self.num_nested}.zip.{os.getpid()}.part"
             self.stack.callback(inner.unlink, missing_ok=True)
@@ -174,7 +173,7 @@ class Download:
             if _is_to_be_written(path, path.stat().st_size if path.exists() else None, self.table):
                 todo.append((path, self.table))
         self.need_room(sum(-(-piece.to_write // _DISK_BLOCK) * _DISK_BLOCK for _, piece in todo))
-        for path, piece in tqdm(todo, desc="unpacking", unit="file", disable=None):
+        for path, piece in showing(todo, desc="unpacking", unit="file"):
             piece.put(path)
         return len(todo)
 

@@ -13,10 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from machine.files import DataError, need_room, open_file, remove_leftovers, replacing
 from machine.processes import mapping
+from machine.progress import showing
 from survey import own_labels
 from survey.folders import SUBSETS, Folders
 from survey.images import ID, is_image, split, write_labels_csv
@@ -167,7 +166,7 @@ def _convert(folders: Folders, galaxies: list[Galaxy], num_workers: int | None) 
     paths = [(galaxy.file, folders.raw_images(galaxy.subset) / f"{galaxy.id}.jpg") for galaxy in galaxies]
     few = len(paths) <= FEW_IMAGES
     with mapping(1 if few else num_workers, IMAGES_A_TASK) as each:
-        faults = list(tqdm(each(_fault, paths), total=len(paths), desc="images", unit="image", disable=None))
+        faults = list(showing(each(_fault, paths), total=len(paths), desc="images", unit="image"))
     bad = [f"{str(file)!r} {fault}" for (file, _), fault in zip(paths, faults, strict=True) if fault is not None]
     if bad:
         rest = [f"and {len(bad) - NUM_LISTED} more"] if len(bad) > NUM_LISTED else []

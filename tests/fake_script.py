@@ -31,7 +31,7 @@ def train(fault: str, root: Path) -> int:
         state.write_text(f"2 chunks and {steps} steps")
         if ends == "SIGKILL":
             os.kill(os.getpid(), signal.SIGKILL)
-        return 0 if fault == "hides the signal" else 143
+        return 0 if fault == "hides the signal" else 75
     values = np.ones(1000)
     if went_on and fault == "goes elsewhere":
         values[0] += 1

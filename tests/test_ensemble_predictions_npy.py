@@ -79,6 +79,15 @@ def test_a_model_is_left_out_by_name(prepared_survey: Survey, run_main, capsys):
     np.testing.assert_array_equal(uniform, load_gz(folders.current.augmented("test", names[1])))
 
 
+def test_models_are_chosen_by_name(prepared_survey: Survey, run_main, capsys):
+    names = write_models(prepared_survey, 3)
+    run_main(ensemble, "--root", prepared_survey.root, "--raw", "--only", names[1])
+    uniform = blended_files()["blended_predictions_uniform"]
+    np.testing.assert_array_equal(uniform, load_gz(folders.current.augmented("test", names[1])))
+    with pytest.raises(DataError, match="--only nobody: expected one of try_model_a"):
+        run_main(ensemble, "--root", prepared_survey.root, "--only", "nobody")
+
+
 @pytest.mark.parametrize(
     ("excluded", "complaint"),
     [(["nobody"], "--exclude nobody: expected one of try_model_a, try_model_b"), (["a", "b"], "all are excluded")],

@@ -1,6 +1,7 @@
 """Images in, a catalogue out: every file a row, whatever happens on the way."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -151,6 +152,12 @@ def test_shards_put_together_are_the_whole(
         return ended.value.code
 
     assert "expected 3 shards, but 2/3 is missing" in refused(*files[:2])
+    copy = shutil.copy(files[1], folder.parent / "copy.parquet")
+    assert f"{copy} is shard 1/3 a second time, beside {files[1]}" in refused(*files[:2], copy)
+    with pytest.raises(DataError, match="No such file"):
+        predict(folder.parent / "weighted.csv", folder, "--weighted", "--shard", "2/3")
+    stranger = folder.parent / "weighted.2of3.parquet"
+    assert f"{stranger} is of another run than {files[0]}" in refused(*files[:2], stranger)
     assert "is no table of a --shard" in refused(folder.parent / "out.parquet")
     assert "is no table of a --shard" in refused(folder / "a.jpg")
 

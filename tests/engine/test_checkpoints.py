@@ -54,7 +54,7 @@ def test_a_stopped_run_goes_on_to_the_same_result(prepared_survey, run_main, mon
         interrupt_after(patch, steps, number)
         with pytest.raises(SystemExit) as stop:
             run(run_main, prepared_survey, experiment=SIX_CHUNKS)
-    assert stop.value.code == 128 + number
+    assert stop.value.code == 75
     assert "run again to go on from" in capsys.readouterr().out
     assert not folders.current.analysis("tiny").exists()
     assert_same_result(run(run_main, prepared_survey, experiment=SIX_CHUNKS), whole)
@@ -67,6 +67,7 @@ def test_another_number_of_threads_is_told(prepared_survey, run_main, monkeypatc
         interrupt_after(patch, STEPS_A_CHUNK, signal.SIGINT)
         with pytest.raises(SystemExit):
             run(run_main, prepared_survey, experiment=SIX_CHUNKS)
+    monkeypatch.setenv("OMP_NUM_THREADS", "any")  # chosen by a person, whatever the processors are
     threads = torch.get_num_threads()
     torch.set_num_threads(threads + 1)
     try:

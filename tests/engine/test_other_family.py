@@ -275,7 +275,7 @@ class TestGoingOn:
             interrupt_after(patch, steps, signal.SIGTERM)
             with pytest.raises(SystemExit) as stop:
                 run(run_main, prepared_survey, experiment=OTHER)
-        assert stop.value.code == 143
+        assert stop.value.code == 75
         assert_same_result(run(run_main, prepared_survey, experiment=OTHER), whole)
 
     @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

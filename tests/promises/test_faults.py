@@ -286,7 +286,7 @@ class TestKeptWork:
         monkeypatch.setattr(training.Run, "_finish_chunk", stop_all)
         with pytest.raises(SystemExit) as stop:
             run(run_main, prepared_survey, experiment=SIX_CHUNKS)
-        assert stop.value.code == 143
+        assert stop.value.code == 75
         assert folders.current.checkpoints("tiny").is_dir()
 
     def test_parameters_that_are_not_finite_are_not_kept(self, prepared_survey):
@@ -353,7 +353,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", 130)])
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 75), ("SIGINT", 75), ("SIGUSR1", 75)])
 def test_a_stopped_extraction_keeps_its_rows(prepared_survey, name, status):
     process = start_script(prepared_survey.root, EXTRACT.format(name=name), "--num-workers", 1)
     _, errors = process.communicate(timeout=80)

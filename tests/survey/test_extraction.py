@@ -14,6 +14,7 @@ import extract_pysex_params_extra
 import extract_pysex_params_gen2
 import load_data
 from machine.files import load_gz, save_array
+from machine.progress import Lines
 from survey import extraction, folders
 from survey.centering import EXTRA_CATALOGUE, GEN2_CATALOGUE, Catalogue
 from survey.extraction import extract
@@ -125,14 +126,14 @@ def test_rows_are_saved_while_an_extraction_runs(prepared_survey: Survey, monkey
 
 @pytest.mark.usefixtures("prepared_survey")
 def test_an_interrupted_extraction_ends_its_processes_and_keeps_their_work(monkeypatch: pytest.MonkeyPatch):
-    class Bar(extraction.tqdm):
-        def update(self, n: int = 1) -> None:
-            super().update(n)
-            if self.n == 5:
+    class Bar(Lines):
+        def update(self, number: int = 1) -> None:
+            super().update(number)
+            if self.done == 5:
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(extraction, "tqdm", lambda **options: Bar(**(options | {"disable": False})))
+        patch.setattr(extraction, "showing", lambda total, **_: Bar(None, total, 0, "images"))
         with pytest.raises(KeyboardInterrupt):
             extract(GEN2_CATALOGUE, "train", num_workers=2)
     assert not multiprocessing.active_children()

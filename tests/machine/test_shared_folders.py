@@ -1,0 +1,62 @@
+"""File systems that are lost: one line and "run again", never a hang."""
+
+import errno
+import os
+import threading
+
+import pytest
+
+from machine import shared_folders
+from machine.command_line import run_script
+from machine.files import DataError, open_file, replacing
+from machine.shared_folders import is_lost, touch
+from machine.signals import UNFINISHED
+
+
+def test_a_folder_that_does_not_answer_is_told_in_one_line(tmp_path, monkeypatch):
+    answer = threading.Event()
+    monkeypatch.setattr(shared_folders, "_look", lambda folder: answer.wait())
+    try:
+        with pytest.raises(
+            DataError, match=r"does not answer within 0\.1 seconds; see that its file system is mounted"
+        ):
+            touch(tmp_path, seconds=0.1)
+    finally:
+        answer.set()
+
+
+def test_a_folder_that_answers_passes_there_or_not(tmp_path):
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "none", tmp_path / "file"):
+        touch(path)
+
+
+def lose(number: int) -> OSError:
+    return OSError(number, os.strerror(number), "/shared/x")
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO, errno.ENOTCONN], ids=errno.errorcode.get)
+def test_what_is_lost_while_a_script_runs_ends_it_with_the_status_of_what_is_unfinished(number, capsys):
+    def main() -> None:
+        raise lose(number)
+
+    with pytest.raises(SystemExit) as ended:
+        run_script(main)
+    assert ended.value.code == UNFINISHED
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and "/shared/x" in line and line.endswith("run the same command again")
+
+
+def test_so_it_does_where_our_own_error_tells_of_it(tmp_path, monkeypatch):
+    with pytest.raises(DataError) as written, replacing(tmp_path / "a"):
+        raise lose(errno.EIO)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(tmp_path), "open", lambda path, mode: (_ for _ in ()).throw(lose(errno.ESTALE)))
+        with pytest.raises(DataError) as read:
+            open_file(tmp_path / "a", "write it")
+    assert is_lost(written.value) and is_lost(read.value)
+
+
+@pytest.mark.parametrize("error", [lose(errno.ENOENT), lose(errno.ENOSPC), DataError("no galaxy"), None])
+def test_other_errors_are_what_they_were(error):
+    assert not is_lost(error)

@@ -1,0 +1,130 @@
+#!/usr/bin/env bash
+# Try the Slurm profile where there is no cluster: Debian's Slurm on this machine, with two nodes of one processor each.
+#
+#     workflow/slurm_on_one_node.sh FOLDER [TRIAL.yaml]
+#
+# As root: installs slurm-wlm and munge where they are missing. Everything else goes to FOLDER, which must not be there
+# yet: Slurm's configuration, state and logs, and a simulated survey, twice. One copy is brought to submissions with the
+# laptop profile, the other one with the Slurm profile, while one job is preempted, others come to their time limits,
+# and one node is drained. Ends with 0 where the submissions are the same bytes, after a table of all jobs.
+set -euo pipefail
+
+house=$(cd "$(dirname "$0")/.." && pwd)
+folder=$(realpath -m "${1:?expected a FOLDER that is not there yet}")
+trial=$(realpath "${2:-$house/workflow/trial.yaml}")
+export SLURM_CONF=$folder/slurm.conf
+snakemake=$house/workflow/.venv/bin/snakemake
+python=$house/.venv/bin/python
+
+fail() { echo "error: $*" >&2; exit 1; }
+
+say() { echo "[$(date +%T)] $*" | tee -a "$folder/trial.log"; }
+
+install() {
+    [ "$(id -u)" = 0 ] || fail "expected root, who alone can start Slurm's daemons; run this with sudo"
+    [ ! -e "$folder" ] || fail "$folder is there already; name another one"
+    [ -x "$snakemake" ] || fail "$snakemake is missing; run make workflow/.venv/installed"
+    if ! command -v slurmctld munged >/dev/null; then
+        apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy slurm-wlm munge
+    fi
+    mkdir -p "$folder"/{state,spool}
+}
+
+configure() {
+    cat > "$SLURM_CONF" <<CONF
+ClusterName=trial
+SlurmctldHost=$(hostname -s)(127.0.0.1)
+SlurmUser=root
+SlurmctldPort=16817
+AuthType=auth/munge
+StateSaveLocation=$folder/state
+SlurmdSpoolDir=$folder/spool/%n
+SlurmctldPidFile=$folder/slurmctld.pid
+SlurmdPidFile=$folder/slurmd.%n.pid
+SlurmctldLogFile=$folder/slurmctld.log
+SlurmdLogFile=$folder/slurmd.%n.log
+# No control groups, no accounting: neither is there in a container. squeue knows of jobs for MinJobAge after their end.
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+MpiDefault=none
+MinJobAge=3600
+JobCompType=jobcomp/filetxt
+JobCompLoc=$folder/jobs.log
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+ReturnToService=2
+KillWait=30
+# Jobs of the partition urgent take the place of others, which are queued again.
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+NodeName=n[1-2] NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=[16821-16822] CPUs=1 State=UNKNOWN
+PartitionName=work Nodes=n[1-2] Default=YES MaxTime=60 PriorityTier=1
+PartitionName=urgent Nodes=n[1-2] MaxTime=60 PriorityTier=2
+CONF
+}
+
+start() {
+    pgrep -x munged >/dev/null || service munge start
+    slurmctld
+    for node in n1 n2; do slurmd -N $node; done
+    for _ in $(seq 60); do [ "$(sinfo -h -o %t -n n1,n2 | sort -u)" = idle ] && break; sleep 1; done
+    sinfo -N -l | tee -a "$folder/trial.log"
+}
+
+stop() {
+    for name in slurmd.n1 slurmd.n2 slurmctld; do
+        [ ! -f "$folder/$name.pid" ] || kill "$(cat "$folder/$name.pid")" || true
+    done
+}
+
+ensemble() {  # PROFILE MORE
+    local profile=$1; shift
+    cd "$folder/$profile"
+    "$snakemake" --snakefile "$house/workflow/Snakefile" --workflow-profile "$house/workflow/profiles/$profile" \
+        --configfile "$trial" "$@" > "$folder/$profile.log" 2>&1
+}
+
+trainings() {  # the trainings that run for a while, as JOB NODE
+    squeue -h -t RUNNING -o "%A %N %k %M" | awk '$3 ~ /rule_train/ && $4 !~ /^0:0/ {print $1, $2}'
+}
+
+wait_for_training() {
+    until [ -n "$(trainings)" ]; do kill -0 "$engine" && sleep 1; done
+    read -r job node <<< "$(trainings | head -1)"
+}
+
+disturb() {
+    wait_for_training
+    say "job $job trains on $node: an urgent job takes its place"
+    sbatch -p urgent -w "$node" --time=1 --output=/dev/null --job-name=urgent --wait --wrap "sleep 10"
+    say "the urgent job has ended: $(squeue -h -j "$job" -o "job %A %T, restarted %r")"
+    wait_for_training
+    say "job $job trains on $node: the node is drained for a minute"
+    scontrol update nodename="$node" state=drain reason=trial
+    for _ in 1 2 3 4 5 6; do sleep 10; squeue -o "%.6i %.9P %.24k %.10T %.6M %.5l %.4N %R" >> "$folder/trial.log"; done
+    sinfo -N -l | tee -a "$folder/trial.log"
+    scontrol update nodename="$node" state=resume
+    say "$node is back"
+}
+
+install
+trap stop EXIT
+say "simulating a survey, and its submissions with the laptop profile"
+"$python" "$house/simulate_galaxies.py" --root "$folder/laptop" --num-train 40 --num-test 12
+cp -r "$folder/laptop" "$folder/slurm"
+ensemble laptop
+configure
+start
+say "the same with the Slurm profile: trainings have two minutes, of which they are told 30 seconds before the end"
+ensemble slurm --slurm-status-command squeue --slurm-init-seconds-before-status-checks 5 \
+    --default-resources runtime=5 mem_mb=1 "slurm_extra='--signal=USR1@30'" \
+    --set-resources train:runtime=2 train:mem_mb=1 predict:runtime=5 &
+engine=$!
+disturb
+wait $engine
+say "all jobs, as Slurm saw them end"
+grep -oE "(JobId|JobState|Partition|NodeList|StartTime|EndTime|ExitCode)=[^ ]*" "$folder/jobs.log" |
+    sed 's/.*=//' | paste - - - - - - - | tee -a "$folder/trial.log"
+cd "$folder"
+for path in laptop/predictions/final/blended/*.csv.gz; do cmp "$path" "slurm/${path#laptop/}"; done
+say "the submissions are the same, byte for byte"; sha256sum laptop/predictions/final/blended/*.csv.gz
