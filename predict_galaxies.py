@@ -2,14 +2,18 @@
 
     python predict_galaxies.py my_galaxies --output catalogue.parquet
 
+    python predict_galaxies.py field.fits --detect --output catalogue.parquet
+
 The table is Parquet, CSV, FITS or ECSV, by the name of --output; a file that can not be read is a row with the reason.
-What is killed goes on when it is started again. No torch is needed. See doc/own_images.md.
+What is killed goes on when it is started again. No torch is needed. See doc/own_images.md, and
+doc/fields.md for images of many galaxies (--detect).
 """
 
 import argparse
 import contextlib
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,8 +24,10 @@ from catalogue.framing import CHOICES
 from catalogue.inputs import find
 from catalogue.model_file import Model
 from catalogue.parts import Parts
-from catalogue.predicting import Choices, identity, make_parts, schema_of
+from catalogue.predicting import UNREADABLE, Choices, identity, make_parts, schema_of
+from catalogue.showing import show_fields
 from catalogue.stretch import STRETCHES
+from catalogue.surveying import MOST_WORKERS, rows_of
 from machine.command_line import natural_int, positive_int, run_script, shard_of
 from machine.cores import available_cores
 from machine.files import DataError, first_line
@@ -79,13 +85,16 @@ def write_all(output: Path, schema: pa.Schema, parts: Iterable[pa.Table], num_ro
 def predict(args: argparse.Namespace) -> None:
     """Catalogue what the command line names."""
     output, sample = args.output, sample_beside(args.output)
-    choices = Choices(framing=args.framing, stretch=args.stretch, weighted=args.weighted, full=args.full)
+    told = {name: getattr(args, name) for name in ("framing", "stretch", "weighted", "full", "detect")}
+    choices = Choices(**told)
     inputs = find(args.images, [output, sample, output.with_name(f"{output.name}-metadata.json")])
     number, of = args.shard or (1, 1)
     if args.shard:
         output = output.with_name(f"{output.stem}.{number}of{of}.parquet")
     own = inputs.part((number - 1) * len(inputs) // of, number * len(inputs) // of)
     models = [Model(path, args.threads) for path in find_models(args.model, Path(args.root))]
+    if args.detect:
+        inputs, own = replace(inputs, passed={}), replace(own, passed={})
     passed = [each for each, _ in tables.passed_fields(inputs.passed, schema_of(models, choices, []).names)]
     schema = schema_of(models, choices, passed)
     if args.shard:
@@ -94,9 +103,14 @@ def predict(args: argparse.Namespace) -> None:
     with alone(output.with_name(f".{output.name}.lock"), f"the catalogue {output}"):
         parts = Parts(output, identity(own, schema), len(own))
         num_workers = available_cores() if args.num_workers is None else args.num_workers
+        if args.detect:
+            own = rows_of(own, parts.folder, num_workers)
+            parts.num_rows, num_workers = len(own), min(num_workers, MOST_WORKERS)
         make_parts(own, models, choices, parts, schema, min(num_workers, len(own)))
         write_all(output, schema, parts, len(own))
-        unread = sum(int((table["status"].to_numpy() != "ok").sum()) for table in parts)
+        if args.detect:
+            show_fields(output, own, parts, choices.stretch)
+        unread = sum(int((table["status"].to_numpy() == UNREADABLE).sum()) for table in parts)
         parts.remove()
     print(f"wrote {len(own)} rows to {output}" + (f", {unread} of files that could not be read" if unread else ""))
 
@@ -162,6 +176,9 @@ def main() -> None:
     )
     parser.add_argument("--root", default=".", metavar="DIR", help="whose models/ are sought by name (default: here)")
     parser.add_argument(
+        "--detect", action="store_true", help="images are fields: find the galaxies in them, and catalogue each"
+    )
+    parser.add_argument(
         "--framing",
         choices=CHOICES,
         default="auto",
@@ -188,6 +205,8 @@ def main() -> None:
         check_output(args.output)
         if bool(args.images) == bool(args.merge):
             raise DataError("expected images, or --merge with the tables of shards")
+        if args.detect and args.framing != "auto":
+            raise DataError("--detect frames each galaxy by its size; leave --framing out")
         with ending_in_order(), contextlib.suppress(BrokenPipeError):
             (merge if args.merge else predict)(args)
 

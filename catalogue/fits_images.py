@@ -5,11 +5,12 @@ Rows stand as in the file, the lowest first.
 Source: Pence et al. 2010 (FITS 3.0); astropy.io.fits.
 """
 
+import contextlib
 import gzip
 import io
 import itertools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ _STRIP_BYTES, MAX_TILE_PIXELS = 2**25, 2**24
 MAX_HDUS = 100
 # Of a cube: one band, or red, green, blue.
 PLANES = (1, 3)
+Image = fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU
 
 
 def read_bands(
@@ -37,21 +39,35 @@ def read_bands(
     `choose_reduction` is given rows and columns, and says over how many pixels a side is averaged; it may raise
     Unreadable, which is raised here for whatever is no image, with a reason that goes after the file's name.
     """
+    with opened(path) as hdu:
+        planes, rows, columns = shape_of(hdu)
+        reduction = choose_reduction(rows, columns)
+        return _averaged(hdu, planes, rows, columns, reduction), reduction, (rows, columns)
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Image]:
+    """Yield the first image of a file, its pixels unread; raises Unreadable, whatever the block meets in it."""
     try:
-        source = _unpacked(path) if _is_gzip(path) else path
+        source = _unpacked(path) if is_gzip(path) else path
         _check_header(source)
         with warnings.catch_warnings():
             # Headers in use break many a rule; astropy says so of each.
             warnings.simplefilter("ignore")
             with fits.open(source, memmap=None if isinstance(source, Path) else False, lazy_load_hdus=True) as hdus:
-                hdu = _first_image(hdus)
-                planes, rows, columns = _shape(hdu)
-                reduction = choose_reduction(rows, columns)
-                return _averaged(hdu, planes, rows, columns, reduction), reduction, (rows, columns)
+                yield _first_image(hdus)
     except Unreadable:
         raise
     except Exception as error:  # a damaged file can raise anything
         raise Unreadable(f"can not be decoded as FITS ({_words(error)})") from None
+
+
+def read_part(hdu: Image, rows: slice, columns: slice) -> np.ndarray:
+    """Read a part of all planes: (planes, rows, columns) float32."""
+    planes, _, _ = shape_of(hdu)
+    leading = hdu.shape[: len(hdu.shape) - 2]
+    places = [tuple(plane if length == planes else 0 for length in leading) for plane in range(planes)]
+    return np.stack([np.asarray(hdu.section[(*place, rows, columns)], dtype=np.float32) for place in places])
 
 
 def _words(error: Exception) -> str:
@@ -59,7 +75,7 @@ def _words(error: Exception) -> str:
     return "it ends early" if "buffer is too small" in text else text
 
 
-def _is_gzip(path: Path) -> bool:
+def is_gzip(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(2) == b"\x1f\x8b"
 
@@ -89,7 +105,7 @@ def _check_header(source: Path | io.BytesIO) -> None:
     raise Unreadable("can not be decoded as FITS (its header does not end)")
 
 
-def _first_image(hdus: fits.HDUList) -> fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU:
+def _first_image(hdus: fits.HDUList) -> Image:
     for number in itertools.count():
         try:
             hdu = hdus[number]
@@ -101,7 +117,7 @@ def _first_image(hdus: fits.HDUList) -> fits.PrimaryHDU | fits.ImageHDU | fits.C
             return hdu
 
 
-def _shape(hdu: fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU) -> tuple[int, int, int]:
+def shape_of(hdu: Image) -> tuple[int, int, int]:
     """Return planes, rows and columns; axes of length 1 do not count."""
     *outer, rows, columns = hdu.shape
     planes = int(np.prod(outer, dtype=object)) if outer else 1
@@ -113,9 +129,7 @@ def _shape(hdu: fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU) -> tuple[in
     return planes, rows, columns
 
 
-def _averaged(
-    hdu: fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU, planes: int, rows: int, columns: int, reduction: int
-) -> np.ndarray:
+def _averaged(hdu: Image, planes: int, rows: int, columns: int, reduction: int) -> np.ndarray:
     """Read all planes (planes, rows, columns) float32, averaged over squares of pixels; NaN where none is finite."""
     # A file can end long before what its header promises.
     size = abs(hdu.header["BITPIX"]) // 8

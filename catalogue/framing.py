@@ -40,6 +40,8 @@ COMPANION = 0.25
 SATURATED_PART = 0.002
 
 SMALL, NO_OBJECT, SEVERAL, BORDER, SATURATED, FAR = 1, 2, 4, 8, 16, 32
+# Of objects that were found in a field.
+STAR, TINY, BLENDED = 64, 128, 256
 FLAGS = {
     SMALL: f"small: the galaxy had to be enlarged by more than {MAX_ENLARGEMENT:g}",
     NO_OBJECT: "no object: nothing was found above the sky, the whole image was taken",
@@ -47,6 +49,11 @@ FLAGS = {
     BORDER: "border: the galaxy touches the border of the image",
     SATURATED: f"saturated: more than {SATURATED_PART:.1%} of the galaxy's pixels are as bright as the file can tell",
     FAR: "far: farther from the training images than almost all galaxies, or no object was found",
+}
+FIELD_FLAGS = {
+    STAR: "star: as narrow as the field's points of light, or with a telescope's spikes; it is not judged",
+    TINY: "tiny: too few pixels to have a visible shape; it is not judged",
+    BLENDED: "blended: it was parted from an object that it touches",
 }
 
 
@@ -161,7 +168,13 @@ def _sky(pixels: np.ndarray, whose: np.ndarray) -> tuple[float, float, float]:
 
 def frame(picture: Picture, choice: str, radius: float) -> Frame:
     """Frame a picture as `choice` says; `radius` is the Petrosian radius of training images, pixels of 424."""
-    found, part = measure(picture)
+    return frame_of(picture, *measure(picture), choice, radius)
+
+
+def frame_of(
+    picture: Picture, found: Measurement | None, part: tuple[slice, slice], choice: str, radius: float
+) -> Frame:
+    """Frame a picture whose object was measured; `part` of it is no padding."""
     rows, columns, _ = picture.pixels.shape
     brought_to = np.nan
     if choice == "sdss" or found is None:

@@ -15,16 +15,16 @@ import pyarrow as pa
 
 from catalogue import answers, calibration, tables
 from catalogue.calibration import FAR_FROM, LEVELS
-from catalogue.framing import FAR, FLAGS, NO_OBJECT, Frame
+from catalogue.framing import FAR, FIELD_FLAGS, FLAGS, NO_OBJECT, Frame
 from catalogue.inputs import Inputs
 from catalogue.model_file import Answers, Model
 from catalogue.parts import Parts
-from catalogue.preparing import Recipe, prepared
+from catalogue.preparing import NotJudged, Recipe, prepared
 from machine.progress import Bar, showing
 from survey.decision_tree import NUM_ANSWERS
 
 VERSION = "1"
-OK, UNREADABLE = "ok", "unreadable"
+OK, UNREADABLE, NOT_JUDGED = "ok", "unreadable", "not judged"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,26 @@ class Choices:
     stretch: str | None = None
     weighted: bool = False
     full: bool = False
+    detect: bool = False
+
+    @property
+    def flags(self) -> dict[int, str]:
+        """Bits of the flag, and what they mean."""
+        return FLAGS | FIELD_FLAGS if self.detect else FLAGS
+
+
+# Of an object of a field: what is known of it before anything judges it.
+OBJECT_FIELDS = (
+    tables.field("ra", pa.float64(), "right ascension (ICRS), where the header tells", "deg"),
+    tables.field("dec", pa.float64(), "declination (ICRS), where the header tells", "deg"),
+    tables.field("object", pa.string(), "galaxy, star, or tiny: too small to have a visible shape"),
+    tables.field("a", pa.float32(), "semi-major axis of the light's second moments", "pix"),
+    tables.field("b", pa.float32(), "semi-minor axis", "pix"),
+    tables.field("theta", pa.float32(), "of the semi-major axis, from x towards y", "deg"),
+    tables.field("flux", pa.float64(), "within the Kron ellipse, mean of the bands, units of the file"),
+    tables.field("signal", pa.float32(), "light of the object's pixels over their noise"),
+    tables.field("half_light_radius", pa.float32(), "of the circle with half of the flux", "pix"),
+)
 
 
 def _stem(fraction: str) -> str:
@@ -52,16 +72,21 @@ def schema_of(models: Sequence[Model], choices: Choices, passed: Sequence[pa.Fie
         tables.field("status", text, f"{OK}, or {UNREADABLE}"),
         tables.field("reason", text, "why a file could not be read"),
     ]
+    if choices.detect:
+        fields[-2] = tables.field("status", text, f"{OK}, {NOT_JUDGED}, or {UNREADABLE}")
+        fields[-1] = tables.field("reason", text, "why an object was not judged, or a file could not be read")
+        fields += OBJECT_FIELDS
+    place = pa.float64() if choices.detect else real
     described = list(zip(answers.FRACTIONS, answers.descriptions(), strict=True))
     fields += [tables.field(name, real, f"{of} (fraction {kind})") for name, of in described]
     fields += [
         tables.field("most_likely_path", text, "the likeliest answers along the decision tree"),
-        tables.field("flag", pa.int32(), "sum of: " + "; ".join(f"{bit} {meaning}" for bit, meaning in FLAGS.items())),
+        tables.field("flag", pa.int32(), "sum of: " + "; ".join(f"{bit} {meaning}" for bit, meaning in choices.flags.items())),
         tables.field("distance", real, "distance to the training images in features; about 1 for a typical one"),
         tables.field("farther_than", real, "part of the validation galaxies that is nearer to the training images"),
         tables.field("framing", text, "how the image was framed"),
-        tables.field("x", real, "centre, columns counted from 0", "pix"),
-        tables.field("y", real, "centre, rows counted from 0 as the file stores them", "pix"),
+        tables.field("x", place, "centre, columns counted from 0", "pix"),
+        tables.field("y", place, "centre, rows counted from 0 as the file stores them", "pix"),
         tables.field("petrosian_radius", real, "of the object in the middle", "pix"),
         tables.field("frame_scale", real, "pixels of the network's frame (of 424) a pixel of the file"),
     ]
@@ -82,7 +107,7 @@ def schema_of(models: Sequence[Model], choices: Choices, passed: Sequence[pa.Fie
         "stretch": choices.stretch or "asinh for FITS and floating point",
         "fractions": kind,
         "empty where asked less than": None if choices.weighted else answers.ASKED,
-        "flags": {str(bit): meaning for bit, meaning in FLAGS.items()},
+        "flags": {str(bit): meaning for bit, meaning in choices.flags.items()},
         "far from": FAR_FROM,
     }
     return pa.schema(fields, metadata={tables.PROVENANCE: json.dumps(told).encode()})
@@ -114,19 +139,27 @@ def radius_of(models: Sequence[Model]) -> float:
 def make_parts(
     inputs: Inputs, models: Sequence[Model], choices: Choices, parts: Parts, schema: pa.Schema, num_workers: int
 ) -> None:
-    """Make the parts of a catalogue that are still missing."""
+    """Make the parts of a catalogue that are still missing.
+
+    Of the objects of fields, columns that pass through stand for what their frames tell, and flags for more flags.
+    """
     missing = parts.missing
     rows = [parts.rows(number) for number in missing]
     paths = [path for start, stop in rows for path in inputs.paths[start:stop]]
     recipe = Recipe(choices.stretch, choices.framing, radius_of(models))
     frames = prepared(paths, recipe, num_workers)
-    passed = tables.passed_fields(inputs.passed, _own_names(schema, inputs))
+    if choices.detect:
+        passed = [(schema.field(name), values) for name, values in inputs.passed.items()]
+    else:
+        passed = tables.passed_fields(inputs.passed, _own_names(schema, inputs))
     with showing(total=len(inputs), initial=len(inputs) - len(paths), unit="image") as bar:
         for number, (start, stop) in zip(missing, rows, strict=True):
             columns = _rows(islice(frames, stop - start), stop - start, models, choices, bar)
             columns["id_str"] = [tables.printable(text) for text in inputs.ids[start:stop]]
             columns["file_loc"] = [tables.printable(text) for text in inputs.names[start:stop]]
+            flag = columns["flag"]
             columns |= {each.name: values[start:stop] for each, values in passed}
+            columns["flag"] = columns["flag"] | flag
             arrays = [pa.array(columns[each.name], each.type, from_pandas=True) for each in schema]
             parts.save(number, pa.table(arrays, schema=schema))
 
@@ -163,7 +196,8 @@ def _rows(
             # One at a time: the last digits would tell which galaxies stood beside it.
             _judge(place, result, models, choices, columns)
         else:
-            columns["status"][place], columns["reason"][place] = UNREADABLE, tables.printable(result)
+            columns["status"][place] = NOT_JUDGED if isinstance(result, NotJudged) else UNREADABLE
+            columns["reason"][place] = tables.printable(result)
         bar.update()
     return columns
 

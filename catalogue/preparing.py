@@ -1,4 +1,7 @@
-"""Files read and framed by worker processes, in order; a file that ends its process is a reason like any other."""
+"""Files, and objects of fields, read and framed by worker processes, in order.
+
+A file that ends its process is a reason like any other.
+"""
 
 import contextlib
 import multiprocessing
@@ -10,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
+from catalogue.cutouts import Place, framed
 from catalogue.framing import Frame, frame
 from catalogue.reading import no_lock, read
 from catalogue.reasons import Unreadable
@@ -29,9 +33,17 @@ class Recipe:
     radius: float
 
 
-def prepare(path: Path, recipe: Recipe, alone: Callable = no_lock) -> Frame | str:
-    """Read and frame a file; a text is the reason why it can not be."""
+class NotJudged(str):
+    """The reason why an object of a field is not judged."""
+
+
+def prepare(path: Path | Place, recipe: Recipe, alone: Callable = no_lock) -> Frame | str:
+    """Read and frame a file, or an object of a field; a text is the reason why it can not be."""
     try:
+        if isinstance(path, Place):
+            if path.reason:
+                return path.reason if path.field is None else NotJudged(path.reason)
+            return framed(path, recipe.stretch, recipe.radius)
         return frame(read(path, recipe.stretch, alone), recipe.framing, recipe.radius)
     except Unreadable as reason:
         return str(reason)
@@ -50,11 +62,11 @@ def _start(lock: contextlib.AbstractContextManager) -> None:
         os.dup2(null.fileno(), 2)
 
 
-def _prepare(path: Path, recipe: Recipe) -> Frame | str:
+def _prepare(path: Path | Place, recipe: Recipe) -> Frame | str:
     return prepare(path, recipe, lambda: _lock)
 
 
-def prepared(paths: Sequence[Path], recipe: Recipe, num_workers: int) -> Iterator[Frame | str]:
+def prepared(paths: Sequence[Path | Place], recipe: Recipe, num_workers: int) -> Iterator[Frame | str]:
     """Yield what becomes of each path, in order; with 0 workers, in this process."""
     if num_workers == 0:
         yield from (prepare(path, recipe) for path in paths)
@@ -77,7 +89,7 @@ def prepared(paths: Sequence[Path], recipe: Recipe, num_workers: int) -> Iterato
                 done += 1
 
 
-def _until_one_dies(paths: Sequence[Path], recipe: Recipe, num_workers: int, ahead: int) -> Iterator[Frame | str]:
+def _until_one_dies(paths: Sequence[Path | Place], recipe: Recipe, num_workers: int, ahead: int) -> Iterator[Frame | str]:
     if not paths:
         return
     waiting: deque[Future] = deque()

@@ -72,17 +72,39 @@ class Picture:
     reduction: int = 1
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What is wanted of a reader: its stretch, a block for large images, how many pixels are kept."""
+
+    stretch: str | None
+    alone: Callable
+    max_pixels: int | None
+
+
 def no_lock() -> contextlib.AbstractContextManager:
     """Return what lets images of any size be decoded side by side."""
     return contextlib.nullcontext()
 
 
-def read(path: Path, stretch: str | None = None, alone: Callable = no_lock) -> Picture:
-    """Read an image; large ones in the block `alone()`.
+def read(
+    path: Path, stretch: str | None = None, alone: Callable = no_lock, max_pixels: int | None = None
+) -> Picture:
+    """Read an image; large ones in the block `alone()`, and averaged down to `max_pixels` (None: MAX_PIXELS).
 
     `stretch` brings light that is counted linearly to 0..1; None: asinh for FITS and floating point, no stretch for
     whole numbers of other formats, whose range is 0..1.
     """
+    kind, size = kind_of(path)
+    try:
+        return _READERS[kind](path, size, Wanted(stretch, alone, max_pixels))
+    except Unreadable:
+        raise
+    except Exception as error:  # a damaged file can raise anything
+        raise Unreadable(f"can not be read ({first_line(error)})") from None
+
+
+def kind_of(path: Path) -> tuple[str, int]:
+    """Return the format of an image file, by its first bytes, and its size in bytes; raises Unreadable."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for ever
@@ -98,12 +120,7 @@ def read(path: Path, stretch: str | None = None, alone: Callable = no_lock) -> P
     kind = next((kind for signature, kind in _SIGNATURES.items() if start.startswith(signature)), None)
     if kind is None:
         raise Unreadable(f"is no image that can be read: expected JPEG, PNG, TIFF or FITS, got {_what(start)}")
-    try:
-        return _READERS[kind](path, status.st_size, stretch, alone)
-    except Unreadable:
-        raise
-    except Exception as error:  # a damaged file can raise anything
-        raise Unreadable(f"can not be read ({first_line(error)})") from None
+    return kind, status.st_size
 
 
 def _what(start: bytes) -> str:
@@ -111,7 +128,7 @@ def _what(start: bytes) -> str:
     return kind or ("text" if all(9 <= byte < 127 for byte in start) else "something else")
 
 
-def choose_reduction(rows: int, columns: int) -> int:
+def choose_reduction(rows: int, columns: int, max_pixels: int | None = None) -> int:
     """Return over how many pixels a side an image is averaged; raises Unreadable for one that is too small or large."""
     if not (min(rows, columns) >= MIN_SIDE and max(rows, columns) <= MAX_SIDE):
         raise Unreadable(
@@ -119,7 +136,7 @@ def choose_reduction(rows: int, columns: int) -> int:
             + ("" if min(rows, columns) < MIN_SIDE else "; cut the galaxy out, or average the image down")
         )
     reduction = 1
-    while (rows // reduction) * (columns // reduction) > MAX_PIXELS:
+    while (rows // reduction) * (columns // reduction) > (max_pixels or MAX_PIXELS):
         reduction += 1
     return reduction
 
@@ -135,9 +152,9 @@ def _content(path: Path, size: int) -> bytes:
     return path.read_bytes()
 
 
-def _finish(pixels: np.ndarray, kind: str, size: tuple[int, int], stretch: str | None) -> Picture:
+def _finish(pixels: np.ndarray, kind: str, size: tuple[int, int], wanted: Wanted) -> Picture:
     """Make a picture of decoded pixels (rows, columns[, 3]) RGB, of any type of number."""
-    reduction = choose_reduction(*size)
+    reduction = choose_reduction(*size, wanted.max_pixels)
     whole = np.issubdtype(pixels.dtype, np.integer)
     highest = np.iinfo(pixels.dtype).max if whole else np.inf
     shape = size[1] // reduction, size[0] // reduction
@@ -151,8 +168,8 @@ def _finish(pixels: np.ndarray, kind: str, size: tuple[int, int], stretch: str |
         saturated = cv2.resize(saturated.astype(np.uint8), shape, interpolation=cv2.INTER_AREA) > 0
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=2)
-    if not whole or (stretch is not None and pixels.dtype != np.uint8):
-        pixels = _stretched(np.moveaxis(pixels.astype(np.float32), 2, 0), stretch)
+    if not whole or (wanted.stretch is not None and pixels.dtype != np.uint8):
+        pixels = _stretched(np.moveaxis(pixels.astype(np.float32), 2, 0), wanted.stretch)
     elif pixels.dtype != np.uint8:
         lowest = np.iinfo(pixels.dtype).min
         pixels = ((pixels.astype(np.float32) - lowest) / np.float32(highest - lowest)).astype(np.float32)
@@ -170,10 +187,10 @@ def _stretched(bands: np.ndarray, stretch: str | None) -> np.ndarray:
     return composite(bands, stretch or "asinh")
 
 
-def _read_jpeg(path: Path, size: int, stretch: str | None, alone: Callable) -> Picture:
+def _read_jpeg(path: Path, size: int, wanted: Wanted) -> Picture:
     data = _content(path, size)
     rows, columns, components, progressive = jpeg_frame(data)
-    reduction = choose_reduction(rows, columns)
+    reduction = choose_reduction(rows, columns, wanted.max_pixels)
     if components not in (1, 3):
         raise Unreadable("has the wrong colours: expected RGB or grey, got CMYK")
     pixels = rows * columns
@@ -183,7 +200,7 @@ def _read_jpeg(path: Path, size: int, stretch: str | None, alone: Callable) -> P
     # All coefficients of a progressive image are in memory, two bytes each; otherwise no more than what is kept.
     _check_bytes(2 * components * pixels if progressive else 0)
     large = (components * pixels * 2 if progressive else 12 * pixels // reduction**2) > LARGE_BYTES
-    with alone() if large else contextlib.nullcontext():
+    with wanted.alone() if large else contextlib.nullcontext():
         smallest = {"min_height": rows // reduction, "min_width": columns // reduction} if reduction > 1 else {}
         try:
             decoded = simplejpeg.decode_jpeg(data, "RGB", fastdct=False, fastupsample=False, strict=True, **smallest)
@@ -191,19 +208,19 @@ def _read_jpeg(path: Path, size: int, stretch: str | None, alone: Callable) -> P
             raise Unreadable(f"can not be decoded as a JPEG ({first_line(error)})") from None
         except KeyError:  # simplejpeg has no name for every kind of subsampling that libjpeg reads
             raise Unreadable("can not be decoded as a JPEG (unknown subsampling)") from None
-        return _finish(decoded, "JPEG", (rows, columns), stretch)
+        return _finish(decoded, "JPEG", (rows, columns), wanted)
 
 
-def _read_png(path: Path, size: int, stretch: str | None, alone: Callable) -> Picture:
+def _read_png(path: Path, size: int, wanted: Wanted) -> Picture:
     data = _content(path, size)
     rows, columns, bytes_a_pixel = png_header(data)
-    choose_reduction(rows, columns)
+    choose_reduction(rows, columns, wanted.max_pixels)
     num_bytes = rows * columns * bytes_a_pixel
     _check_bytes(num_bytes)
-    return _decoded(data, "PNG", (rows, columns), num_bytes, stretch, alone)
+    return _decoded(data, "PNG", (rows, columns), num_bytes, wanted)
 
 
-def _read_tiff(path: Path, size: int, stretch: str | None, alone: Callable) -> Picture:
+def _read_tiff(path: Path, size: int, wanted: Wanted) -> Picture:
     try:
         with tifffile.TiffFile(path) as file:
             page = file.pages[0]
@@ -212,15 +229,15 @@ def _read_tiff(path: Path, size: int, stretch: str | None, alone: Callable) -> P
             plain, tile = page.is_memmappable and page.dtype is not None, max(page.tilewidth * page.tilelength, 1)
     except Exception as error:  # a damaged file can raise anything
         raise Unreadable(f"can not be decoded as a TIFF ({first_line(error)})") from None
-    reduction = choose_reduction(rows, columns)
+    reduction = choose_reduction(rows, columns, wanted.max_pixels)
     if samples not in (1, 2, 3, 4):
         raise Unreadable(f"has {samples} values a pixel: expected 1 to 4")
     num_bytes = int(rows * columns * samples * max(width, 1))
     if plain and reduction > 1 and num_bytes > LARGE_BYTES:
-        return _finish(_plain_tiff(path, reduction), "TIFF", (rows, columns), stretch)
+        return _finish(_plain_tiff(path, reduction), "TIFF", (rows, columns), wanted)
     _check_bytes(num_bytes)
     _check_bytes(int(tile * samples * max(width, 1)))
-    return _decoded(_content(path, size), "TIFF", (rows, columns), num_bytes, stretch, alone)
+    return _decoded(_content(path, size), "TIFF", (rows, columns), num_bytes, wanted)
 
 
 def _plain_tiff(path: Path, reduction: int) -> np.ndarray:
@@ -248,12 +265,10 @@ def _plain_tiff(path: Path, reduction: int) -> np.ndarray:
     return _opaque(np.concatenate(strips))
 
 
-def _decoded(
-    data: bytes, kind: str, size: tuple[int, int], num_bytes: int, stretch: str | None, alone: Callable
-) -> Picture:
+def _decoded(data: bytes, kind: str, size: tuple[int, int], num_bytes: int, wanted: Wanted) -> Picture:
     """Decode a PNG or TIFF with OpenCV, whose complaints are not printed."""
-    with alone() if num_bytes > LARGE_BYTES else contextlib.nullcontext(), _quiet():
-        reduction = choose_reduction(*size)
+    with wanted.alone() if num_bytes > LARGE_BYTES else contextlib.nullcontext(), _quiet():
+        reduction = choose_reduction(*size, wanted.max_pixels)
         scale, flag = next(
             (each for each in _REDUCED if num_bytes > HUGE_BYTES and each[0] <= reduction), (1, cv2.IMREAD_UNCHANGED)
         )
@@ -273,7 +288,7 @@ def _decoded(
             pixels = cv2.resize(pixels, shape, interpolation=cv2.INTER_AREA)
         if pixels.ndim == 3 and pixels.shape[2] > 2:  # from BGR
             pixels[..., [0, 2]] = pixels[..., [2, 0]]
-        return _finish(_opaque(pixels), kind, size, stretch)
+        return _finish(_opaque(pixels), kind, size, wanted)
 
 
 _REDUCED = (8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2)
@@ -304,19 +319,24 @@ def _quiet() -> Iterator[None]:
         cv2.utils.logging.setLogLevel(before)
 
 
-def _read_fits(path: Path, size: int, stretch: str | None, alone: Callable) -> Picture:
+def _read_fits(path: Path, size: int, wanted: Wanted) -> Picture:
     from catalogue.fits_images import read_bands
 
-    with alone() if size > LARGE_BYTES or path.suffix == ".gz" else contextlib.nullcontext():
-        bands, reduction, shape = read_bands(path, choose_reduction)
-        highest = np.nanmax(np.where(np.isfinite(bands), bands, -np.inf))
-        at_top = (bands == highest).any(axis=0) & (highest > 0)
-        # A level at which several pixels stop; the single brightest one is no such thing.
-        saturated = at_top if at_top.sum() >= 5 and at_top.mean() < 0.1 else np.zeros(at_top.shape, bool)
-        return Picture(_stretched(bands, stretch), saturated, "FITS", shape, reduction)
+    with wanted.alone() if size > LARGE_BYTES or path.suffix == ".gz" else contextlib.nullcontext():
+        bands, reduction, shape = read_bands(path, lambda *shape: choose_reduction(*shape, wanted.max_pixels))
+        return picture_of_bands(bands, wanted.stretch, shape, reduction)
 
 
-_READERS: dict[str, Callable[[Path, int, str | None, Callable], Picture]] = {
+def picture_of_bands(bands: np.ndarray, stretch: str | None, shape: tuple[int, int], reduction: int = 1) -> Picture:
+    """Make a picture of light that is counted linearly, bands (1 or 3, rows, columns), red first."""
+    highest = np.nanmax(np.where(np.isfinite(bands), bands, -np.inf))
+    at_top = (bands == highest).any(axis=0) & (highest > 0)
+    # A level at which several pixels stop; the single brightest one is no such thing.
+    saturated = at_top if at_top.sum() >= 5 and at_top.mean() < 0.1 else np.zeros(at_top.shape, bool)
+    return Picture(_stretched(bands, stretch), saturated, "FITS", shape, reduction)
+
+
+_READERS: dict[str, Callable[[Path, int, Wanted], Picture]] = {
     "JPEG": _read_jpeg,
     "PNG": _read_png,
     "TIFF": _read_tiff,
