@@ -1,12 +1,13 @@
 """The decision tree of one galaxy as a figure: PNG, SVG or PDF, for talks, papers and pages."""
 
 import warnings
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from machine.files import DataError, replacing
+from machine.files import replacing
 from report import tree_layout
 from report.tree_layout import ASKED, BAR, BROAD, HAIR, HEIGHT, LEAST, PICTURE, PLACES, TWO_LINES, WIDTH, Branch
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SUFFIXES = (".png", ".svg", ".pdf")
 DPI = 120
 # Points of a font, a unit of the canvas.
 POINTS = 72 / DPI
@@ -54,7 +54,6 @@ def draw(votes: np.ndarray, pixels: np.ndarray | None = None, title: str = "", p
 
 def save(figure: "Figure", path: Path) -> None:
     """Write a figure as its name says, whole or not at all."""
-    check_name(path)
     kind = path.suffix.lower()[1:]
     # The same galaxy, the same file; text stays text, and is drawn in whatever font is at hand.
     plain = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}[kind]
@@ -69,12 +68,6 @@ def save(figure: "Figure", path: Path) -> None:
         figure.savefig(temporary, format=kind, metadata=plain, dpi=2 * DPI if kind == "png" else DPI)
 
 
-def check_name(path: Path) -> None:
-    """Raise DataError where no figure can be written under a name."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise DataError(f"expected a figure that ends with {', '.join(SUFFIXES)}, got {path}; rename it")
-
-
 def _ribbon(ax: "Axes", points: list[tuple[float, float]], width: float, **look: object) -> None:
     """Fill what lies within half a width of a curve that is level at each of its points."""
     from matplotlib.patches import PathPatch
@@ -82,7 +75,7 @@ def _ribbon(ax: "Axes", points: list[tuple[float, float]], width: float, **look:
 
     def side(along: list[tuple[float, float]], shift: float) -> list[tuple[float, float]]:
         vertices = [(along[0][0], along[0][1] + shift)]
-        for (x0, y0), (x1, y1) in zip(along, along[1:], strict=False):
+        for (x0, y0), (x1, y1) in pairwise(along):
             middle = (x0 + x1) / 2
             vertices += [(middle, y0 + shift), (middle, y1 + shift), (x1, y1 + shift)]
         return vertices
@@ -141,7 +134,14 @@ def _write_name(ax: "Axes", branch: Branch, colours: dict[str, str]) -> None:
 
 
 def _write(
-    ax: "Axes", place: tuple[float, float], text: str, *, size: float, colour: str, plate: str | None = None, **look: str
+    ax: "Axes",
+    place: tuple[float, float],
+    text: str,
+    *,
+    size: float,
+    colour: str,
+    plate: str | None = None,
+    **look: str,
 ) -> None:
     box = {"boxstyle": "round,pad=0.12,rounding_size=0.3", "facecolor": plate, "linewidth": 0} if plate else None
     look = {"ha": "center", "va": "center_baseline", **look}

@@ -6,6 +6,7 @@ of WIDTH x HEIGHT, y downwards. `templates/tree.js` draws the same for pages; a 
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -53,7 +54,7 @@ PLACES: dict[int, Place] = {
     11: Place("Arms?", ("1 arm", "2 arms", "3 arms", "4 arms", "more", "can't tell"), 1450, 610, 610),
     5: Place("Bulge?", ("none", "noticeable", "obvious", "dominant"), 1668, 498, 478),
     6: Place("Odd?", ("odd", "not odd"), 1896, 320, 332, order=(2, 1)),
-    8: Place("What?", ("ring", "lens or arc", "disturbed", "irregular", "other", "merger", "dust lane"), 2112, 570, 580),
+    8: Place("What?", ("ring", "lens, arc", "disturbed", "irregular", "other", "merger", "dust lane"), 2112, 570, 580),
 }
 
 
@@ -101,7 +102,7 @@ def likely_way(votes: np.ndarray) -> set[tuple[int, int]]:
 def _stacked(centre: float, heights: list[float]) -> list[float]:
     """Return the middles of things of such heights that stand on each other about `centre`, from the top."""
     edges = np.concatenate([[0.0], np.cumsum(heights)]) - sum(heights) / 2
-    return [float(centre + (low + high) / 2) for low, high in zip(edges, edges[1:], strict=False)]
+    return [float(centre + (low + high) / 2) for low, high in pairwise(edges)]
 
 
 def branches(votes: np.ndarray) -> list[Branch]:

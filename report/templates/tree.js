@@ -113,7 +113,11 @@ function treeOf(layout) {
     }
     const text = `${word}  ${part}`.trim();
     if (branch.ends && !on) return [element("text", { class: `${look} end`, x: right + 8, y: y + 6 }, text)];
-    return [element("text", { class: look, x: middle, y: y + 6 }, text)];
+    const written = element("text", { class: look, x: middle, y: y + 6 }, text);
+    if (on) return [written];
+    // A plate under the name; about as wide as it, for nothing is measured before it is shown.
+    const width = text.length * (branch.likely ? 10.2 : 8.9) + 8;
+    return [element("rect", { class: "plate", x: middle - width / 2, y: y - 12, width, height: 24, rx: 6 }), written];
   }
 
   // An <svg>: the tree of votes (37), beside a picture (its address) where there is one.
