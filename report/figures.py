@@ -10,7 +10,7 @@ from report.page import Figure
 from report.reliability import Reliability
 from report.tree_figure import COLOURS
 from report.tree_layout import PLACES
-from survey.decision_tree import QUESTIONS, SLICES
+from survey.decision_tree import ANSWER_NAMES, QUESTIONS, SLICES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -111,7 +111,7 @@ def residuals(values: np.ndarray) -> Figure:
     """Draw what residuals (n, 37), prediction - label, are like: where the middle 68 and 95 of a hundred lie."""
     low, lower, middle, upper, high = np.percentile(values, (2.5, 16, 50, 84, 97.5), axis=0)
     order = [column for number in PLACES for column in range(SLICES[number].start, SLICES[number].stop)]
-    names = [f"{PLACES[n].title} {word}" for n in PLACES for word in PLACES[n].words]
+    names = [ANSWER_NAMES[column] for column in order]
 
     def draw(axes: np.ndarray, lines: Sequence[str], colours: dict[str, str]) -> None:
         for ax, start in zip(axes[0], (0, 19), strict=True):
@@ -130,5 +130,5 @@ def residuals(values: np.ndarray) -> Figure:
         draw, (10, 4.6), (1, 2),
         alternative=f"Residuals of the 37 answers; the widest are those of {names[order.index(widest)]}: "
         f"95 of a hundred lie between {low[widest]:.2f} and {high[widest]:.2f}",
-        caption="Residuals an answer. Thick: the middle 68 of a hundred galaxies; thin: the middle 95; gap: the median.",
+        caption="Residuals an answer. Thick: the middle 68 of a hundred galaxies; thin: 95; gap: the median.",
     )  # fmt: skip

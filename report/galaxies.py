@@ -1,6 +1,7 @@
 """The galaxies that a page shows, a row each, and a field's picture with marks, as plain values for its script."""
 
 import base64
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -10,11 +11,12 @@ from survey.decision_tree import NUM_ANSWERS
 
 # At most so many rows are shown; the rest is the table.
 MAX_ROWS = 5_000
-# Of a text, and of the columns of one's own: what a page shows.
-MAX_CHARACTERS, MAX_COLUMNS = 200, 24
-SCALE = 10_000
+# Of a text, of all texts of a page, and of columns of one's own: what a page shows. Bytes as the page has them.
+MAX_TEXT, TOTAL_TEXT, MAX_COLUMNS = 1_200, 1_200_000, 12
+# Fractions and spreads are whole numbers of so many parts.
+SCALE, SPREAD_SCALE = 10_000, 1_000
 # What a picture of a field takes at most, bytes.
-MAX_FIELD_BYTES = 2_000_000
+MAX_FIELD_BYTES = 1_200_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,11 +32,15 @@ class Column:
     listed: bool = False
     help: str = ""
 
-    def as_plain(self) -> dict[str, object]:
-        """Return it as plain values; what is unknown is None."""
-        values = np.asarray(self.values)
-        numeric = values.dtype.kind in "fiu"
-        plain = numbers(values, self.digits) if numeric else [short(str(value)) for value in values]
+    @property
+    def numeric(self) -> bool:
+        """Whether it holds numbers."""
+        return np.asarray(self.values).dtype.kind in "fiu"
+
+    def as_plain(self, most: int = MAX_TEXT) -> dict[str, object]:
+        """Return it as plain values, texts of at most so many bytes; what is unknown is None."""
+        values, numeric = np.asarray(self.values), self.numeric
+        plain = numbers(values, self.digits) if numeric else [short(str(value), most) for value in values]
         return {
             "title": short(self.title), "values": plain, "numeric": numeric, "digits": self.digits,
             "listed": self.listed, "help": short(self.help),
@@ -46,8 +52,8 @@ class Field:
     """A picture of a field and the galaxies in it, each a mark that leads to its row.
 
     `picture` is a JPEG, PNG or WebP of at most MAX_FIELD_BYTES that shows `width` x `height` pixels of the file,
-    whatever its own size. `x`, `y` (n,) are positions in pixels of the file, counted from 0 at the centre of the pixel in the
-    picture's upper left; `radius` (n,) pixels; `rows` (n,) the galaxies' rows.
+    whatever its own size. `x`, `y` (n,) are positions in pixels of the file, counted from 0 at the centre of the
+    pixel in the picture's upper left; `radius` (n,) pixels; `rows` (n,) the galaxies' rows.
     """
 
     picture: bytes
@@ -117,19 +123,21 @@ class Galaxies:
 
     def as_plain(self) -> dict[str, object]:
         """Return all of it as plain values for a page's script."""
+        num_texts = len(self) * (1 + sum(not column.numeric for column in self.columns))
+        most = min(MAX_TEXT, TOTAL_TEXT // max(1, num_texts))
         return {
-            "names": [short(name) for name in self.names],
+            "names": [short(name, most) for name in self.names],
             "votes": parts(self.votes),
             "others": None if self.others is None else parts(self.others),
             "kind": self.kind,
-            "spreads": {name: parts(values) for name, values in self.spreads.items()},
+            "spreads": {name: parts(values, SPREAD_SCALE) for name, values in self.spreads.items()},
             "flags": None if self.flags is None else np.asarray(self.flags).tolist(),
             "flagWords": {str(bit): words for bit, words in self.flag_words.items()},
-            "columns": [column.as_plain() for column in self.columns],
+            "columns": [column.as_plain(most) for column in self.columns],
             "pictures": ["" if each is None else base64.b64encode(each).decode() for each in self.pictures],
             "noun": self.noun,
             "order": self.order,
-            "scale": SCALE,
+            "spreadScale": SPREAD_SCALE,
             "field": self.field and self.field.as_plain(len(self)),
         }
 
@@ -139,16 +147,19 @@ def spread_evenly(num_rows: int, most: int = MAX_ROWS) -> np.ndarray:
     return np.linspace(0, max(0, num_rows - 1), min(num_rows, most)).round().astype(int)
 
 
-def short(text: str) -> str:
-    """Return a text of at most MAX_CHARACTERS, without halves of characters, which no page can hold."""
+def short(text: str, most: int = MAX_TEXT) -> str:
+    """Return a text that takes at most so many bytes in a page, without halves of characters, which none can hold."""
     text = text.encode("utf-8", "backslashreplace").decode()
-    return text if len(text) <= MAX_CHARACTERS else f"{text[: MAX_CHARACTERS - 1]}…"
+    # As the page's JSON writes them, a character takes at most twelve.
+    if 12 * len(text) <= most or len(json.dumps(text)) + 5 * sum(map(text.count, "<>&'")) <= most:
+        return text
+    return f"{text[: max(1, most // 12 - 1)]}…"
 
 
-def parts(values: np.ndarray) -> list[int]:
-    """Return fractions (n, 37) as whole parts of SCALE, one after another; -1 where nothing is known."""
+def parts(values: np.ndarray, scale: int = SCALE) -> list[int]:
+    """Return fractions (n, 37) as whole numbers of 1 / scale, one after another; -1 where nothing is known."""
     known = np.isfinite(values)
-    whole = np.where(known, np.round(np.clip(np.where(known, values, 0), 0, 1) * SCALE), -1)
+    whole = np.where(known, np.round(np.clip(np.where(known, values, 0), 0, 1) * scale), -1)
     return whole.astype(int).ravel().tolist()
 
 

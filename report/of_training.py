@@ -92,8 +92,7 @@ def build(folders: Folders) -> Page:
         before=[
             _scores(results, scores),
             *_curves(folders, list(scores)),
-            _calibration(predictions, labels),
-            _residuals(predictions, labels),
+            *_calibration(predictions, labels),
             *_extremes(galaxies, errors[shown]),
         ],
         galaxies=galaxies,
@@ -128,23 +127,21 @@ def _curves(folders: Folders, names: Sequence[str]) -> list[Section]:
     return [Section("learning", "Learning curves", [figures.learning_curves(runs)], text)]
 
 
-def _calibration(predictions: np.ndarray, labels: np.ndarray) -> Section:
-    found = reliability.measure(predictions, labels)
-    off = predictions - labels
+def _calibration(predictions: np.ndarray, labels: np.ndarray) -> list[Section]:
+    found, off = reliability.measure(predictions, labels), predictions - labels
     columns = labels.mean(axis=0), found.errors, off.mean(axis=0), np.sqrt((off**2).mean(axis=0))
     names = [f"{column} {answer}" for column, answer in zip(COLUMN_NAMES, ANSWER_NAMES, strict=True)]
     rows = [(name, *map(float, of_answer)) for name, *of_answer in zip(names, *columns, strict=True)]
-    titles = ("answer", "mean vote", "ECE", "mean residual", "RMSE")
+    table = Table("Calibration and residuals an answer", ("answer", "mean vote", "ECE", "mean residual", "RMSE"), rows)
     text = (
         "Votes are weighted by the answers that lead to their question, as they are scored. The expected calibration "
         f"error is over {reliability.BINS} bins; its mean over the answers is {found.errors.mean():.4f}."
     )
-    table = Table("Calibration and residuals an answer", titles, rows)
-    return Section("calibration", "Calibration", [figures.calibration_curves(found), table], text)
-
-
-def _residuals(predictions: np.ndarray, labels: np.ndarray) -> Section:
-    return Section("residuals", "Residuals", [figures.residuals(predictions - labels)])
+    return [
+        Section("calibration", "Calibration", [figures.calibration_curves(found)], text),
+        Section("residuals", "Residuals", [figures.residuals(off)]),
+        Section("answers", "All answers in numbers", [table], folded=True),
+    ]
 
 
 def _galaxies(

@@ -138,7 +138,7 @@ def render(page: Page) -> str:
     trees = [part for section in (*page.before, *page.after) for part in section.parts if isinstance(part, Tree)]
     data = {
         "layout": tree_layout.as_plain(),
-        "galaxies": page.galaxies and page.galaxies.as_plain(),
+        "galaxies": None if page.galaxies is None else page.galaxies.as_plain(),
         "trees": [{"votes": parts(tree.votes), "label": tree.label} for tree in trees],
         "scale": SCALE,
     }

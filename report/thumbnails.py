@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 # All pictures of a page together, bytes of its text: base64 makes four of three.
-TOTAL_BYTES = 9_000_000
+TOTAL_BYTES = 6_500_000
 # The largest and the smallest side, and what is tried on the way from one to the other.
 SIDES = (256, 192, 144, 112, 88, 64, 48)
 QUALITIES = (82, 70, 55, 35)

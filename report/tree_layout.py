@@ -54,7 +54,14 @@ PLACES: dict[int, Place] = {
     11: Place("Arms?", ("1 arm", "2 arms", "3 arms", "4 arms", "more", "can't tell"), 1450, 610, 610),
     5: Place("Bulge?", ("none", "noticeable", "obvious", "dominant"), 1668, 498, 478),
     6: Place("Odd?", ("odd", "not odd"), 1896, 320, 332, order=(2, 1)),
-    8: Place("What?", ("ring", "lens, arc", "disturbed", "irregular", "other", "merger", "dust lane"), 2112, 570, 580),
+    8: Place(
+        "What?",
+        ("ring", "lens, arc", "disturbed", "irregular", "other", "merger", "dust lane"),
+        2112,
+        570,
+        580,
+        below=True,
+    ),
 }
 
 

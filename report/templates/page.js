@@ -27,7 +27,7 @@
   }
   if (!data.galaxies) return;
 
-  const { names, votes, others, kind, spreads, flags, flagWords, columns, pictures, field } = data.galaxies;
+  const { names, votes, others, kind, spreads, flags, flagWords, columns, pictures, field, spreadScale } = data.galaxies;
   const indices = names.map((_, number) => number);
   const known = (number) => votes[number * NUM_ANSWERS] >= 0;
   const ways = indices.map((number) => (known(number) ? tree.wayInWords(fractions(votes, number)) : ""));
@@ -198,9 +198,9 @@
     const parts = [];
     if (others) parts.push(`volunteers ${percent(shown(others, n, column))}`);
     const of = (name) => (spreads[name] ? spreads[name][n * NUM_ANSWERS + column] : -1);
-    if (of("low68") >= 0) parts.push(`${Math.round((100 * of("low68")) / data.scale)}–${percent(of("high68") / data.scale)}`);
-    if (of("transforms") >= 0) parts.push(`±${((100 * of("transforms")) / data.scale).toFixed(1)}`);
-    if (of("models") >= 0) parts.push(`models ±${((100 * of("models")) / data.scale).toFixed(1)}`);
+    if (of("low68") >= 0) parts.push(`${Math.round((100 * of("low68")) / spreadScale)}–${percent(of("high68") / spreadScale)}`);
+    if (of("transforms") >= 0) parts.push(`±${((100 * of("transforms")) / spreadScale).toFixed(1)}`);
+    if (of("models") >= 0) parts.push(`models ±${((100 * of("models")) / spreadScale).toFixed(1)}`);
     return parts.join(", ");
   }
 
@@ -219,7 +219,7 @@
     if (!Number.isNaN(value)) draw("rect", { class: "share", width: 100 * value, height: 10 });
     const low = spreads.low68 ? spreads.low68[n * NUM_ANSWERS + column] : -1;
     if (low >= 0) {
-      const [x1, x2] = [low, spreads.high68[n * NUM_ANSWERS + column]].map((each) => (100 * each) / data.scale);
+      const [x1, x2] = [low, spreads.high68[n * NUM_ANSWERS + column]].map((each) => (100 * each) / spreadScale);
       draw("line", { x1, x2, y1: 5, y2: 5 });
     }
     const other = others ? shown(others, n, column) : NaN;
