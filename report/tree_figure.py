@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from catalogue.tables import printable
 from machine.files import replacing
 from report import tree_layout
 from report.tree_layout import ASKED, BAR, BROAD, HAIR, HEIGHT, LEAST, PICTURE, PLACES, TWO_LINES, WIDTH, Branch
@@ -163,6 +162,6 @@ def _draw_picture(ax: "Axes", pixels: np.ndarray | None, title: str, colours: di
         shown.set_clip_path(frame)
         ax.set(xlim=(0, WIDTH), ylim=(HEIGHT, 0), aspect="auto")
     if title:
-        text = printable(title)
+        text = "".join(letter if letter.isprintable() else "\ufffd" for letter in title)
         text = text if len(text) <= 28 else f"{text[:27]}…"
         _write(ax, (left + side / 2, top + side + 26), text, size=18, colour=colours["ink"], weight="bold")

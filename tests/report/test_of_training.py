@@ -1,11 +1,13 @@
 """The page of a training root: scores as elsewhere, the best and the worst galaxies, records whatever they hold."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import made_pages
 import numpy as np
 import pytest
-from tiny import Survey, refused
+from tiny import ROOT, Survey, refused
 
 import show_results
 from report import of_training, page
@@ -108,3 +110,11 @@ def test_a_wrong_name_is_refused_before_any_work(trained: Survey, run_main: Call
     assert "expected a --report that ends with .html" in refused(
         run_main, trained.root, show_results, "--report", trained.root / "a.txt"
     )
+
+
+def test_a_training_root_s_page_does_without_torch_and_what_only_catalogues_need():
+    code = (
+        "import sys, show_results, report.of_training; print(sys.modules.keys() & {'torch', 'pyarrow', 'onnxruntime'})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("set()\n", "")
