@@ -12,7 +12,7 @@ doc/fields.md for images of many galaxies (--detect).
 import argparse
 import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +24,8 @@ from catalogue.framing import CHOICES
 from catalogue.inputs import find
 from catalogue.model_file import Model
 from catalogue.parts import Parts
-from catalogue.predicting import UNREADABLE, Choices, identity, make_parts, schema_of
+from catalogue.predicting import UNREADABLE, Choices, identity, make_parts, radius_of, schema_of
+from catalogue.preparing import Recipe
 from catalogue.showing import show_fields
 from catalogue.stretch import STRETCHES
 from catalogue.surveying import MOST_WORKERS, rows_of
@@ -33,6 +34,7 @@ from machine.cores import available_cores
 from machine.files import DataError, first_line
 from machine.locks import alone
 from machine.signals import ending_in_order
+from report.names import check_figure_name, check_page_name
 
 MODELS = Path(__file__).resolve().parent / "models"
 SAMPLE_ROWS = 100
@@ -66,6 +68,16 @@ def check_output(path: Path) -> None:
         raise DataError(f"--output {path} is a folder; name a file in it")
 
 
+def check_shown(args: argparse.Namespace) -> None:
+    """Raise DataError where what is to be shown can not be."""
+    if args.merge and (args.report or args.draw):
+        raise DataError("expected --merge without --report and --draw; make the page from the images, in one run")
+    if args.report:
+        check_page_name(args.report)
+    if args.draw:
+        check_figure_name(args.draw)
+
+
 def sample_beside(output: Path) -> Path:
     """Return where the sample goes: sample.csv beside the catalogue, unless that is a file of someone else's."""
     path = output.with_name("sample.csv")
@@ -88,6 +100,8 @@ def predict(args: argparse.Namespace) -> None:
     told = {name: getattr(args, name) for name in ("framing", "stretch", "weighted", "full", "detect")}
     choices = Choices(**told)
     inputs = find(args.images, [output, sample, output.with_name(f"{output.name}-metadata.json")])
+    if args.draw and len(inputs) != 1:
+        raise DataError(f"expected one image to --draw, got {len(inputs)}; name one, or make a --report")
     number, of = args.shard or (1, 1)
     if args.shard:
         output = output.with_name(f"{output.stem}.{number}of{of}.parquet")
@@ -110,9 +124,32 @@ def predict(args: argparse.Namespace) -> None:
         write_all(output, schema, parts, len(own))
         if args.detect:
             show_fields(output, own, parts, choices.stretch)
+        show(args, own.paths, models, parts, schema, num_workers)
         unread = sum(int((table["status"].to_numpy() == UNREADABLE).sum()) for table in parts)
         parts.remove()
     print(f"wrote {len(own)} rows to {output}" + (f", {unread} of files that could not be read" if unread else ""))
+
+
+def show(
+    args: argparse.Namespace,
+    paths: Sequence[Path],
+    models: Sequence[Model],
+    parts: Iterable[pa.Table],
+    schema: pa.Schema,
+    num_workers: int,
+) -> None:
+    """Write the page and draw the tree, where they are asked for."""
+    if not args.report and not args.draw:
+        return
+    from report import of_catalogue, page  # templates and figures, which a table does not need
+
+    recipe = Recipe(args.stretch, args.framing, radius_of(models))
+    if args.report:
+        pictures = of_catalogue.pictures_of(paths, recipe, num_workers)
+        page.write(of_catalogue.build(parts, schema, pictures, [each.card for each in models]), args.report)
+        print(f"report: {args.report}")
+    if args.draw:
+        of_catalogue.draw(next(iter(parts)), schema, paths[0], recipe, args.draw)
 
 
 def _read_note(path: Path) -> tuple[int, int, str]:
@@ -189,6 +226,8 @@ def main() -> None:
     )
     parser.add_argument("--weighted", action="store_true", help="fractions as Kaggle has them, weighted down the tree")
     parser.add_argument("--full", action="store_true", help="also spreads over transforms and models, and intervals")
+    parser.add_argument("--report", type=Path, metavar="HTML", help="also a page to look through, one file")
+    parser.add_argument("--draw", type=Path, metavar="FILE", help="draw the tree of one galaxy: .png, .svg, .pdf")
     parser.add_argument(
         "--shard", type=shard_of, metavar="I/N", help="only part I of N; each writes a table of its own"
     )
@@ -203,6 +242,7 @@ def main() -> None:
 
     def run() -> None:
         check_output(args.output)
+        check_shown(args)
         if bool(args.images) == bool(args.merge):
             raise DataError("expected images, or --merge with the tables of shards")
         if args.detect and args.framing != "auto":

@@ -18,6 +18,7 @@ import numpy as np
 import load_data
 from machine.command_line import run_script, script_parser
 from machine.files import DataError, load_pickle, replacing
+from report.names import check_page_name
 from survey import decision_tree, images
 from survey.folders import Folders, use_folders
 from survey.predictions import find_models, load_predictions
@@ -103,6 +104,11 @@ def show(args: argparse.Namespace) -> None:
     title = "\n".join(["Predicted vote fractions, and dots: the volunteers'", *marks])
     draw(pixels, [predictions[name][rows] for name in shown], labels[valid][rows], title, path)
     print(f"picture: {path}")
+    if args.report:
+        from report import of_training, page  # templates and figures, which a table does not need
+
+        page.write(of_training.build(folders), args.report)
+        print(f"report: {args.report}")
     for submission in sorted(folders.predictions.rglob("*.csv.gz")):
         print(f"submission: {submission}")
 
@@ -216,7 +222,10 @@ def main() -> None:
     parser.add_argument(
         "--norms", nargs="*", metavar="NAME", help="the norms of these models' weights, of all trained ones without"
     )
+    parser.add_argument("--report", type=Path, metavar="HTML", help="also a page to look through, one file")
     args = parser.parse_args()
+    if args.report:
+        check_page_name(args.report)
     (show if args.norms is None else show_norms)(args)
 
 

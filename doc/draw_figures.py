@@ -17,6 +17,7 @@ from figure_basics import (
     BLUE,
     CORAL,
     EXPERIMENT,
+    GALAXY,
     GOLD,
     GREEN,
     GREY,
@@ -41,8 +42,10 @@ from PIL import Image
 
 import layers
 import realtime_augmentation as ra
+import simulate_galaxies
 from machine.command_line import run_script
 from machine.files import DataError, replacing
+from report import thumbnails, tree_figure
 from survey import decision_tree
 
 HERE = Path(__file__).resolve().parent
@@ -231,6 +234,12 @@ def draw_initialisation(measurements: Path = MEASUREMENTS) -> Figure | None:
     return figure
 
 
+def draw_galaxy_tree() -> Figure:
+    """Draw the tree of the galaxy of all figures, with the votes of its volunteers."""
+    image, votes = simulate_galaxies.simulate(**GALAXY)
+    return tree_figure.draw(votes, thumbnails.middle(image))
+
+
 FIGURES: Mapping[str, Callable[[], Figure | None]] = {
     "views": draw_views,
     "parts": draw_parts,
@@ -238,6 +247,7 @@ FIGURES: Mapping[str, Callable[[], Figure | None]] = {
     "sixty": draw_sixty,
     "network": draw_network,
     "tree": draw_tree,
+    "galaxy_tree": draw_galaxy_tree,
     "initialisation": draw_initialisation,
 }
 

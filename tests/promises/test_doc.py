@@ -114,7 +114,7 @@ def test_names_that_are_not_there_are_found():
     assert not exists("layers.DenseLayer.rescaled_biases")
 
 
-@pytest.mark.parametrize("name", ["views", "parts", "network", "tree"])
+@pytest.mark.parametrize("name", ["views", "parts", "network", "tree", "galaxy_tree"])
 def test_figures_are_drawn(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(draw_figures, "DPI", 40)
     path = draw_figures.draw(name, tmp_path)

@@ -1,0 +1,134 @@
+"""Figures of how training went and how far predictions are off, each on light and on dark paper, as SVG."""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from report.page import Figure
+from report.reliability import Reliability
+from report.tree_figure import COLOURS
+from report.tree_layout import PLACES
+from survey.decision_tree import ANSWER_NAMES, QUESTIONS, SLICES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Seven lines that differ in lightness as in hue, readable on both papers.
+LINES = {
+    "light": ("#1f6fb4", "#c8322b", "#2f8f6b", "#b9770f", "#8a4fa3", "#16899f", "#6b7280"),
+    "dark": ("#4aa8ee", "#ff8578", "#5fd0a2", "#f0b65a", "#c99ae0", "#5fd3e6", "#a5b1be"),
+}
+# Curves of more runs than these could not be told from each other.
+MAX_CURVES = 7
+
+
+def on_both(draw: Callable[..., None], size: tuple[float, float], grid: tuple[int, int], **words: str) -> Figure:
+    """Have `draw(axes, lines, colours)` draw on a grid of axes (rows, columns), on light and on dark paper."""
+    import matplotlib
+    from matplotlib.figure import Figure as Canvas
+
+    drawn = {}
+    for paper, colours in COLOURS.items():
+        look = {
+            "svg.hashsalt": "galaxy", "font.size": 9, "text.parse_math": False, "axes.spines.top": False,
+            "axes.spines.right": False, "legend.frameon": False, "axes.axisbelow": True,
+            "figure.facecolor": colours["paper"], "axes.facecolor": colours["paper"], "grid.color": colours["pale"],
+        }  # fmt: skip
+        inks = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
+        with matplotlib.rc_context(look | dict.fromkeys(inks, colours["ink"])):
+            canvas = Canvas(size, layout="constrained")
+            draw(canvas.subplots(*grid, squeeze=False), LINES[paper], colours)
+            file = io.BytesIO()
+            canvas.savefig(file, format="svg", metadata={"Date": None})
+        drawn[paper] = file.getvalue()
+    return Figure(drawn["light"], drawn["dark"], **words)
+
+
+def learning_curves(runs: Mapping[str, tuple[Sequence[float], Mapping[int, float]]]) -> Figure:
+    """Draw the errors of runs by name: of the training, a number a chunk, and of the validation, by chunk."""
+    shown = dict(list(runs.items())[:MAX_CURVES])
+
+    def draw(axes: np.ndarray, lines: Sequence[str], colours: dict[str, str]) -> None:
+        ax = axes[0, 0]
+        for (name, (train, valid)), colour in zip(shown.items(), lines, strict=False):
+            ax.plot(np.arange(1, len(train) + 1), train, color=colour, linewidth=1, alpha=0.55)
+            ax.plot(list(valid), list(valid.values()), "o-", color=colour, markersize=3.5, linewidth=1.8, label=name)
+        ax.set(xlabel="chunk", ylabel="RMSE")
+        ax.grid(axis="y", linewidth=0.6)
+        ax.legend(fontsize=8)
+
+    words = "; ".join(f"{name} ends at {_last(valid, train)}" for name, (train, valid) in shown.items())
+    return on_both(
+        draw, (9, 3.6), (1, 1),
+        alternative=f"Learning curves: {words}",
+        caption="Learning curves. Thin: training, under augmentation. Thick, with dots: validation galaxies.",
+    )  # fmt: skip
+
+
+def _last(valid: Mapping[int, float], train: Sequence[float]) -> str:
+    return f"{list(valid.values())[-1]:.4f}" if valid else f"{train[-1]:.4f} (training)" if train else "nothing"
+
+
+def calibration_curves(found: Reliability) -> Figure:
+    """Draw of each question what was answered against what was predicted, a line an answer."""
+    of_questions = list(PLACES)
+
+    def draw(axes: np.ndarray, lines: Sequence[str], colours: dict[str, str]) -> None:
+        for ax, number in zip(axes.flat, of_questions, strict=False):
+            _draw_calibration(ax, number, found, lines, colours)
+        for ax in axes.flat[len(of_questions) :]:
+            ax.axis("off")
+        axes[-1, 0].set(xlabel="predicted", ylabel="volunteers")
+
+    errors = found.errors
+    return on_both(
+        draw, (10, 7.6), (3, 4),
+        alternative="Calibration curves of the eleven questions; the expected calibration errors are in the table: "
+        f"their mean is {errors.mean():.4f}, the greatest {errors.max():.4f}",
+        caption="Calibration: the mean vote of galaxies of which much the same was predicted. On the diagonal, "
+        "predictions come true. Dots are as large as their galaxies are many; ECE is the expected calibration error.",
+    )  # fmt: skip
+
+
+def _draw_calibration(
+    ax: "Axes", number: int, found: Reliability, lines: Sequence[str], colours: dict[str, str]
+) -> None:
+    ax.plot([0, 1], [0, 1], color=colours["faint"], linewidth=0.8, linestyle="--")
+    answers = range(SLICES[number].start, SLICES[number].stop)
+    for column, word, colour in zip(answers, PLACES[number].words, lines, strict=False):
+        some = found.counts[column] > 0
+        x, y, counts = (each[column][some] for each in (found.predicted, found.labelled, found.counts))
+        ax.plot(x, y, color=colour, linewidth=1, label=f"{word} {found.errors[column]:.3f}")
+        ax.scatter(x, y, s=4 + 45 * np.sqrt(counts / max(1, counts.sum())), color=colour, linewidth=0)
+    ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
+    ax.set_title(QUESTIONS[number].text if len(QUESTIONS[number].text) < 34 else PLACES[number].title, fontsize=8.5)
+    ax.legend(fontsize=6.5, loc="upper left", handlelength=1, labelspacing=0.25, title="ECE", title_fontsize=6.5)
+
+
+def residuals(values: np.ndarray) -> Figure:
+    """Draw what residuals (n, 37), prediction - label, are like: where the middle 68 and 95 of a hundred lie."""
+    low, lower, middle, upper, high = np.percentile(values, (2.5, 16, 50, 84, 97.5), axis=0)
+    order = [column for number in PLACES for column in range(SLICES[number].start, SLICES[number].stop)]
+    names = [ANSWER_NAMES[column] for column in order]
+
+    def draw(axes: np.ndarray, lines: Sequence[str], colours: dict[str, str]) -> None:
+        for ax, start in zip(axes[0], (0, 19), strict=True):
+            columns = order[start : start + 19]
+            y = np.arange(len(columns))
+            ax.axvline(0, color=colours["faint"], linewidth=0.8)
+            ax.hlines(y, low[columns], high[columns], color=colours["quiet"], linewidth=1)
+            ax.hlines(y, lower[columns], upper[columns], color=lines[0], linewidth=6)
+            ax.plot(middle[columns], y, "|", color=colours["paper"], markersize=6, markeredgewidth=1.6)
+            ax.set_yticks(y, names[start : start + 19], fontsize=8)
+            ax.set(ylim=(18.6, -0.6), xlabel="prediction − volunteers")
+            ax.grid(axis="x", linewidth=0.6)
+
+    widest = int(np.argmax(high - low))
+    return on_both(
+        draw, (10, 4.6), (1, 2),
+        alternative=f"Residuals of the 37 answers; the widest are those of {names[order.index(widest)]}: "
+        f"95 of a hundred lie between {low[widest]:.2f} and {high[widest]:.2f}",
+        caption="Residuals an answer. Thick: the middle 68 of a hundred galaxies; thin: 95; gap: the median.",
+    )  # fmt: skip

@@ -1,0 +1,154 @@
+"""A page: one HTML file that holds all it shows, asks nobody for anything, and takes what it is given as text.
+
+Jinja2 fills the templates, with escaping on. A content security policy names the page's own style and script by their
+checksums: a browser runs nothing else, and loads nothing.
+"""
+
+import base64
+import functools
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from machine.files import replacing
+from report import tree_layout
+from report.galaxies import SCALE, Galaxies, parts
+
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and what belongs to them."""
+
+    rows: Sequence[tuple[str, object]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; the first column names its rows, numbers stand to the right."""
+
+    caption: str
+    titles: Sequence[str]
+    rows: Sequence[Sequence[object]]
+
+
+@dataclass(frozen=True)
+class Bars:
+    """How many there are of what: (name, number), as bars."""
+
+    caption: str
+    rows: Sequence[tuple[str, int]]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure on light and on dark paper (SVG), what it shows in words, and a caption."""
+
+    light: bytes
+    dark: bytes
+    alternative: str
+    caption: str
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """The decision tree of votes (37,)."""
+
+    votes: np.ndarray
+    label: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Some of the page's galaxies side by side, by their rows; with words under each, or their likeliest ways."""
+
+    rows: Sequence[int]
+    words: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page: `key` names it in addresses; folded away at first where it is long."""
+
+    key: str
+    title: str
+    parts: Sequence[object]
+    text: str = ""
+    folded: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    """All that a page shows: sections, the galaxies, and sections after them."""
+
+    title: str
+    lead: str
+    before: Sequence[Section]
+    galaxies: Galaxies | None = None
+    galaxies_text: str = ""
+    after: Sequence[Section] = field(default_factory=tuple)
+
+
+@functools.cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["svg"] = lambda svg: f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
+    environment.filters["kind"] = lambda part: type(part).__name__
+    environment.filters["cell"] = cell
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    return environment
+
+
+def cell(value: object) -> str:
+    """Write a value of a table: whole numbers with commas, others with four digits, nothing where nothing is known."""
+    if isinstance(value, (bool, np.bool_)):
+        return "yes" if value else "no"
+    if isinstance(value, (int, np.integer)):
+        return f"{value:,}"
+    if isinstance(value, (float, np.floating)):
+        return f"{value:.4f}" if np.isfinite(value) else "–"
+    return "–" if value is None else str(value)
+
+
+def _own(*names: str) -> Markup:
+    """Return the project's own style or script, which is no data."""
+    return Markup("\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in names))
+
+
+def _checksum(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def render(page: Page) -> str:
+    """Return a page as HTML."""
+    style, script = _own("page.css"), _own("tree.js", "page.js")
+    trees = [part for section in (*page.before, *page.after) for part in section.parts if isinstance(part, Tree)]
+    data = {
+        "layout": tree_layout.as_plain(),
+        "galaxies": None if page.galaxies is None else page.galaxies.as_plain(),
+        "trees": [{"votes": parts(tree.votes), "label": tree.label} for tree in trees],
+        "scale": SCALE,
+    }
+    policy = f"default-src 'none'; img-src data:; style-src {_checksum(style)}; script-src {_checksum(script)}"
+    template = _environment().get_template("page.html")
+    return template.render(page=page, trees=trees, data=data, style=style, script=script, policy=policy)
+
+
+def write(page: Page, path: Path) -> None:
+    """Write a page, whole or not at all."""
+    text = render(page)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -1,0 +1,167 @@
+"""The decision tree of one galaxy as a figure: PNG, SVG or PDF, for talks, papers and pages."""
+
+import warnings
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from machine.files import replacing
+from report import tree_layout
+from report.tree_layout import ASKED, BAR, BROAD, HAIR, HEIGHT, LEAST, PICTURE, PLACES, TWO_LINES, WIDTH, Branch
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DPI = 120
+# Points of a font, a unit of the canvas.
+POINTS = 72 / DPI
+INCHES = WIDTH / DPI, HEIGHT / DPI
+COLOURS = {
+    "light": {
+        "paper": "#ffffff", "ink": "#1f2733", "quiet": "#5a6675", "faint": "#a3aebb", "pale": "#d5dde6",
+        "strong": "#1f6fb4", "on": "#ffffff",
+    },
+    "dark": {
+        "paper": "#0d1117", "ink": "#e8edf3", "quiet": "#9aa7b5", "faint": "#5b6876", "pale": "#303b48",
+        "strong": "#4aa8ee", "on": "#06121d",
+    },
+}  # fmt: skip
+
+
+def draw(votes: np.ndarray, pixels: np.ndarray | None = None, title: str = "", paper: str = "light") -> "Figure":
+    """Draw the tree for Kaggle's weighted votes (37,), beside the galaxy (rows, columns, 3) uint8; light or dark."""
+    from matplotlib.figure import Figure
+
+    colours = COLOURS[paper]
+    figure = Figure(INCHES, dpi=DPI, facecolor=colours["paper"])
+    ax = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(HEIGHT, 0))
+    ax.axis("off")
+    found = tree_layout.branches(votes)
+    _draw_trunk(ax, colours)
+    for branch in found:
+        _draw_branch(ax, branch, colours)
+    on_way = {branch.question for branch in found if branch.likely}
+    for number, height in tree_layout.bars(votes).items():
+        _draw_bar(ax, number, height, number in on_way, colours)
+    for branch in found:
+        _write_name(ax, branch, colours)
+    _draw_picture(ax, pixels, title, colours)
+    return figure
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """Write a figure as its name says, whole or not at all."""
+    kind = path.suffix.lower()[1:]
+    # The same galaxy, the same file; text stays text, and is drawn in whatever font is at hand.
+    plain = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}[kind]
+    import matplotlib
+
+    with (
+        matplotlib.rc_context({"svg.hashsalt": "galaxy", "svg.fonttype": "path", "pdf.fonttype": 42}),
+        warnings.catch_warnings(),
+        replacing(path) as temporary,
+    ):
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(temporary, format=kind, metadata=plain, dpi=2 * DPI if kind == "png" else DPI)
+
+
+def _ribbon(ax: "Axes", points: list[tuple[float, float]], width: float, **look: object) -> None:
+    """Fill what lies within half a width of a curve that is level at each of its points."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path as Curve
+
+    def side(along: list[tuple[float, float]], shift: float) -> list[tuple[float, float]]:
+        vertices = [(along[0][0], along[0][1] + shift)]
+        for (x0, y0), (x1, y1) in pairwise(along):
+            middle = (x0 + x1) / 2
+            vertices += [(middle, y0 + shift), (middle, y1 + shift), (x1, y1 + shift)]
+        return vertices
+
+    upper, lower = side(points, -width / 2), side(points[::-1], width / 2)
+    codes = [Curve.MOVETO, *[Curve.CURVE4] * (len(upper) - 1), Curve.LINETO, *[Curve.CURVE4] * (len(lower) - 1)]
+    ax.add_patch(PathPatch(Curve([*upper, *lower, upper[0]], [*codes, Curve.CLOSEPOLY]), **look))
+
+
+def _draw_trunk(ax: "Axes", colours: dict[str, str]) -> None:
+    left, top, side = PICTURE
+    points = [(left + side, top + side / 2), (PLACES[1].x, PLACES[1].y)]
+    _ribbon(ax, points, tree_layout.FULL, facecolor=colours["strong"], linewidth=0)
+
+
+def _draw_branch(ax: "Axes", branch: Branch, colours: dict[str, str]) -> None:
+    colour = colours["strong" if branch.likely else "pale"]
+    # A hairline shows where nobody went; a gap keeps neighbours apart.
+    gap = 0.5 if branch.width > 6 else 0
+    _ribbon(ax, branch.points, max(branch.width, HAIR), facecolor=colour, edgecolor=colours["paper"], linewidth=gap)
+
+
+def _draw_bar(ax: "Axes", number: int, height: float, on_way: bool, colours: dict[str, str]) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
+    place = PLACES[number]
+    shape = "round,pad=0,rounding_size=3"
+    box = FancyBboxPatch((place.x, place.y - height / 2), BAR, height, boxstyle=shape, linewidth=0)
+    box.set_facecolor(colours["ink" if on_way else "quiet"])
+    ax.add_patch(box)
+    look = {"size": 15, "colour": colours["quiet"]}
+    y = place.y + (height / 2 + 15) * (1 if place.below else -1)
+    _write(ax, (place.x + BAR / 2, y), place.title, **look)
+
+
+def _write_name(ax: "Axes", branch: Branch, colours: dict[str, str]) -> None:
+    name = PLACES[branch.question].words[branch.answer - 1]
+    part = f"{branch.part:.0%}" if branch.asked >= ASKED and branch.part >= LEAST else ""
+    on = branch.width >= BROAD
+    if branch.likely:
+        look = {"colour": colours["on" if on else "strong"], "size": 17, "weight": "bold"}
+    else:
+        look = {"colour": colours["ink" if on else "quiet" if branch.asked >= ASKED else "faint"], "size": 16}
+    x, y = branch.name_at
+    if part and branch.width >= TWO_LINES:
+        _write(ax, (x, y + 12), part, **{**look, "size": 15.5, "weight": "normal"})
+        return _write(ax, (x, y - 10), name, **{**look, "size": 18.5})
+    name = f"{name}  {part}".strip()
+    if on:
+        return _write(ax, (x, y), name, **look)
+    if branch.ends:
+        x, y = branch.points[-1]
+        look |= {"ha": "left"}
+        x += 8
+    _write(ax, (x, y), name, **look, plate=colours["paper"])
+
+
+def _write(
+    ax: "Axes",
+    place: tuple[float, float],
+    text: str,
+    *,
+    size: float,
+    colour: str,
+    plate: str | None = None,
+    **look: str,
+) -> None:
+    box = {"boxstyle": "round,pad=0.12,rounding_size=0.3", "facecolor": plate, "linewidth": 0} if plate else None
+    look = {"ha": "center", "va": "center_baseline", **look}
+    # Names of files are no formulas.
+    ax.text(*place, text, fontsize=size * POINTS, color=colour, bbox=box, parse_math=False, **look)
+
+
+def _draw_picture(ax: "Axes", pixels: np.ndarray | None, title: str, colours: dict[str, str]) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
+    left, top, side = PICTURE
+    frame = FancyBboxPatch(
+        (left, top), side, side, boxstyle="round,pad=0,rounding_size=14", linewidth=0, facecolor=colours["ink"]
+    )
+    ax.add_patch(frame)
+    if pixels is not None:
+        shown = ax.imshow(pixels, extent=(left, left + side, top + side, top), interpolation="lanczos", zorder=3)
+        shown.set_clip_path(frame)
+        ax.set(xlim=(0, WIDTH), ylim=(HEIGHT, 0), aspect="auto")
+    if title:
+        text = "".join(letter if letter.isprintable() else "\ufffd" for letter in title)
+        text = text if len(text) <= 28 else f"{text[:27]}…"
+        _write(ax, (left + side / 2, top + side + 26), text, size=18, colour=colours["ink"], weight="bold")

@@ -1,0 +1,200 @@
+"""Pages in a browser: quiet, self-sufficient, open to all, and drawn as the figures are."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import browsing
+import made_pages
+import numpy as np
+import pytest
+from browsing import SCHEMES, WIDTHS, opened
+from made_pages import HOSTILE
+from tiny import draw_labels
+
+from catalogue import answers
+from catalogue.predicting import Choices
+from report import of_catalogue, of_training, tree_layout
+from report import page as pages
+from survey import folders
+from survey.decision_tree import column
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+pytestmark = pytest.mark.skipif(bool(browsing.MISSING), reason=f"without {', '.join(browsing.MISSING)}")
+NUM_ROWS = 140
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    with browsing.chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the page of a field with hostile names."""
+    path = tmp_path_factory.mktemp("pages") / "field <b>.html"
+    schema, parts, _ = made_pages.catalogue(NUM_ROWS, choices=Choices(full=True))
+    pages.write(of_catalogue.build(parts, schema, made_pages.pictures, (), made_pages.field(NUM_ROWS)), path)
+    return path
+
+
+def names(opened: browsing.Opened) -> list[str]:
+    return opened.page.locator("#rows tbody .name").all_text_contents()
+
+
+def values(opened: browsing.Opened, key: str) -> list[float]:
+    texts = opened.page.locator(f'#rows tbody [data-key="{key}"]').all_text_contents()
+    return [np.nan if text == "–" else float(text.rstrip("%")) for text in texts]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("width", WIDTHS)
+class TestEverywhere:
+    def test_a_catalogue(self, browser: "Browser", catalogue: Path, width: int, scheme: str):
+        with opened(browser, catalogue, width, scheme) as it:
+            self.look(it, width)
+            it.page.locator("#rows tbody .name button").nth(1).click()
+            assert it.page.locator("dialog#galaxy svg.tree").is_visible()
+            assert it.violations() == []
+            it.page.keyboard.press("Escape")
+            it.page.locator(".mark").nth(3).focus()
+            it.page.keyboard.press("Enter")
+            assert it.page.locator("#galaxy-name").text_content() == HOSTILE[3]
+            assert (it.said, it.asked) == ([], [])
+
+    def test_a_training_root(self, browser: "Browser", prepared_survey, width: int, scheme: str):
+        made_pages.write_results(folders.current)
+        path = prepared_survey.root / "report.html"
+        pages.write(of_training.build(folders.current), path)
+        with opened(browser, path, width, scheme) as it:
+            for fold in it.page.locator("summary").all():
+                fold.click()
+            self.look(it, width)
+            it.page.locator(".gallery button").first.click()
+            assert "volunteers" in it.page.locator("#galaxy-answers").text_content()
+            assert it.violations() == []
+            assert (it.said, it.asked) == ([], [])
+
+    def look(self, it: browsing.Opened, width: int) -> None:
+        assert it.page.evaluate("document.documentElement.scrollWidth") <= width
+        assert it.violations() == []
+
+
+def test_hostile_text_is_text(browser: "Browser", catalogue: Path):
+    with opened(browser, catalogue) as it:
+        shown = names(it)
+        for name in (HOSTILE[0], HOSTILE[1], HOSTILE[2], HOSTILE[3]):
+            assert name in shown
+        assert it.page.locator("#rows tbody b, #rows tbody script, h1 script, [onerror]").count() == 0
+        assert it.page.title() == HOSTILE[0]
+        assert it.page.evaluate("document.querySelectorAll('script').length") == 2
+        # The policy holds: what is not the page's own does not run.
+        it.page.evaluate(
+            "document.body.append(Object.assign(document.createElement('script'), {text: 'document.title = 1'}))"
+        )
+        assert it.page.title() == HOSTILE[0]
+
+
+def test_sorting_by_heading_puts_the_unknown_last(browser: "Browser", catalogue: Path):
+    with opened(browser, catalogue) as it:
+        heading = it.page.locator('#rows th[data-key="column0"]')
+        heading.locator("button").click()
+        assert heading.get_attribute("aria-sort") == "descending"
+        falling = values(it, "column0")
+        assert falling == sorted(falling, reverse=True) and len(falling) == 50
+        heading.locator("button").click()
+        assert heading.get_attribute("aria-sort") == "ascending"
+        assert values(it, "column0") == sorted(values(it, "column0"))
+        it.page.select_option("#answer", str(column(10, 2)))
+        it.page.locator("#later").click()
+        it.page.locator("#later").click()
+        everything = values(it, "answer")
+        assert np.isnan(everything[-1])
+        known = [value for value in everything if not np.isnan(value)]
+        assert known == sorted(known, reverse=True)
+        assert not np.isnan(everything[: len(known)]).any()
+
+
+def test_names_sort_as_people_count(browser: "Browser", catalogue: Path):
+    with opened(browser, catalogue) as it:
+        it.page.fill("#find", "galaxy 1")
+        it.page.locator('#rows th[data-key="name"] button').click()
+        shown = names(it)
+        numbers = [int(name.split()[1]) for name in shown]
+        assert numbers == sorted(numbers) and 10 in numbers and 139 not in numbers
+
+
+def test_filters_show_what_they_say(browser: "Browser", catalogue: Path):
+    _, _, votes = made_pages.catalogue(NUM_ROWS, choices=Choices(full=True))
+    fractions, read = answers.conditional(votes), np.arange(NUM_ROWS) % 7 != 6
+    with opened(browser, catalogue) as it:
+
+        def count() -> int:
+            return int(re.match(r"([\d,]+) of", it.page.locator("#told").text_content())[1])
+
+        assert count() == read.sum()
+        it.page.select_option("#answer", str(column(1, 2)))
+        it.page.locator("#least").fill("60")
+        with np.errstate(invalid="ignore"):
+            assert count() == (read & (fractions[:, column(1, 2)] >= 0.6)).sum()
+        assert min(values(it, "answer")) >= 60
+        it.page.select_option("#flag", "32")
+        assert count() == (read & (fractions[:, column(1, 2)] >= 0.6) & (np.arange(NUM_ROWS) % 5 == 0)).sum()
+        it.page.locator("#reset").click()
+        it.page.wait_for_function(f"document.getElementById('told').textContent.startsWith('{read.sum()} ')")
+        it.page.fill("#find", "no such galaxy")
+        assert count() == 0 and names(it) == []
+
+
+def test_trees_are_those_of_the_figure(browser: "Browser", catalogue: Path):
+    rng = np.random.default_rng(8)
+    galaxies = [*draw_labels(12, rng), np.zeros(37), np.full(37, 1 / 3)]
+    with opened(browser, catalogue) as it:
+        for votes in galaxies:
+            script = (
+                "votes => treeOf(JSON.parse(document.getElementById('data').textContent).layout).branches(votes).map("
+                "b => [b.question.number, b.answer, b.width, b.part, b.likely, b.asked, b.points, b.ends])"
+            )
+            found = it.page.evaluate(script, votes.tolist())
+            expected = tree_layout.branches(votes)
+            assert len(found) == len(expected)
+            for theirs, ours in zip(found, expected, strict=True):
+                number, answer, width, part, likely, asked, points, ends = theirs
+                assert (number, answer, likely, ends) == (ours.question, ours.answer, ours.likely, ours.ends)
+                np.testing.assert_allclose([width, asked], [ours.width, ours.asked], atol=1e-9)
+                np.testing.assert_allclose(np.nan if part is None else part, ours.part, atol=1e-9)
+                np.testing.assert_allclose(points, ours.points, atol=1e-6)
+
+
+def test_ways_are_those_of_the_catalogue(browser: "Browser", catalogue: Path):
+    _, parts, _ = made_pages.catalogue(NUM_ROWS, choices=Choices(full=True))
+    expected = [way for table in parts for way in table["most_likely_path"].to_pylist() if way]
+    with opened(browser, catalogue) as it:
+        shown = it.page.locator('#rows tbody [data-key="way"]').all_text_contents()
+    assert shown == expected[: len(shown)]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_pages_of_nothing_and_of_one(browser: "Browser", tmp_path: Path, number: int):
+    schema, parts, _ = made_pages.catalogue(number)
+    pages.write(of_catalogue.build(parts, schema), tmp_path / "a.html")
+    with opened(browser, tmp_path / "a.html") as it:
+        assert len(names(it)) == number
+        assert (it.said, it.asked, it.violations()) == ([], [], [])
+
+
+def test_one_goes_from_galaxy_to_galaxy(browser: "Browser", catalogue: Path):
+    with opened(browser, catalogue) as it:
+        shown = names(it)
+        it.page.locator("#rows tbody tr").nth(4).click()
+        assert it.page.locator("#galaxy-name").text_content() == shown[4]
+        it.page.locator("#next").click()
+        assert it.page.locator("#galaxy-name").text_content() == shown[5]
+        it.page.keyboard.press("ArrowLeft")
+        assert it.page.locator("#galaxy-name").text_content() == shown[4]
+        it.page.locator("#close").click()
+        assert not it.page.locator("dialog#galaxy").is_visible()
