@@ -87,27 +87,30 @@ ensemble() {  # PROFILE MORE
         --configfile "$trial" "$@" > "$folder/$profile.log" 2>&1
 }
 
-trainings() {  # the trainings that run for a while, as JOB NODE
-    squeue -h -t RUNNING -o "%A %N %k %M" | awk '$3 ~ /rule_train/ && $4 !~ /^0:0/ {print $1, $2}'
+trainings() {  # those that have run for a time like REGEX, as JOB NODE
+    squeue -h -t RUNNING -o "%A %N %k %M" | awk -v time="$1" '$3 ~ /rule_train/ && $4 ~ time {print $1, $2}'
 }
 
 wait_for_training() {
-    until [ -n "$(trainings)" ]; do kill -0 "$engine" && sleep 1; done
-    read -r job node <<< "$(trainings | head -1)"
+    until [ -n "$(trainings "$1")" ]; do kill -0 "$engine" && sleep 1; done
+    read -r job node <<< "$(trainings "$1" | head -1)"
 }
 
 disturb() {
-    wait_for_training
+    wait_for_training '^0:[1-5]'
     say "job $job trains on $node: an urgent job takes its place"
     sbatch -p urgent -w "$node" --time=1 --output=/dev/null --job-name=urgent --wait --wrap "sleep 10"
-    say "the urgent job has ended: $(squeue -h -j "$job" -o "job %A %T, restarted %r")"
-    wait_for_training
+    say "the urgent job has ended: $(squeue -h -j "$job" -o "job %A %T, for %r")"
+    wait_for_training '^0:[1-5]'
     say "job $job trains on $node: the node is drained for a minute"
     scontrol update nodename="$node" state=drain reason=trial
     for _ in 1 2 3 4 5 6; do sleep 10; squeue -o "%.6i %.9P %.24k %.10T %.6M %.5l %.4N %R" >> "$folder/trial.log"; done
     sinfo -N -l | tee -a "$folder/trial.log"
     scontrol update nodename="$node" state=resume
     say "$node is back"
+    wait_for_training '^1:[01]'
+    say "job $job has trained for a minute: its limit is lowered to that"
+    scontrol update jobid="$job" timelimit=1
 }
 
 install
