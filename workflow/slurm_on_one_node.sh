@@ -3,8 +3,8 @@
 #
 #     workflow/slurm_on_one_node.sh FOLDER [TRIAL.yaml]
 #
-# As root: installs slurm-wlm and munge where they are missing. Everything else goes to FOLDER, which must not be there
-# yet: Slurm's configuration, state and logs, and a simulated survey, twice. One copy is brought to submissions with the
+# As root: installs slurm-wlm and munge where they are missing, and while it runs /etc/slurm/slurm.conf is a link, since
+# the engine's jobs look there. Everything else goes to FOLDER, which must not be there yet: Slurm's configuration, state and logs, and a simulated survey, twice. One copy is brought to submissions with the
 # laptop profile, the other one with the Slurm profile, while one job is preempted, others come to their time limits,
 # and one node is drained. Ends with 0 where the submissions are the same bytes, after a table of all jobs.
 set -euo pipefail
@@ -24,6 +24,7 @@ install() {
     [ "$(id -u)" = 0 ] || fail "expected root, who alone can start Slurm's daemons; run this with sudo"
     [ ! -e "$folder" ] || fail "$folder is there already; name another one"
     [ -x "$snakemake" ] || fail "$snakemake is missing; run make workflow/.venv/installed"
+    [ ! -e /etc/slurm/slurm.conf ] || fail "/etc/slurm/slurm.conf is there: this machine has a Slurm of its own"
     if ! command -v slurmctld munged >/dev/null; then
         apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy slurm-wlm munge
     fi
@@ -57,13 +58,14 @@ KillWait=30
 # Jobs of the partition urgent take the place of others, which are queued again.
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-NodeName=n[1-2] NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=[16821-16822] CPUs=1 State=UNKNOWN
+NodeName=n[1-2] NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=[16821-16822] CPUs=1 RealMemory=4000 State=UNKNOWN
 PartitionName=work Nodes=n[1-2] Default=YES MaxTime=60 PriorityTier=1
 PartitionName=urgent Nodes=n[1-2] MaxTime=60 PriorityTier=2
 CONF
 }
 
 start() {
+    ln -s "$SLURM_CONF" /etc/slurm/slurm.conf
     pgrep -x munged >/dev/null || service munge start
     slurmctld
     for node in n1 n2; do slurmd -N $node; done
@@ -75,6 +77,7 @@ stop() {
     for name in slurmd.n1 slurmd.n2 slurmctld; do
         [ ! -f "$folder/$name.pid" ] || kill "$(cat "$folder/$name.pid")" || true
     done
+    [ "$(readlink /etc/slurm/slurm.conf)" != "$SLURM_CONF" ] || rm /etc/slurm/slurm.conf
 }
 
 ensemble() {  # PROFILE MORE
@@ -84,27 +87,30 @@ ensemble() {  # PROFILE MORE
         --configfile "$trial" "$@" > "$folder/$profile.log" 2>&1
 }
 
-trainings() {  # the trainings that run for a while, as JOB NODE
-    squeue -h -t RUNNING -o "%A %N %k %M" | awk '$3 ~ /rule_train/ && $4 !~ /^0:0/ {print $1, $2}'
+trainings() {  # those that have run for a time like REGEX, as JOB NODE
+    squeue -h -t RUNNING -o "%A %N %k %M" | awk -v time="$1" '$3 ~ /rule_train/ && $4 ~ time {print $1, $2}'
 }
 
 wait_for_training() {
-    until [ -n "$(trainings)" ]; do kill -0 "$engine" && sleep 1; done
-    read -r job node <<< "$(trainings | head -1)"
+    until [ -n "$(trainings "$1")" ]; do kill -0 "$engine" && sleep 1; done
+    read -r job node <<< "$(trainings "$1" | head -1)"
 }
 
 disturb() {
-    wait_for_training
+    wait_for_training '^0:[1-5]'
     say "job $job trains on $node: an urgent job takes its place"
     sbatch -p urgent -w "$node" --time=1 --output=/dev/null --job-name=urgent --wait --wrap "sleep 10"
-    say "the urgent job has ended: $(squeue -h -j "$job" -o "job %A %T, restarted %r")"
-    wait_for_training
+    say "the urgent job has ended: $(squeue -h -j "$job" -o "job %A %T, for %r")"
+    wait_for_training '^0:[1-5]'
     say "job $job trains on $node: the node is drained for a minute"
     scontrol update nodename="$node" state=drain reason=trial
     for _ in 1 2 3 4 5 6; do sleep 10; squeue -o "%.6i %.9P %.24k %.10T %.6M %.5l %.4N %R" >> "$folder/trial.log"; done
     sinfo -N -l | tee -a "$folder/trial.log"
     scontrol update nodename="$node" state=resume
     say "$node is back"
+    wait_for_training '^1:[01]'
+    say "job $job has trained for a minute: its limit is lowered to that"
+    scontrol update jobid="$job" timelimit=1
 }
 
 install
@@ -117,8 +123,8 @@ configure
 start
 say "the same with the Slurm profile: trainings have two minutes, of which they are told 30 seconds before the end"
 ensemble slurm --slurm-status-command squeue --slurm-init-seconds-before-status-checks 5 \
-    --default-resources runtime=5 mem_mb=1 "slurm_extra='--signal=USR1@30'" \
-    --set-resources train:runtime=2 train:mem_mb=1 predict:runtime=5 &
+    --default-resources runtime=5 mem_mb=100 "slurm_extra='--signal=USR1@30'" \
+    --set-resources train:runtime=2 train:mem_mb=100 predict:runtime=5 &
 engine=$!
 disturb
 wait $engine
