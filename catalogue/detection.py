@@ -142,7 +142,9 @@ def _measured(source: Source, corner: tuple[int, int], row: np.void, number: int
     measured["petrosian_radius"] = petrosian_radius(source) * source.a
     measured["fwhm"] = fwhm(source)
     brightest = light.max()
-    measured["edge"] = np.sqrt((light > 0.5 * brightest).sum() / np.pi) - np.sqrt((light > 0.95 * brightest).sum() / np.pi)
+    measured["edge"] = np.sqrt((light > 0.5 * brightest).sum() / np.pi) - np.sqrt(
+        (light > 0.95 * brightest).sum() / np.pi
+    )
     measured["spikes"] = spikes(source, float(x[0]), float(y[0]), of_pixel)
     measured["peak_x"], measured["peak_y"] = row["xcpeak"], row["ycpeak"]
     measured["number"], measured["blended"] = number, bool(row["flag"] & sep.OBJ_MERGED)

@@ -99,12 +99,14 @@ def rows_of(inputs: Inputs, folder: Path, num_workers: int) -> Inputs:
             ids.append(ident)
             names.append(name)
             places.append(Place(None, None, None, 0, np.nan, np.nan, np.nan, str(reason)))
-            columns.append(_columns(np.full(1, np.nan, OBJECT_OF_NAN), np.array([""], object), *np.full((2, 1), np.nan)))
+            columns.append(
+                _columns(np.full(1, np.nan, OBJECT_OF_NAN), np.array([""], object), *np.full((2, 1), np.nan))
+            )
             continue
         count = len(surveyed.objects)
         ids += [f"{ident}_{each:06d}" for each in range(1, count + 1)]
         names += [name] * count
-        places += _places(surveyed)
+        places += places_of(surveyed)
         columns.append(_columns(surveyed.objects, surveyed.kinds, *_sky(surveyed)))
     joined = {key: np.concatenate([each[key] for each in columns]) for key in columns[0]}
     return Inputs(ids, names, places, joined)
@@ -123,7 +125,8 @@ def _columns(objects: np.ndarray, kinds: np.ndarray, ra: np.ndarray, dec: np.nda
     return {"ra": ra, "dec": dec, "object": kinds, **copied, "flag": flag}
 
 
-def _places(surveyed: Surveyed) -> list[Place]:
+def places_of(surveyed: Surveyed) -> list[Place]:
+    """Return where the objects of a field lie."""
     tiles = tiles_of(surveyed.field.rows, surveyed.field.columns)
     return [
         Place(
