@@ -3,9 +3,9 @@
     python benchmarks/bench_fields.py --model models/lite0.onnx --galaxies ../shared/galaxyzoo
     python benchmarks/bench_fields.py --model MODEL.onnx --large 10000 --objects 20000
 
-The first sets real galaxies in Kaggle's layout at known places and scales into a field with noise and stars. The second
-makes a large FITS mosaic, a quarter of it as well, and catalogues them in processes of their own, one of which is killed
-again and again.
+The first sets real galaxies in Kaggle's layout at known places and scales into a field with noise and stars. The
+second makes a large FITS mosaic and a quarter of one, and catalogues them in processes of their own; then the large one
+again, killed again and again.
 """
 
 import argparse
@@ -26,17 +26,17 @@ from astropy.io import fits
 
 sys.path.insert(0, os.fspath(Path(__file__).resolve().parent.parent))
 
-from benchmarks.field_making import NOISE, STAR_FWHM, draw_stars, make_field
+from benchmarks.field_making import NOISE, STAR_FWHM, make_field
 from catalogue import cutouts, framing, surveying
 from catalogue.detection import THRESHOLD
-from catalogue.fields import CORE, Field
+from catalogue.fields import CORE
 from catalogue.model_file import Model
 from catalogue.reading import Picture
 from catalogue.surveying import Surveyed, survey_field
 from machine.command_line import positive_int
 
 HERE = Path(__file__).resolve().parent.parent
-# A galaxy has a clear signal where the pixels brighter than a fifth of its brightest stand so many sigma out on average.
+# A galaxy has a clear signal where its pixels, down to a fifth of the brightest, have so many sigma on average.
 CLEAR = 3.0
 
 
@@ -58,11 +58,11 @@ def tell_found(name: str, x: np.ndarray, y: np.ndarray, truth: pandas.DataFrame)
     near = np.hypot(x[:, None] - truth["x"].to_numpy(), y[:, None] - truth["y"].to_numpy())
     apart = (near > truth["radius"].to_numpy()).all(axis=1).sum()
     doubles = ((near < np.maximum(2, 0.15 * truth["radius"].to_numpy())).sum(axis=0) > 1)[clear].sum()
+    inside = len(x) - len(np.unique(objects[objects >= 0])) - apart
     print(
-        f"{name}: {len(x)} objects; of {clear.sum()} clear galaxies {found.sum()} found ({found.sum() / clear.sum():.3f}), "
-        f"{(distance[found] < 1).mean():.3f} of them within a pixel (median {np.median(distance[found]):.2f}); "
-        f"with a second object near the centre: {doubles}; "
-        f"other objects within the Petrosian radius of a galaxy {len(x) - len(np.unique(objects[objects >= 0])) - apart}"
+        f"{name}: {len(x)} objects; {found.sum()} of {clear.sum()} clear galaxies ({found.sum() / clear.sum():.3f}), "
+        f"{(distance[found] < 1).mean():.3f} of them within a pixel, median {np.median(distance[found]):.2f}; "
+        f"{doubles} with a second object near the centre; {inside} other objects within galaxies' Petrosian radii"
     )
     return objects
 
@@ -108,7 +108,7 @@ def tell_answers(model: Model, found: Surveyed, objects: np.ndarray, truth: pand
             got = classes(model.predict([frame]).predictions[0], means)
             crowd = np.hypot(truth["x"] - row.x, truth["y"] - row.y) < 1.2 * (truth["radius"] + row.radius)
             rows.append((number, masked, row.radius, crowd.sum() > 1, expected, got, frame.radius / row.radius))
-    table = pandas.DataFrame(rows, columns="galaxy masked radius crowded expected got ratio".split())
+    table = pandas.DataFrame(rows, columns=["galaxy", "masked", "radius", "crowded", "expected", "got", "ratio"])
     table["same"] = table["expected"] == table["got"]
     for masked, part in table.groupby("masked"):
         words = "taken out" if masked else "left in"
@@ -140,10 +140,9 @@ def tell_others(found: Surveyed, objects: np.ndarray, truth: pandas.DataFrame, s
     noise = galaxies & ~of_galaxy & ~fragments
     noise[seen] = False
     called = of_galaxy & (found.kinds == "star")
-    print(
-        f"stars: {len(seen)} of {len(stars)} found, {galaxies[seen].sum()} of them called galaxies; {called.sum()} galaxies "
-        f"called stars; of {galaxies.sum()} called galaxies {fragments.sum()} are pieces of galaxies, {noise.sum()} noise"
-    )
+    print(f"stars: {len(seen)} of {len(stars)} found, {galaxies[seen].sum()} of them called galaxies, ", end="")
+    print(f"{called.sum()} galaxies called stars; of {galaxies.sum()} that are called galaxies ", end="")
+    print(f"{fragments.sum()} are pieces of galaxies, {noise.sum()} noise")
     wrong = galaxies[seen].sum() + noise.sum()
     print(f"stars and noise among what is called a galaxy: {wrong / max(1, galaxies.sum()):.3f}")
 
@@ -179,8 +178,8 @@ def measure_known(args: argparse.Namespace) -> None:
 def write_large(path: Path, side: int, num_objects: int) -> None:
     """Write a mosaic of one band, float32, of stars and smooth galaxies, a strip at a time, with a WCS."""
     header = fits.Header({"SIMPLE": True, "BITPIX": -32, "NAXIS": 2, "NAXIS1": side, "NAXIS2": side})
-    header |= {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 150.0, "CRVAL2": 2.2}
-    header |= {"CRPIX1": side / 2, "CRPIX2": side / 2, "CD1_1": -1e-4, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 1e-4}
+    header.update({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 150.0, "CRVAL2": 2.2})
+    header.update({"CRPIX1": side / 2, "CRPIX2": side / 2, "CD1_1": -1e-4, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 1e-4})
     rng = np.random.default_rng(4)
     x, y = rng.uniform(0, side, (2, num_objects))
     sizes = rng.lognormal(1.1, 0.5, num_objects).clip(1.5, 40)

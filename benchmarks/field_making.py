@@ -3,7 +3,7 @@
 Light is counted in 255ths, as in the galaxies' JPEGs, whose light is stretched; their neighbours are left out.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -17,13 +17,14 @@ from survey.sextractor import Source, detect, flux_radius, kron_radius, petrosia
 
 SKY, NOISE = 12.0, 3.0
 STAR_FWHM = 3.5
+LEAST_SCALE = 0.2
 # Stars brighter than so many 255ths at their peak are drawn with spikes.
 SPIKES_FROM = 400.0
 
 
 @dataclass(frozen=True, eq=False)
 class Stamp:
-    """A galaxy of its own: light (rows, columns, 3) float32 without sky, where it lies, its Petrosian radius, pixels."""
+    """A galaxy of its own: light (rows, columns, 3) float32 without sky, its centre and Petrosian radius, pixels."""
 
     light: np.ndarray
     x: float
@@ -111,7 +112,8 @@ def make_field(
 ) -> tuple[np.ndarray, pandas.DataFrame, pandas.DataFrame]:
     """Return a field (side, side, 3) uint8, its galaxies (GalaxyID, x, y, radius, ...) and stars (x, y, peak).
 
-    A tenth of the galaxies lies on lines every `border` pixels, where tiles meet. Some are dimmed, to a fifth.
+    A tenth of the galaxies lies on lines every `border` pixels, where tiles meet. Scales are between LEAST_SCALE and 1,
+    evenly in their logarithm.
     """
     table = pandas.read_csv(root / "classes.csv")
     chosen = table.iloc[rng.permutation(len(table))]
@@ -120,9 +122,9 @@ def make_field(
         path = root / "data" / "raw" / "images_train_rev1" / f"{number}.jpg"
         stamp = stamp_of(simplejpeg.decode_jpeg(path.read_bytes())) if path.is_file() else None
         if stamp is not None:
-            scale = float(np.exp(rng.uniform(np.log(0.12), np.log(1.0))))
+            scale = float(np.exp(rng.uniform(np.log(LEAST_SCALE), 0)))
             rows.append({"GalaxyID": number, "scale": scale, "radius": stamp.radius * scale})
-            stamps.append(replace(stamp, light=stamp.light * np.float32(np.exp(rng.uniform(np.log(0.2), 0)))))
+            stamps.append(stamp)
         if len(rows) == num_galaxies:
             break
     order = np.argsort([-row["radius"] for row in rows])

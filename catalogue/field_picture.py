@@ -26,6 +26,7 @@ KINDS = {
     "no galaxy": (255, 80, 160),
     "star": (240, 240, 240),
     "tiny": (120, 120, 120),
+    "not judged": (150, 110, 70),
 }
 
 
@@ -44,6 +45,8 @@ def _kind(known: dict[str, float]) -> str:
         votes = [known[f"{question}_{answer}"] for answer in answers]
         return int(np.argmax(np.nan_to_num(votes, nan=-1)))
 
+    if np.isnan(known["smooth_or_featured_smooth"]):
+        return "not judged"
     first = likeliest("smooth_or_featured", "smooth", "featured_or_disk", "artifact")
     if first == 2:
         return "no galaxy"

@@ -97,6 +97,12 @@ def test_what_stopped_goes_on_and_gives_the_same_bytes(
     assert (tmp_path / "again.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
 
 
+def test_a_field_without_objects_is_an_empty_table(tmp_path: Path, predict: Callable):
+    fits.PrimaryHDU(np.full((200, 300), 7, np.float32)).writeto(tmp_path / "sky.fits")
+    rows = predict(tmp_path / "out.parquet", tmp_path / "sky.fits")
+    assert len(rows["id_str"]) == 0 and {"ra", "object", "x"} <= set(rows)
+
+
 def test_framing_is_by_size(tmp_path: Path, predict: Callable):
     write_fits(tmp_path / "sky.fits", "none")
     with pytest.raises(SystemExit, match="leave --framing out"):
