@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from catalogue.fields import Field, Tile, open_field, segments_of
-from catalogue.framing import REACH, SIDE, Frame, Measurement, _cut, frame_of, measure
+from catalogue.framing import REACH, SIDE, Frame, Measurement, cut, frame_of, measure
 from catalogue.reading import MIN_SIDE, Picture
 
 # Neighbours' light reaches beyond their segments, pixels.
@@ -119,7 +119,7 @@ def show(path: Path, x: float, y: float, scale: float, stretch: str | None = Non
     )
     picture = field.picture(rows, columns, stretch)
     part = slice(0, picture.size[0]), slice(0, picture.size[1])
-    pixels, place = _cut(picture.pixels, part, x - columns.start, y - rows.start, scale, None)
+    pixels, place = cut(picture.pixels, part, x - columns.start, y - rows.start, scale, None)
     return cv2.warpAffine(pixels, place[:2], (SIDE, SIDE), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
 
 

@@ -1,7 +1,7 @@
 """The objects of a part of the sky, found and measured with `sep`: background, threshold, deblending, masks.
 
 The background is a mesh, estimated anew where the objects of a first pass are masked: a large galaxy does not become
-sky. An object's radii are measured on the light that is left when its neighbours' pixels are replaced by those opposite.
+sky. An object's radii are measured on the light that is left when its neighbours' pixels are those opposite instead.
 
 Source: Bertin & Arnouts 1996; the SExtractor manual (windowed positions); Barbary 2016 (sep).
 """
@@ -25,7 +25,7 @@ CROWDED = 0.5
 _PIXEL_STACK, _PARTS = 10**7, 2**14
 # The noise of an image without noise, part of a step of whole numbers.
 LEAST_NOISE = 0.5
-# Of a field of spikes: angles, and the rings they are looked for in, in radii of the object's area.
+# Of a telescope's spikes: angles, and the rings that they are sought in, in radii of the object's area.
 _ANGLES = 240
 _RINGS = ((0.4, 0.8), (0.6, 1.2), (0.9, 1.8))
 
@@ -61,7 +61,7 @@ def _extract(light: np.ndarray, noise: np.ndarray, bad: np.ndarray, threshold: f
     kept = sep.get_extract_pixstack(), sep.get_sub_object_limit()
     sep.set_extract_pixstack(_PIXEL_STACK)
     sep.set_sub_object_limit(_PARTS)
-    options = dict(err=noise, mask=bad, minarea=MIN_AREA, filter_kernel=_kernel(), segmentation_map=True)
+    options = {"err": noise, "mask": bad, "minarea": MIN_AREA, "filter_kernel": _kernel(), "segmentation_map": True}
     try:
         return sep.extract(light, threshold, **options)
     except Exception as error:  # sep raises nothing more special
@@ -142,7 +142,9 @@ def _measured(source: Source, corner: tuple[int, int], row: np.void, number: int
     measured["petrosian_radius"] = petrosian_radius(source) * source.a
     measured["fwhm"] = fwhm(source)
     brightest = light.max()
-    measured["edge"] = np.sqrt((light > 0.5 * brightest).sum() / np.pi) - np.sqrt((light > 0.95 * brightest).sum() / np.pi)
+    measured["edge"] = np.sqrt((light > 0.5 * brightest).sum() / np.pi) - np.sqrt(
+        (light > 0.95 * brightest).sum() / np.pi
+    )
     measured["spikes"] = spikes(source, float(x[0]), float(y[0]), of_pixel)
     measured["peak_x"], measured["peak_y"] = row["xcpeak"], row["ycpeak"]
     measured["number"], measured["blended"] = number, bool(row["flag"] & sep.OBJ_MERGED)

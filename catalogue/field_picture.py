@@ -26,6 +26,7 @@ KINDS = {
     "no galaxy": (255, 80, 160),
     "star": (240, 240, 240),
     "tiny": (120, 120, 120),
+    "not judged": (150, 110, 70),
 }
 
 
@@ -44,6 +45,8 @@ def _kind(known: dict[str, float]) -> str:
         votes = [known[f"{question}_{answer}"] for answer in answers]
         return int(np.argmax(np.nan_to_num(votes, nan=-1)))
 
+    if np.isnan(known["smooth_or_featured_smooth"]):
+        return "not judged"
     first = likeliest("smooth_or_featured", "smooth", "featured_or_disk", "artifact")
     if first == 2:
         return "no galaxy"
@@ -82,7 +85,9 @@ def write_picture(path: Path, field: Field, rows: dict[str, np.ndarray], kinds: 
     image, scale = whole_picture(field, stretch)
     for wanted in ("tiny", "star", *KINDS):
         for number in [number for number, kind in enumerate(kinds) if kind == wanted]:
-            _mark(image, {name: float(rows[name][number]) for name in ("x", "y", "a", "b", "theta")}, field, scale, wanted)
+            _mark(
+                image, {name: float(rows[name][number]) for name in ("x", "y", "a", "b", "theta")}, field, scale, wanted
+            )
     image = np.concatenate([image, _legend(image.shape[1], kinds)])
     with replacing(path) as temporary:
         temporary.write_bytes(cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes())
@@ -119,5 +124,7 @@ def _legend(width: int, kinds: list[str]) -> np.ndarray:
         cv2.circle(strip, (left + round(9 * size), middle), round(9 * size), KINDS[kind], -1, cv2.LINE_AA)
         text = f"{kind} {kinds.count(kind)}"
         at = (left + round(26 * size), middle + round(8 * size))
-        cv2.putText(strip, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.75 * size, (230, 230, 230), max(1, round(size)), cv2.LINE_AA)
+        cv2.putText(
+            strip, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.75 * size, (230, 230, 230), max(1, round(size)), cv2.LINE_AA
+        )
     return strip

@@ -184,11 +184,11 @@ def frame_of(
         if picture.pixels.shape == IMAGE_SHAPE:
             pixels, place = picture.pixels, np.eye(3)
         else:
-            pixels, place = _cut(picture.pixels, part, x, y, scale, found.sky if found else None)
+            pixels, place = cut(picture.pixels, part, x, y, scale, found.sky if found else None)
     else:
         x, y, scale = found.x, found.y, radius / found.radius
         brought_to = radius
-        pixels, place = _cut(picture.pixels, part, x, y, scale, found.sky)
+        pixels, place = cut(picture.pixels, part, x, y, scale, found.sky)
     times = picture.reduction
     flags = found.flags if found else NO_OBJECT
     if scale / times > MAX_ENLARGEMENT:
@@ -198,7 +198,7 @@ def frame_of(
     return Frame(pixels, place, choice, *centre, measured, scale / times, flags, brought_to)
 
 
-def _cut(
+def cut(
     pixels: np.ndarray,
     part: tuple[slice, slice],
     x: float,

@@ -81,7 +81,9 @@ def schema_of(models: Sequence[Model], choices: Choices, passed: Sequence[pa.Fie
     fields += [tables.field(name, real, f"{of} (fraction {kind})") for name, of in described]
     fields += [
         tables.field("most_likely_path", text, "the likeliest answers along the decision tree"),
-        tables.field("flag", pa.int32(), "sum of: " + "; ".join(f"{bit} {meaning}" for bit, meaning in choices.flags.items())),
+        tables.field(
+            "flag", pa.int32(), "sum of: " + "; ".join(f"{bit} {meaning}" for bit, meaning in choices.flags.items())
+        ),
         tables.field("distance", real, "distance to the training images in features; about 1 for a typical one"),
         tables.field("farther_than", real, "part of the validation galaxies that is nearer to the training images"),
         tables.field("framing", text, "how the image was framed"),

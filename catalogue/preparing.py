@@ -89,7 +89,9 @@ def prepared(paths: Sequence[Path | Place], recipe: Recipe, num_workers: int) ->
                 done += 1
 
 
-def _until_one_dies(paths: Sequence[Path | Place], recipe: Recipe, num_workers: int, ahead: int) -> Iterator[Frame | str]:
+def _until_one_dies(
+    paths: Sequence[Path | Place], recipe: Recipe, num_workers: int, ahead: int
+) -> Iterator[Frame | str]:
     if not paths:
         return
     waiting: deque[Future] = deque()

@@ -86,9 +86,7 @@ def no_lock() -> contextlib.AbstractContextManager:
     return contextlib.nullcontext()
 
 
-def read(
-    path: Path, stretch: str | None = None, alone: Callable = no_lock, max_pixels: int | None = None
-) -> Picture:
+def read(path: Path, stretch: str | None = None, alone: Callable = no_lock, max_pixels: int | None = None) -> Picture:
     """Read an image; large ones in the block `alone()`, and averaged down to `max_pixels` (None: MAX_PIXELS).
 
     `stretch` brings light that is counted linearly to 0..1; None: asinh for FITS and floating point, no stretch for

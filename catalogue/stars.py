@@ -16,7 +16,7 @@ NARROW, SHARP = 1.25, 0.7
 # How far spikes stand out: of galaxies less than 2.1, of stars with spikes more than 2.3 (doc/fields.md).
 SPIKES, SPIKES_SATURATED = 2.5, 2.0
 # Galaxies narrower than that, in half-light radii of a point and in pixels of the Petrosian radius, show no shape.
-RESOLVED, LEAST_RADIUS = 1.6, 10.0
+RESOLVED, LEAST_RADIUS = 1.6, 14.0
 
 
 def point_radius(objects: np.ndarray) -> float:

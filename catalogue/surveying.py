@@ -1,7 +1,7 @@
 """Fields in, their objects out: found in tiles, told from stars, placed on the sky, a row each."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from catalogue import stars
 from catalogue.cutouts import Place
 from catalogue.detection import OBJECT
 from catalogue.fields import Field, Tile, find_in_tile, objects_of, open_field, tile_path, tiles_of
-from catalogue.framing import BLENDED, BORDER, SATURATED, STAR, TINY
+from catalogue.framing import BLENDED, BORDER, STAR, TINY
 from catalogue.inputs import Inputs
 from catalogue.reasons import Unreadable
 from machine.processes import Start, pool
@@ -21,6 +21,7 @@ from machine.processes import Start, pool
 MOST_WORKERS = 4
 REASONS = {"star": "a star", "tiny": "too small to have a visible shape", "galaxy": ""}
 _COPIED = ("a", "b", "theta", "flux", "signal", "half_light_radius", "petrosian_radius", "x", "y")
+_UNKNOWN = np.dtype([(name, np.float64) for name in _COPIED])
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +65,8 @@ def survey_field(path: Path, folder: Path, num_workers: int) -> Surveyed:
     return Surveyed(field, objects, tile, kinds, folder)
 
 
-def _results(work: Sequence[tuple[Field, Tile, Path]], num_workers: int) -> list[str]:
+def _results(work: Sequence[tuple[Field, Tile, Path]], num_workers: int) -> Iterator[str]:
+    """Find the objects of tiles; yield for each why it can not be read, nothing where it can."""
     if num_workers < 2:
         yield from (_find(*each) for each in work)
         return
@@ -91,7 +93,8 @@ def rows_of(inputs: Inputs, folder: Path, num_workers: int) -> Inputs:
     ids: list[str] = []
     names: list[str] = []
     places: list[Place] = []
-    columns: list[dict[str, np.ndarray]] = []
+    none = np.empty(0)
+    columns = [_columns(np.empty(0, OBJECT), np.empty(0, object), none, none)]
     for number, (ident, name, path) in enumerate(zip(inputs.ids, inputs.names, inputs.paths, strict=True)):
         try:
             surveyed = survey_field(path, folder / f"field-{number:06d}", num_workers)
@@ -99,31 +102,29 @@ def rows_of(inputs: Inputs, folder: Path, num_workers: int) -> Inputs:
             ids.append(ident)
             names.append(name)
             places.append(Place(None, None, None, 0, np.nan, np.nan, np.nan, str(reason)))
-            columns.append(_columns(np.full(1, np.nan, OBJECT_OF_NAN), np.array([""], object), *np.full((2, 1), np.nan)))
+            columns.append(_columns(np.full(1, np.nan, _UNKNOWN), np.array([""], object), *np.full((2, 1), np.nan)))
             continue
         count = len(surveyed.objects)
         ids += [f"{ident}_{each:06d}" for each in range(1, count + 1)]
         names += [name] * count
-        places += _places(surveyed)
+        places += places_of(surveyed)
         columns.append(_columns(surveyed.objects, surveyed.kinds, *_sky(surveyed)))
     joined = {key: np.concatenate([each[key] for each in columns]) for key in columns[0]}
     return Inputs(ids, names, places, joined)
 
 
-OBJECT_OF_NAN = np.dtype([(name, np.float64) for name in _COPIED])
-
-
 def _columns(objects: np.ndarray, kinds: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> dict[str, np.ndarray]:
     flag = np.zeros(len(objects), np.int32)
     if "border" in objects.dtype.names:
-        for bit, name in ((BORDER, "border"), (SATURATED, "saturated"), (BLENDED, "blended")):
+        for bit, name in ((BORDER, "border"), (BLENDED, "blended")):
             flag |= bit * objects[name].astype(np.int32)
         flag |= STAR * (kinds == "star") | TINY * (kinds == "tiny")
     copied = {name: objects[name].astype(np.float64) for name in _COPIED}
     return {"ra": ra, "dec": dec, "object": kinds, **copied, "flag": flag}
 
 
-def _places(surveyed: Surveyed) -> list[Place]:
+def places_of(surveyed: Surveyed) -> list[Place]:
+    """Return where the objects of a field lie."""
     tiles = tiles_of(surveyed.field.rows, surveyed.field.columns)
     return [
         Place(

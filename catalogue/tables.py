@@ -245,7 +245,7 @@ def _read_csv(path: Path, suffix: str) -> dict[str, np.ndarray]:
     import pandas
 
     # An id of digits is a text all the same: 007 is not 7.
-    texts = dict.fromkeys(("id_str", "file_loc", "status", "reason", "most_likely_path", "framing"), str)
+    texts = dict.fromkeys(("id_str", "file_loc", "status", "reason", "object", "most_likely_path", "framing"), str)
     table = pandas.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""], float_precision="round_trip")
     return {name: table[name].to_numpy() for name in table}
 

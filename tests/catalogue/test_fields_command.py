@@ -1,0 +1,109 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import exported
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+from fields import GALAXIES, SPIKED, draw_field, sky_header
+from PIL import Image
+
+import predict_galaxies
+from catalogue import parts
+from catalogue.answers import FRACTIONS
+from catalogue.framing import STAR
+from catalogue.tables import read_columns
+
+
+@pytest.fixture
+def predict(run_main: Callable[..., None]) -> Callable[..., dict[str, np.ndarray]]:
+    """Return a function that catalogues fields in this process, and returns the columns that it wrote."""
+
+    def run(output: Path, *arguments: object) -> dict[str, np.ndarray]:
+        fixed = "--model", exported.tiny_model(), "--num-workers", 0, "--threads", 1
+        run_main(predict_galaxies, *arguments, "--detect", "--output", output, *fixed)
+        return read_columns(output)
+
+    return run
+
+
+def write_fits(path: Path, kind: str) -> None:
+    fits.PrimaryHDU(draw_field(stars=12)[0], sky_header(kind)).writeto(path)
+
+
+def test_a_field_is_a_table_a_picture_and_a_region_file(tmp_path: Path, predict: Callable):
+    write_fits(tmp_path / "sky.fits", "SIP")
+    rows = predict(tmp_path / "out.csv", tmp_path / "sky.fits")
+    expected = WCS(sky_header("SIP")).all_pix2world(rows["x"], rows["y"], 0)
+    np.testing.assert_allclose([rows["ra"], rows["dec"]], expected, rtol=0, atol=1e-3 / 3600)
+    assert len(rows["x"]) == len(GALAXIES) + 14 and len(set(rows["id_str"])) == len(rows["x"])
+    fractions = np.stack([rows[name] for name in FRACTIONS], axis=1)
+    for x, y, *_ in GALAXIES:
+        index = np.hypot(rows["x"] - x, rows["y"] - y).argmin()
+        assert rows["object"][index] == "galaxy" and rows["status"][index] == "ok"
+        assert np.isfinite(fractions[index, :3]).all() and rows["frame_scale"][index] > 0
+    star = np.hypot(rows["x"] - SPIKED[0], rows["y"] - SPIKED[1]).argmin()
+    assert rows["object"][star] == "star" and rows["flag"][star] & STAR
+    assert rows["status"][star] == "not judged" and rows["reason"][star] == "a star"
+    assert np.isnan(fractions[star]).all()
+    with Image.open(tmp_path / "out.sky.jpg") as picture:
+        assert picture.width >= 1280 and len(np.unique(np.asarray(picture).reshape(-1, 3), axis=0)) > 1000
+    lines = (tmp_path / "out.sky.reg").read_text().splitlines()
+    assert lines[2] == "image" and len(lines) == 3 + len(rows["x"])
+    first = [float(value) for value in lines[3][len("ellipse(") :].partition(")")[0].split(",")]
+    assert first[:2] == pytest.approx([rows["x"][0] + 1, rows["y"][0] + 1], abs=1e-3)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_several_fields_and_what_is_none(tmp_path: Path, predict: Callable, capsys: pytest.CaptureFixture):
+    write_fits(tmp_path / "broken.fits", "broken")
+    Image.fromarray(np.clip(draw_field(stars=12)[0], 0, 255).astype(np.uint8)).save(tmp_path / "plain.png")
+    (tmp_path / "text.jpg").write_text("no image")
+    rows = predict(tmp_path / "out.fits", *(tmp_path / name for name in ("broken.fits", "text.jpg", "plain.png")))
+    of = rows["file_loc"]
+    assert [Path(name).name for name in dict.fromkeys(of)] == ["broken.fits", "text.jpg", "plain.png"]
+    [bad] = np.flatnonzero(rows["status"] == "unreadable")
+    assert rows["reason"][bad].startswith("is no image that can be read") and np.isnan(rows["x"][bad])
+    assert np.isnan(rows["ra"]).all() and np.isfinite(rows["x"]).sum() == len(of) - 1
+    told = [line for line in capsys.readouterr().err.splitlines() if "broken.fits" in line]
+    assert len(told) == 1 and "has no usable sky coordinates" in told[0]
+    assert {path.name for path in tmp_path.glob("out.*")} >= {"out.broken.jpg", "out.plain.jpg", "out.plain.reg"}
+    # The picture's first row is the highest, a region's the lowest.
+    place = np.flatnonzero(np.char.endswith(of.astype(str), "plain.png"))[0]
+    line = (tmp_path / "out.plain.reg").read_text().splitlines()[3]
+    assert float(line.split(",")[1]) == pytest.approx(520 - rows["y"][place], abs=1e-3)
+
+
+def test_what_stopped_goes_on_and_gives_the_same_bytes(
+    tmp_path: Path, predict: Callable, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(parts, "ROWS_A_PART", 5)
+    write_fits(tmp_path / "sky.fits", "CD")
+    predict(tmp_path / "whole.parquet", tmp_path / "sky.fits")
+    saved, save = [], parts.Parts.save
+
+    def stopping(self: parts.Parts, number: int, table: object) -> None:
+        save(self, number, table)
+        saved.append(number)
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(parts.Parts, "save", stopping)
+    with pytest.raises(SystemExit):
+        predict(tmp_path / "again.parquet", tmp_path / "sky.fits")
+    predict(tmp_path / "again.parquet", tmp_path / "sky.fits")
+    assert saved[:4] == [0, 1, 2, 3]
+    assert (tmp_path / "again.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+
+
+def test_a_field_without_objects_is_an_empty_table(tmp_path: Path, predict: Callable):
+    fits.PrimaryHDU(np.full((200, 300), 7, np.float32)).writeto(tmp_path / "sky.fits")
+    rows = predict(tmp_path / "out.parquet", tmp_path / "sky.fits")
+    assert len(rows["id_str"]) == 0 and {"ra", "object", "x"} <= set(rows)
+
+
+def test_framing_is_by_size(tmp_path: Path, predict: Callable):
+    write_fits(tmp_path / "sky.fits", "none")
+    with pytest.raises(SystemExit, match="leave --framing out"):
+        predict(tmp_path / "out.csv", tmp_path / "sky.fits", "--framing", "sdss")
