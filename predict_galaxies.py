@@ -74,6 +74,8 @@ def check_shown(args: argparse.Namespace) -> None:
     """Raise DataError where what is to be shown can not be."""
     if args.merge and (args.report or args.draw):
         raise DataError("expected --merge without --report and --draw; make the page from the images, in one run")
+    if args.shard and args.draw:
+        raise DataError("expected --draw without --shard; draw one galaxy at a time")
     if args.report:
         check_page_name(args.report)
     if args.draw:
@@ -100,7 +102,8 @@ def predict(args: argparse.Namespace) -> None:
     """Catalogue what the command line names."""
     output, sample = args.output, sample_beside(args.output)
     choices = Choices(framing=args.framing, stretch=args.stretch, weighted=args.weighted, full=args.full)
-    inputs = find(args.images, [output, sample, output.with_name(f"{output.name}-metadata.json")])
+    shown = [path for path in (args.report, args.draw) if path]
+    inputs = find(args.images, [output, sample, output.with_name(f"{output.name}-metadata.json"), *shown])
     if args.draw and len(inputs) != 1:
         raise DataError(f"expected one image to --draw, got {len(inputs)}; name one, or make a --report")
     number, of = args.shard or (1, 1)

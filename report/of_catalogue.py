@@ -198,7 +198,7 @@ def _overview(summary: _Summary) -> Section:
             "Farther from the training images than so many of a hundred validation galaxies: images like those of "
             "the training fill these rows evenly"
         )
-        shown = [mean, Bars("The likeliest ways through the tree", ways), *shown, Bars(caption, ranks)]
+        shown = [mean, Bars("The likeliest ways through the tree", ways), Bars(caption, ranks), *shown]
     return Section("overview", "All together", shown)
 
 

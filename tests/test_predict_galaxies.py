@@ -397,6 +397,10 @@ def test_a_report_and_a_tree_are_made_beside_the_table(folder: Path, predict: Pr
     assert "6 galaxies, 2 files that could not be read" in text and "can not be decoded as a PNG" in text
     assert f'"names":{json.dumps([f"galaxy {number}" for number in range(6)], separators=(",", ":"))}' in text
     predict(folder.parent / "one.parquet", folder / "galaxy 3.png", "--weighted", "--draw", tree)
+    again = predict(folder.parent / "out.parquet", folder, "--report", folder / "report.html")
+    assert list(predict(folder.parent / "out.parquet", folder, "--report", folder / "report.html")["id_str"]) == list(
+        again["id_str"]
+    ), "the page is none of the images"
     with Image.open(tree) as image:
         assert image.width > image.height > 1000
     assert {path.name for path in folder.parent.iterdir()} >= {"out.parquet", "one.parquet", "pages", "tree.png"}
@@ -409,6 +413,7 @@ def test_a_report_and_a_tree_are_made_beside_the_table(folder: Path, predict: Pr
         (("in", "--report", "page.txt"), "expected a --report that ends with .html"),
         (("in", "--draw", "tree.gif"), "expected a --draw that ends with .png, .svg, .pdf"),
         (("in", "--draw", "tree.png"), "expected one image to --draw, got 8"),
+        (("in", "--shard", "1/2", "--draw", "tree.png"), "expected --draw without --shard"),
         (("--merge", "a.parquet", "--report", "page.html"), "expected --merge without --report and --draw"),
     ],
 )
