@@ -11,13 +11,11 @@ doc/fields.md for images of many galaxies (--detect).
 
 import argparse
 import contextlib
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
-from pyarrow import parquet
 
 from catalogue import tables
 from catalogue.framing import CHOICES
@@ -26,12 +24,13 @@ from catalogue.model_file import Model
 from catalogue.parts import Parts
 from catalogue.predicting import UNREADABLE, Choices, identity, make_parts, radius_of, schema_of
 from catalogue.preparing import Recipe
+from catalogue.shards import Together, noted
 from catalogue.showing import show_fields
 from catalogue.stretch import STRETCHES
 from catalogue.surveying import MOST_WORKERS, rows_of
 from machine.command_line import natural_int, positive_int, run_script, shard_of
 from machine.cores import available_cores
-from machine.files import DataError, first_line
+from machine.files import DataError
 from machine.locks import alone
 from machine.signals import ending_in_order
 from report.names import check_figure_name, check_page_name
@@ -72,6 +71,8 @@ def check_shown(args: argparse.Namespace) -> None:
     """Raise DataError where what is to be shown can not be."""
     if args.merge and (args.report or args.draw):
         raise DataError("expected --merge without --report and --draw; make the page from the images, in one run")
+    if args.shard and args.draw:
+        raise DataError("expected --draw without --shard; draw one galaxy at a time")
     if args.report:
         check_page_name(args.report)
     if args.draw:
@@ -99,7 +100,8 @@ def predict(args: argparse.Namespace) -> None:
     output, sample = args.output, sample_beside(args.output)
     told = {name: getattr(args, name) for name in ("framing", "stretch", "weighted", "full", "detect")}
     choices = Choices(**told)
-    inputs = find(args.images, [output, sample, output.with_name(f"{output.name}-metadata.json")])
+    shown = [path for path in (args.report, args.draw) if path]
+    inputs = find(args.images, [output, sample, output.with_name(f"{output.name}-metadata.json"), *shown])
     if args.draw and len(inputs) != 1:
         raise DataError(f"expected one image to --draw, got {len(inputs)}; name one, or make a --report")
     number, of = args.shard or (1, 1)
@@ -112,8 +114,7 @@ def predict(args: argparse.Namespace) -> None:
     passed = [each for each, _ in tables.passed_fields(inputs.passed, schema_of(models, choices, []).names)]
     schema = schema_of(models, choices, passed)
     if args.shard:
-        noted = f"{number}/{of} {identity(inputs, schema)}".encode()
-        schema = schema.with_metadata({**schema.metadata, b"shard": noted})
+        schema = noted(schema, number, of, identity(inputs, schema))
     with alone(output.with_name(f".{output.name}.lock"), f"the catalogue {output}"):
         parts = Parts(output, identity(own, schema), len(own))
         num_workers = available_cores() if args.num_workers is None else args.num_workers
@@ -152,51 +153,11 @@ def show(
         of_catalogue.draw(next(iter(parts)), schema, paths[0], recipe, args.draw)
 
 
-def _read_note(path: Path) -> tuple[int, int, str]:
-    """Return the number of a table's shard, of how many, and what the whole depends on."""
-    try:
-        schema = parquet.read_schema(path)
-        match = re.fullmatch(rb"(\d+)/(\d+) (\w+)", (schema.metadata or {}).get(b"shard", b""))
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} is no table of a --shard ({first_line(error)}); name those") from None
-    if match is None:
-        raise DataError(f"{path} is no table of a --shard; name those")
-    return int(match[1]), int(match[2]), match[3].decode()
-
-
 def merge(args: argparse.Namespace) -> None:
     """Put the tables of all shards together."""
-    shards: dict[int, Path] = {}
-    runs: dict[tuple[int, str], Path] = {}
-    for path in map(Path, args.merge):
-        number, *run = _read_note(path)
-        if other := next((runs[key] for key in runs if key != tuple(run)), None):
-            raise DataError(f"{path} is of another run than {other}; make both with the same images and options")
-        if number in shards:
-            raise DataError(f"{path} is shard {number}/{run[0]} a second time, beside {shards[number]}; name one")
-        runs[tuple(run)] = shards[number] = path
-    [(of, _)] = runs
-    if missing := sorted(set(range(1, of + 1)) - set(shards)):
-        raise DataError(f"expected {of} shards, but {missing[0]}/{of} is missing; make it, or name it")
-    files = [shards[number] for number in sorted(shards)]
-    schema = parquet.read_schema(files[0])
-    schema = schema.with_metadata({name: value for name, value in schema.metadata.items() if name != b"shard"})
-    num_rows = sum(parquet.read_metadata(path).num_rows for path in files)
-    write_all(args.output, schema, _Batches(files, schema), num_rows)
-    print(f"wrote {num_rows} rows to {args.output}")
-
-
-class _Batches:
-    """The tables of several files, some rows at a time, as often as is asked."""
-
-    def __init__(self, files: list[Path], schema: pa.Schema):
-        self.files, self.schema = files, schema
-
-    def __iter__(self) -> Iterable[pa.Table]:
-        for path in self.files:
-            with parquet.ParquetFile(path) as file:
-                for number in range(file.num_row_groups):
-                    yield file.read_row_group(number).cast(self.schema)
+    together = Together(list(map(Path, args.merge)))
+    write_all(args.output, together.schema, together, together.num_rows)
+    print(f"wrote {together.num_rows} rows to {args.output}")
 
 
 def main() -> None:

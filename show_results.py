@@ -226,6 +226,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.report:
         check_page_name(args.report)
+        if args.norms is not None:
+            raise DataError("expected --norms without --report; make the page without --norms")
     (show if args.norms is None else show_norms)(args)
 
 

@@ -177,9 +177,9 @@ def build(
 
 
 def _lead(summary: _Summary, num_shown: int) -> str:
-    text = f"{summary.num_ok:,} galaxies"
+    text = "1 galaxy" if summary.num_ok == 1 else f"{summary.num_ok:,} galaxies"
     if unread := summary.num_rows - summary.num_ok:
-        text += f", {unread:,} files that could not be read"
+        text += f", {unread:,} {'file' if unread == 1 else 'files'} that could not be read"
     if num_shown < summary.num_ok:
         text += f". {num_shown:,} of them, evenly spread, are listed here; all are in the table, and all are counted"
     return f"{text}."
@@ -198,7 +198,7 @@ def _overview(summary: _Summary) -> Section:
             "Farther from the training images than so many of a hundred validation galaxies: images like those of "
             "the training fill these rows evenly"
         )
-        shown = [mean, Bars("The likeliest ways through the tree", ways), *shown, Bars(caption, ranks)]
+        shown = [mean, Bars("The likeliest ways through the tree", ways), Bars(caption, ranks), *shown]
     return Section("overview", "All together", shown)
 
 
@@ -219,7 +219,7 @@ def _unread(summary: _Summary) -> list[Section]:
     number = summary.num_rows - summary.num_ok
     if not number:
         return []
-    caption = f"{len(summary.unread):,} of {number:,}" if number > len(summary.unread) else f"{number:,} files"
+    caption = f"{len(summary.unread):,} of {number:,}" if number > len(summary.unread) else f"{number:,} in all"
     return [Section("unread", "Files that could not be read", [Table(caption, ("file", "reason"), summary.unread)])]
 
 

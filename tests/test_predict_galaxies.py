@@ -1,5 +1,6 @@
 """Images in, a catalogue out: every file a row, whatever happens on the way."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -393,3 +394,53 @@ def memory_of(pid: int) -> int:
         except OSError:
             continue
     return total
+
+
+def test_a_report_and_a_tree_are_made_beside_the_table(folder: Path, predict: Predict, capsys: pytest.CaptureFixture):
+    report, tree = folder.parent / "pages" / "report.html", folder.parent / "tree.png"
+    rows = predict(folder.parent / "out.parquet", folder, "--full", "--report", report)
+    text = report.read_text()
+    assert f"report: {report}" in capsys.readouterr().out
+    assert "6 galaxies, 2 files that could not be read" in text and "can not be decoded as a PNG" in text
+    assert f'"names":{json.dumps([f"galaxy {number}" for number in range(6)], separators=(",", ":"))}' in text
+    predict(folder.parent / "one.parquet", folder / "galaxy 3.png", "--weighted", "--draw", tree)
+    again = predict(folder.parent / "out.parquet", folder, "--report", folder / "report.html")
+    assert list(predict(folder.parent / "out.parquet", folder, "--report", folder / "report.html")["id_str"]) == list(
+        again["id_str"]
+    ), "the page is none of the images"
+    with Image.open(tree) as image:
+        assert image.width > image.height > 1000
+    assert {path.name for path in folder.parent.iterdir()} >= {"out.parquet", "one.parquet", "pages", "tree.png"}
+    assert len(rows["id_str"]) == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("in", "--report", "page.txt"), "expected a --report that ends with .html"),
+        (("in", "--draw", "tree.gif"), "expected a --draw that ends with .png, .svg, .pdf"),
+        (("in", "--draw", "tree.png"), "expected one image to --draw, got 8"),
+        (("in", "--shard", "1/2", "--draw", "tree.png"), "expected --draw without --shard"),
+        (("--merge", "a.parquet", "--report", "page.html"), "expected --merge without --report and --draw"),
+    ],
+)
+def test_what_can_not_be_shown_is_told_before_any_work(
+    folder: Path, run_main: Callable[..., None], monkeypatch: pytest.MonkeyPatch, arguments: tuple, line: str
+):
+    monkeypatch.chdir(folder.parent)
+    with pytest.raises(SystemExit) as ended:
+        run_script(lambda: run_main(predict_galaxies, *arguments, "--output", "c.csv"))
+    assert str(ended.value.code).startswith(f"error: {line}")
+    assert [path.name for path in folder.parent.iterdir()] == ["in"]
+
+
+def test_an_image_without_answers_has_no_tree_but_its_row(folder: Path, predict: Predict):
+    with pytest.raises(SystemExit, match=r"a\.jpg is empty; there is no tree to draw"):
+        predict(folder.parent / "out.csv", folder / "a.jpg", "--draw", folder.parent / "tree.png")
+    assert (folder.parent / "out.csv").is_file() and not (folder.parent / "tree.png").exists()
+
+
+def test_a_table_needs_no_templates_and_no_figures():
+    code = "import sys, predict_galaxies; print(sys.modules.keys() & {'jinja2', 'matplotlib', 'torch'})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("set()\n", "")

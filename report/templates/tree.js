@@ -122,10 +122,12 @@ function treeOf(layout) {
 
   // An <svg>: the tree of votes (37), beside a picture (its address) where there is one.
   function draw(votes, picture, label) {
-    const svg = element("svg", { viewBox: `0 0 ${layout.width} ${layout.height}`, class: "tree", role: "img" });
-    svg.setAttribute("aria-label", label);
     const [left, top, side] = layout.picture;
     const first = byNumber.get(1);
+    const begin = picture ? 0 : first.x - 80;
+    const viewBox = `${begin} 0 ${layout.width - begin} ${layout.height}`;
+    const svg = element("svg", { viewBox, class: picture ? "tree" : "tree bare", role: "img" });
+    svg.setAttribute("aria-label", label);
     const found = branches(votes);
     const trunk = [[picture ? left + side : first.x - 70, top + side / 2], [first.x, first.y]];
     svg.append(element("path", { class: "likely", d: ribbon(trunk, layout.full) }));

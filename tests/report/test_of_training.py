@@ -110,6 +110,9 @@ def test_a_wrong_name_is_refused_before_any_work(trained: Survey, run_main: Call
     assert "expected a --report that ends with .html" in refused(
         run_main, trained.root, show_results, "--report", trained.root / "a.txt"
     )
+    assert "expected --norms without --report" in refused(
+        run_main, trained.root, show_results, "--norms", "--report", trained.root / "a.html"
+    )
 
 
 def test_a_training_root_s_page_does_without_torch_and_what_only_catalogues_need():
