@@ -18,6 +18,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from catalogue import tables
+from catalogue.cutouts import Place
 from catalogue.framing import CHOICES
 from catalogue.inputs import find
 from catalogue.model_file import Model
@@ -71,6 +72,8 @@ def check_shown(args: argparse.Namespace) -> None:
     """Raise DataError where what is to be shown can not be."""
     if args.merge and (args.report or args.draw):
         raise DataError("expected --merge without --report and --draw; make the page from the images, in one run")
+    if args.draw and args.detect:
+        raise DataError("expected --draw without --detect; the tree of each galaxy of a field is in its --report")
     if args.shard and args.draw:
         raise DataError("expected --draw without --shard; draw one galaxy at a time")
     if args.report:
@@ -133,7 +136,7 @@ def predict(args: argparse.Namespace) -> None:
 
 def show(
     args: argparse.Namespace,
-    paths: Sequence[Path],
+    paths: Sequence[Path | Place],
     models: Sequence[Model],
     parts: Iterable[pa.Table],
     schema: pa.Schema,
@@ -142,12 +145,13 @@ def show(
     """Write the page and draw the tree, where they are asked for."""
     if not args.report and not args.draw:
         return
-    from report import of_catalogue, page  # templates and figures, which a table does not need
+    from report import of_catalogue, of_field, page  # templates and figures, which a table does not need
 
     recipe = Recipe(args.stretch, args.framing, radius_of(models))
     if args.report:
         pictures = of_catalogue.pictures_of(paths, recipe, num_workers)
-        page.write(of_catalogue.build(parts, schema, pictures, [each.card for each in models]), args.report)
+        field = of_field.field_of(paths, parts, args.stretch) if args.detect else None
+        page.write(of_catalogue.build(parts, schema, pictures, [each.card for each in models], field), args.report)
         print(f"report: {args.report}")
     if args.draw:
         of_catalogue.draw(next(iter(parts)), schema, paths[0], recipe, args.draw)

@@ -11,8 +11,9 @@ import pyarrow as pa
 from catalogue import answers, tables
 from catalogue.calibration import FAR_FROM
 from catalogue.card import Card
-from catalogue.framing import FAR, FLAGS, Frame
-from catalogue.predicting import OK
+from catalogue.cutouts import Place
+from catalogue.framing import FAR, FIELD_FLAGS, FLAGS, Frame
+from catalogue.predicting import NOT_JUDGED, OK
 from catalogue.preparing import Recipe, prepare, prepared
 from machine.files import DataError
 from report import thumbnails, tree_figure
@@ -26,7 +27,7 @@ MAX_UNREAD, MAX_WAYS, MAX_FARTHEST = 300, 20, 12
 Pictures = Callable[[Sequence[int]], Iterable[bytes | None]]
 
 
-def pictures_of(paths: Sequence[Path], recipe: Recipe, num_workers: int) -> Pictures:
+def pictures_of(paths: Sequence[Path | Place], recipe: Recipe, num_workers: int) -> Pictures:
     """Return a function that reads and frames the files of rows, and yields small pictures of the frames' middles."""
 
     def pictures(rows: Sequence[int]) -> Iterator[bytes | None]:
@@ -69,7 +70,13 @@ class _Summary:
     flags: Counter = field(default_factory=Counter)
     ways: Counter = field(default_factory=Counter)
     ranks: np.ndarray = field(default_factory=lambda: np.zeros(10, int))
+    not_judged: Counter = field(default_factory=Counter)
     unread: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def num_unread(self) -> int:
+        """Files that could not be read."""
+        return self.num_rows - self.num_ok - self.not_judged.total()
 
     def add(self, table: pa.Table, weighted: bool) -> None:
         """Count the rows of a table."""
@@ -78,12 +85,14 @@ class _Summary:
         self.num_ok += int(ok.sum())
         self.votes += np.nansum(votes_of(table, weighted)[ok], axis=0)
         flags = table["flag"].to_numpy()[ok]
-        for bit in FLAGS:
+        for bit in FLAGS | FIELD_FLAGS:
             self.flags[bit] += int((flags & bit > 0).sum())
         self.ways.update(np.asarray(table["most_likely_path"].to_pylist(), dtype=object)[ok].tolist())
         ranks = table["farther_than"].to_numpy()[ok]
         self.ranks += np.bincount(np.minimum((ranks[np.isfinite(ranks)] * 10).astype(int), 9), minlength=10)
-        for row in np.flatnonzero(~ok)[: MAX_UNREAD - len(self.unread)]:
+        found = table["status"].to_numpy() == NOT_JUDGED
+        self.not_judged.update(np.asarray(table["reason"].to_pylist(), dtype=object)[found].tolist())
+        for row in np.flatnonzero(~ok & ~found)[: MAX_UNREAD - len(self.unread)]:
             self.unread.append((table["file_loc"][int(row)].as_py(), table["reason"][int(row)].as_py()))
 
 
@@ -155,6 +164,7 @@ def build(
     for table in parts:
         summary.add(table, weighted)
     table, rows = _shown(parts, schema, summary.num_ok)
+    flags = FLAGS | FIELD_FLAGS if "object" in schema.names else FLAGS
     galaxies = Galaxies(
         names=table["id_str"].to_pylist(),
         votes=votes_of(table, weighted),
@@ -163,13 +173,13 @@ def build(
         kind="weighted" if weighted else "conditional",
         spreads=_spreads(table),
         flags=table["flag"].to_numpy(),
-        flag_words=FLAGS,
+        flag_words=flags,
         field=of_field and of_field.among(rows),
     )
     return Page(
         title=of_field.title if of_field else "Galaxies",
         lead=_lead(summary, len(rows)),
-        before=[_overview(summary), *_farthest(galaxies)],
+        before=[_overview(summary, flags), *_farthest(galaxies)],
         galaxies=galaxies,
         galaxies_text="Sort by the headings or by any answer; choose a galaxy to see its tree and all its answers.",
         after=[*_unread(summary), _provenance(tables.provenance(schema), cards)],
@@ -178,20 +188,24 @@ def build(
 
 def _lead(summary: _Summary, num_shown: int) -> str:
     text = "1 galaxy" if summary.num_ok == 1 else f"{summary.num_ok:,} galaxies"
-    if unread := summary.num_rows - summary.num_ok:
+    if others := summary.not_judged.total():
+        text += f", {others:,} other objects that are not judged"
+    if unread := summary.num_unread:
         text += f", {unread:,} {'file' if unread == 1 else 'files'} that could not be read"
     if num_shown < summary.num_ok:
         text += f". {num_shown:,} of them, evenly spread, are listed here; all are in the table, and all are counted"
     return f"{text}."
 
 
-def _overview(summary: _Summary) -> Section:
+def _overview(summary: _Summary, flags: dict[int, str]) -> Section:
     ways = [(way or "none", number) for way, number in summary.ways.most_common(MAX_WAYS)]
     if rest := len(summary.ways) - len(ways):
         ways.append((f"{rest} other ways", sum(summary.ways.values()) - sum(number for _, number in ways)))
-    flagged = [(words, summary.flags[bit]) for bit, words in FLAGS.items()]
+    flagged = [(words, summary.flags[bit]) for bit, words in flags.items()]
     ranks = [(f"{10 * place} to {10 * place + 10} %", int(number)) for place, number in enumerate(summary.ranks)]
     shown: list[object] = [Bars("Flags: what to look at before a galaxy is believed", flagged)]
+    if summary.not_judged:
+        shown.append(Bars("Objects that are listed in the table, and not judged", summary.not_judged.most_common()))
     if summary.num_ok:
         mean = Tree(summary.votes / summary.num_ok, "Mean votes", "The mean votes of all galaxies, along the tree.")
         caption = (
@@ -216,7 +230,7 @@ def _farthest(galaxies: Galaxies) -> list[Section]:
 
 
 def _unread(summary: _Summary) -> list[Section]:
-    number = summary.num_rows - summary.num_ok
+    number = summary.num_unread
     if not number:
         return []
     caption = f"{len(summary.unread):,} of {number:,}" if number > len(summary.unread) else f"{number:,} in all"
