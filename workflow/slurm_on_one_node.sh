@@ -122,7 +122,7 @@ ensemble laptop
 configure
 start
 say "the same with the Slurm profile: trainings have two minutes, of which they are told 30 seconds before the end"
-ensemble slurm --slurm-status-command squeue --slurm-init-seconds-before-status-checks 5 \
+ensemble slurm --retries 30 --slurm-status-command squeue --slurm-init-seconds-before-status-checks 5 \
     --default-resources runtime=5 mem_mb=100 "slurm_extra='--signal=USR1@30'" \
     --set-resources train:runtime=2 train:mem_mb=100 predict:runtime=5 &
 engine=$!
