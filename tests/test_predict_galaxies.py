@@ -158,7 +158,7 @@ def test_shards_put_together_are_the_whole(
     with pytest.raises(DataError, match="No such file"):
         predict(folder.parent / "weighted.csv", folder, "--weighted", "--shard", "2/3")
     stranger = folder.parent / "weighted.2of3.parquet"
-    assert f"{stranger} is of another run than {files[0]}" in refused(*files[:2], stranger)
+    assert f"{stranger} is of another run than {files[1]}" in refused(*files[:2], stranger)
     assert "is no table of a --shard" in refused(folder.parent / "out.parquet")
     assert "is no table of a --shard" in refused(folder / "a.jpg")
 

@@ -3,10 +3,11 @@
 #
 #     workflow/slurm_on_one_node.sh FOLDER [TRIAL.yaml]
 #
-# As root: installs slurm-wlm and munge where they are missing, and while it runs /etc/slurm/slurm.conf is a link, since
-# the engine's jobs look there. Everything else goes to FOLDER, which must not be there yet: Slurm's configuration, state and logs, and a simulated survey, twice. One copy is brought to submissions with the
-# laptop profile, the other one with the Slurm profile, while one job is preempted, others come to their time limits,
-# and one node is drained. Ends with 0 where the submissions are the same bytes, after a table of all jobs.
+# As root: installs slurm-wlm and munge where they are missing, and while it runs /etc/slurm/slurm.conf is a link,
+# since the engine's jobs look there. Everything else goes to FOLDER, which must not be there yet: Slurm's
+# configuration, state and logs, and a simulated survey, twice. One copy is brought to submissions with the laptop
+# profile, the other one with the Slurm profile, while one job is preempted, others come to their time limits, and one
+# node is drained. Ends with 0 where the submissions are the same bytes, after a table of all jobs.
 set -euo pipefail
 
 house=$(cd "$(dirname "$0")/.." && pwd)
@@ -122,14 +123,14 @@ ensemble laptop
 configure
 start
 say "the same with the Slurm profile: trainings have two minutes, of which they are told 30 seconds before the end"
-ensemble slurm --slurm-status-command squeue --slurm-init-seconds-before-status-checks 5 \
+ensemble slurm --retries 30 --slurm-status-command squeue --slurm-init-seconds-before-status-checks 5 \
     --default-resources runtime=5 mem_mb=100 "slurm_extra='--signal=USR1@30'" \
     --set-resources train:runtime=2 train:mem_mb=100 predict:runtime=5 &
 engine=$!
 disturb
 wait $engine
 say "all jobs, as Slurm saw them end"
-grep -oE "(JobId|JobState|Partition|NodeList|StartTime|EndTime|ExitCode)=[^ ]*" "$folder/jobs.log" |
+grep -oE "\b(JobId|JobState|Partition|NodeList|StartTime|EndTime|ExitCode)=[^ ]*" "$folder/jobs.log" |
     sed 's/.*=//' | paste - - - - - - - | tee -a "$folder/trial.log"
 cd "$folder"
 for path in laptop/predictions/final/blended/*.csv.gz; do cmp "$path" "slurm/${path#laptop/}"; done
