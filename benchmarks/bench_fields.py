@@ -182,9 +182,9 @@ def write_large(path: Path, side: int, num_objects: int) -> None:
     header.update({"CRPIX1": side / 2, "CRPIX2": side / 2, "CD1_1": -1e-4, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 1e-4})
     rng = np.random.default_rng(4)
     x, y = rng.uniform(0, side, (2, num_objects))
-    sizes = rng.lognormal(1.1, 0.5, num_objects).clip(1.5, 40)
+    sizes = rng.lognormal(1.1, 0.5, num_objects).clip(1.5, 12)
     star = rng.random(num_objects) < 0.3
-    peaks = 20 * rng.pareto(1.2, num_objects).clip(0, 200) + 10
+    peaks = 20 * rng.pareto(1.2, num_objects).clip(0, 20) + 10
     axis, angle = rng.uniform(0.3, 1, num_objects), rng.uniform(0, np.pi, num_objects)
     strip = 500
     with path.open("wb") as file:

@@ -21,8 +21,8 @@ THRESHOLD, FIRST_THRESHOLD = 5.0, 3.0
 KERNEL_FWHM, MIN_AREA = 3.0, 9
 # Where more of an image than that belongs to objects, they are not masked to find the background.
 CROWDED = 0.5
-# What sep has room for, pixels above the threshold and parts of one object.
-_PIXEL_STACK, _PARTS = 10**7, 2**14
+# Parts of one object that sep has room for.
+_PARTS = 2**14
 # The noise of an image without noise, part of a step of whole numbers.
 LEAST_NOISE = 0.5
 # Of a telescope's spikes: angles, and the rings that they are sought in, in radii of the object's area.
@@ -59,15 +59,20 @@ def _kernel() -> np.ndarray:
 def _extract(light: np.ndarray, noise: np.ndarray, bad: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
     """Return sep's table of objects and its segments; what has more parts than there is room for is left whole."""
     kept = sep.get_extract_pixstack(), sep.get_sub_object_limit()
-    sep.set_extract_pixstack(_PIXEL_STACK)
     sep.set_sub_object_limit(_PARTS)
     options = {"err": noise, "mask": bad, "minarea": MIN_AREA, "filter_kernel": _kernel(), "segmentation_map": True}
+    # Room for all pixels of an image costs much memory, and is seldom needed.
+    attempts = [(light.size // 8, 32), (light.size + 1, 32), (light.size + 1, 1)]
     try:
-        return sep.extract(light, threshold, **options)
-    except Exception as error:  # sep raises nothing more special
-        if "deblending" not in str(error):
-            raise
-        return sep.extract(light, threshold, deblend_nthresh=1, **options)
+        for room, levels in attempts:
+            sep.set_extract_pixstack(max(room, kept[0]))
+            try:
+                return sep.extract(light, threshold, deblend_nthresh=levels, **options)
+            except Exception as error:  # sep raises nothing more special
+                reason = error
+                if "deblending" not in str(error) and "pixel" not in str(error):
+                    raise
+        raise reason
     finally:
         sep.set_extract_pixstack(kept[0])
         sep.set_sub_object_limit(kept[1])
