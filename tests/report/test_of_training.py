@@ -10,7 +10,7 @@ import pytest
 from tiny import ROOT, Survey, refused
 
 import show_results
-from report import of_training, page
+from report import figures, of_training, page
 from report.page import Facts, Gallery, Page, Table
 from survey import folders, images
 from survey.predictions import load_predictions
@@ -18,9 +18,21 @@ from survey.scores import rmse
 
 
 @pytest.fixture
-def trained(prepared_survey: Survey) -> Survey:
+def drawn(prepared_survey: Survey) -> Survey:
+    """Return a survey with predictions of two models and their records."""
     made_pages.write_results(folders.current)
     return prepared_survey
+
+
+@pytest.fixture
+def trained(drawn: Survey, monkeypatch: pytest.MonkeyPatch) -> Survey:
+    """Return the same; its figures, which take seconds, are drawn by the tests that look at them."""
+
+    def on_both(draw: Callable, size: tuple, grid: tuple, **words: str) -> page.Figure:
+        return page.Figure(b"<svg/>", b"<svg/>", **words)
+
+    monkeypatch.setattr(figures, "on_both", on_both)
+    return drawn
 
 
 def part(of: Page, key: str, kind: type) -> object:
@@ -29,9 +41,9 @@ def part(of: Page, key: str, kind: type) -> object:
     return found
 
 
-def test_scores_are_those_of_show_results(trained: Survey, run_main: Callable, capsys: pytest.CaptureFixture):
-    path = trained.root / "pages" / "report.html"
-    run_main(show_results, "--root", trained.root, "--report", path)
+def test_scores_are_those_of_show_results(drawn: Survey, run_main: Callable, capsys: pytest.CaptureFixture):
+    path = drawn.root / "pages" / "report.html"
+    run_main(show_results, "--root", drawn.root, "--report", path)
     printed = capsys.readouterr().out
     assert f"report: {path}" in printed and path.read_text().startswith("<!doctype html>")
     rows = part(of_training.build(folders.current), "scores", Table).rows
