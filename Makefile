@@ -5,6 +5,8 @@ DEMO := demo
 # The best single model of 2014 and a network of today, so that there is something to compare and to blend.
 OF_2014 := maxout2048_extradense
 OF_TODAY := finetune_efficientnet_lite0
+# A field that scikit-image ships.
+HUBBLE := 'from pathlib import Path; import skimage; print(Path(skimage.__file__).parent / "data/hubble_deep_field.jpg")'
 BLEND := $(DEMO)/predictions/final/blended/blended_predictions_uniform.npy.gz
 
 .PHONY: demo test ensemble test-workflow torture lint bench docs model clean
@@ -30,7 +32,11 @@ demo: .venv/installed
 	$(BIN)/python predict_augmented_npy_$(OF_TODAY).py --root $(DEMO) --chunk-size 1200
 	$(BIN)/python ensemble_predictions_npy.py --root $(DEMO)
 	$(BIN)/python create_submission_from_npy.py --root $(DEMO) $(BLEND)
-	$(BIN)/python show_results.py --root $(DEMO)
+	$(BIN)/python show_results.py --root $(DEMO) --report $(DEMO)/report.html
+	@echo "The Hubble Deep Field, by the model that comes with the project."
+	$(BIN)/python predict_galaxies.py "$$($(BIN)/python -c $(HUBBLE))" --detect \
+	    --output $(DEMO)/hubble.parquet --report $(DEMO)/hubble.html
+	@echo "Look at $(DEMO)/report.html, $(DEMO)/hubble.html and $(DEMO)/hubble.hubble_deep_field.jpg."
 
 # The whole ensemble below ROOT, on a workflow engine in an environment of its own (doc/workflow.md). The same command
 # goes on where one stopped. PROFILE is laptop, gpu-box or slurm; CONFIG names what differs from workflow/config.yaml.

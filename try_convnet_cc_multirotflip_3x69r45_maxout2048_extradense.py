@@ -78,7 +78,7 @@ EXPERIMENT = Experiment(
     norm_constraint=None,
     weight_average=None,
     validate_every=20,
-    seed=1,
+    seed=0,
 )
 
 if __name__ == "__main__":
