@@ -142,7 +142,7 @@ def tell_others(found: Surveyed, objects: np.ndarray, truth: pandas.DataFrame, s
     called = of_galaxy & (found.kinds == "star")
     print(f"stars: {len(seen)} of {len(stars)} found, {galaxies[seen].sum()} of them called galaxies, ", end="")
     print(f"{called.sum()} galaxies called stars; of {galaxies.sum()} that are called galaxies ", end="")
-    print(f"{fragments.sum()} are pieces of galaxies, {noise.sum()} noise")
+    print(f"{fragments.sum()} lie within galaxies (companions in their images, or pieces), {noise.sum()} are noise")
     wrong = galaxies[seen].sum() + noise.sum()
     print(f"stars and noise among what is called a galaxy: {wrong / max(1, galaxies.sum()):.3f}")
 

@@ -1,7 +1,7 @@
 """The galaxies of a field, cut out at their own scales: the present framing takes each as if it were an image.
 
 Other objects' pixels become those opposite of them, seen from the galaxy: neighbours in crowds neither widen the frame
-nor are they judged (`benchmarks/bench_fields.py` tried both ways).
+nor are they judged.
 """
 
 from dataclasses import dataclass, replace
