@@ -73,7 +73,7 @@ def assert_drawn_chunks_are_the_workers(source: Images, views: Views, num_chunks
 @pytest.mark.parametrize("resident", [True, False])
 class TestChunks:
     def test_are_those_of_the_workers_for_the_same_seed(self, resident: bool, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr(device_augmentation, "_PIECE", 16)  # 40 examples take three pieces
+        monkeypatch.setattr(device_augmentation, "IMAGES_A_PIECE", 16)  # 40 examples take three pieces
         source = Images("train", CPU, num_workers=1, resident=resident)
         assert_drawn_chunks_are_the_workers(source, BEST.views, 2, 40, first=2)
 
