@@ -1,6 +1,5 @@
 """The tutorial: its notebook is its page, and all of it runs."""
 
-import json
 import os
 import subprocess
 import sys
@@ -39,7 +38,7 @@ def clone(tmp_path: Path) -> Path:
 
 
 def test_the_notebook_is_the_page():
-    written = json.loads((ROOT / "doc" / "tutorial.ipynb").read_text())
+    written = nbformat.read(ROOT / "doc" / "tutorial.ipynb", 4)
     assert written == make_notebook.make(make_notebook.PAGE.read_text()), "run doc/make_notebook.py"
 
 
