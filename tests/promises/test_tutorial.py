@@ -14,7 +14,10 @@ import make_notebook
 
 ROOT = Path(__file__).resolve().parents[2]
 # The same commands on less: each must be there, and no other number is changed.
-LESS = {"--num-train 1000 --num-test 50": "--num-train 40 --num-test 4", "--epochs 3 --chunk-size 900": "--epochs 1"}
+LESS = {
+    "--num-train 1000 --num-test 50": "--num-train 40 --num-test 4",
+    "--epochs 3 --chunk-size 900": "--epochs 1 --chunk-size 32",
+}
 RUN = """
 import sys
 import nbclient, nbformat
