@@ -9,6 +9,7 @@ import torch
 from tiny import CPU, OPTIONS
 
 import layers
+import try_finetune_efficientnet_lite0
 from benchmarks import bench_finetuning as bench
 from benchmarks import cross_validation, fewer_labels, five_class_accuracy
 from benchmarks.measuring import Timing
@@ -128,7 +129,11 @@ def test_a_run_of_few_labels_sees_the_first_galaxies_and_validates_on_all(prepar
     assert run.valid_indices.tolist() == [27, 28, 29]
 
 
-def test_each_galaxy_is_predicted_by_a_network_that_never_saw_it(prepared_survey, tables, tmp_path, run_main, capsys):
+def test_each_galaxy_is_predicted_by_a_network_that_never_saw_it(
+    prepared_survey, tables, tmp_path, run_main, monkeypatch, capsys
+):
+    small = dataclasses.replace(bench.EXPERIMENT, batch_size=8, chunk_size=16)
+    monkeypatch.setattr(try_finetune_efficientnet_lite0, "EXPERIMENT", small)
     flags = ["--root", prepared_survey.root, *tables, "--folds", 2, "--epochs", 1, "--output", tmp_path / "folds"]
     run_main(cross_validation, *flags, bench.EXPERIMENT.name)
     labels = images.load_labels()
