@@ -7,7 +7,6 @@ network learnt from. Half of them calibrate the intervals that the other half is
 """
 
 import argparse
-import importlib
 import os
 import subprocess
 import sys
@@ -142,8 +141,9 @@ def plain_loop(model: Model, paths: list[Path], script: str | None) -> float:
     if script is not None:
         from engine.network import find_device
         from engine.prediction import load_network
+        from export_model import find_experiment
 
-        network = load_network(importlib.import_module(script).EXPERIMENT, find_device("cpu"), "float32")
+        network = load_network(find_experiment(script), find_device("cpu"), "float32")
     start = time.perf_counter()
     for path in paths:
         frame = framing.frame(read(path), "auto", model.card.framing_radius)

@@ -9,7 +9,6 @@ view and of the script's test transforms. The tables are those of `five_class_ac
 """
 
 import dataclasses
-import importlib
 import sys
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from benchmarks.measuring import RESULTS, table
 from engine import prediction, training
 from engine.experiment import Experiment
 from engine.flags import Options
+from export_model import find_experiment
 from machine.command_line import hms, positive_int, run_script, script_parser
 from machine.files import load_gz, save_gz
 from survey import images
@@ -56,7 +56,7 @@ def predict_fold(experiment: Experiment, options: Options, fold: int, num_folds:
         experiment = experiment.resized(max(1, round(epochs * num_train / experiment.chunk_size)))
     run = kind(experiment, options)
     run.train()
-    one_view = run._predict(run.valid_indices, "train")
+    one_view = run.predict(run.valid_indices, "train")
     with run.trainer.predicting():
         averaged = prediction.predict(run.network, run.examples, run.valid_indices, "train")
     run.store.clear()
@@ -80,20 +80,21 @@ def main() -> None:
     args = parser.parse_args()
     use_folders(args.root, args.data)
     args.output.mkdir(parents=True, exist_ok=True)
-    experiment = importlib.import_module(args.name).EXPERIMENT
+    experiment = find_experiment(args.name)
     options = Options(root=args.root, data=args.data, device="cpu", num_workers=args.num_workers)
     labels = images.load_labels()
     predictions, rows = np.empty((2, *labels.shape), np.float32), []
+    passes = f"_{args.epochs}epochs" if args.epochs else ""
     header = ["fold", "RMSE, one view", "accuracy", "RMSE, all views", "accuracy"]
     for fold in range(args.folds):
-        path = args.output / f"{args.name}_fold{fold}of{args.folds}.npy.gz"
+        path = args.output / f"{args.name}{passes}_fold{fold}of{args.folds}.npy.gz"
         indices = FoldRun.fold_of(len(labels), fold, args.folds)
+        is_right = scorer(args.classes, args.class_means, indices)
         if not path.exists():
             start = time.monotonic()
             save_gz(path, predict_fold(experiment, options, fold, args.folds, args.epochs))
             print(f"wrote {path}, {hms(time.monotonic() - start)}", flush=True)
         predictions[:, indices] = load_gz(path)
-        is_right = scorer(args.classes, args.class_means, indices)
         rows.append([fold, *report(predictions[:, indices], labels[indices], is_right)])
         print(table(header, rows[-1:]), flush=True)
     is_right = scorer(args.classes, args.class_means, np.arange(len(labels)))

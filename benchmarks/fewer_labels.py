@@ -50,7 +50,7 @@ def learn(num_galaxies: int, start: str, seed: int, num_examples: int, options: 
     run = kind(experiment, dataclasses.replace(options, initialisation=start))
     run.train()
     run.store.clear()
-    return run._predict(run.valid_indices, "train")
+    return run.predict(run.valid_indices, "train")
 
 
 def rows_of(results: Sequence[dict]) -> list[list[object]]:

@@ -19,6 +19,8 @@ def noted(schema: pa.Schema, number: int, of: int, identity: str) -> pa.Schema:
 
 def _read_note(path: Path) -> tuple[int, int, str]:
     """Return the number of a table's shard, of how many, and what the whole depends on."""
+    if not path.is_file():
+        raise DataError(f"{path} is missing; make it with --shard, or name the tables that there are")
     try:
         schema = parquet.read_schema(path)
         match = re.fullmatch(rb"(\d+)/(\d+) (\w+)", (schema.metadata or {}).get(_KEY, b""))

@@ -149,10 +149,10 @@ class Run:
 
     def validate(self) -> float:
         """Predict the validation galaxies and return the error."""
-        self.predictions = self._predict(self.valid_indices, "train")
+        self.predictions = self.predict(self.valid_indices, "train")
         return rmse(self.predictions, self.labels[self.valid_indices])
 
-    def _predict(self, indices: np.ndarray, subset: str) -> np.ndarray:
+    def predict(self, indices: np.ndarray, subset: str) -> np.ndarray:
         """Return predictions (n, 37) of images, each seen once, with the weights that are the run's result."""
         with contextlib.closing(self.examples.fixed(indices, subset)) as chunks, self.trainer.predicting():
             return np.concatenate([self.network.predict(views) for views in chunks])
@@ -265,7 +265,7 @@ class Run:
         )
         ids = images.ids_of("test")
         indices = np.arange(len(ids))
-        predictions = self._predict(self.examples.good(indices, "test"), "test")
+        predictions = self.predict(self.examples.good(indices, "test"), "test")
         submission = _submission(name)
         write_submission(submission, ids, self.examples.with_bad(predictions, indices, "test"))
         print(f"wrote {submission}")

@@ -140,7 +140,7 @@ def test_each_galaxy_is_predicted_by_a_network_that_never_saw_it(
     predictions = np.empty((2, *labels.shape))
     for fold in range(2):
         indices = cross_validation.FoldRun.fold_of(len(labels), fold, 2)
-        predictions[:, indices] = load_gz(tmp_path / "folds" / f"{bench.EXPERIMENT.name}_fold{fold}of2.npy.gz")
+        predictions[:, indices] = load_gz(tmp_path / "folds" / f"{bench.EXPERIMENT.name}_1epochs_fold{fold}of2.npy.gz")
     assert (predictions[0] != predictions[1]).any()
     last = capsys.readouterr().out.splitlines()[-1].split("|")
     assert [cell.strip() for cell in (last[1], last[2], last[4])] == [
