@@ -84,7 +84,7 @@ model: .venv/installed
 	$(BIN)/python prepare_data.py --root $(ROOT)
 	$(BIN)/python try_$(OF_TODAY).py --root $(ROOT) --epochs 18
 	$(BIN)/python try_$(OF_TODAY).py --root $(ROOT) --epochs 18 --all-galaxies
-	$(BIN)/python export_model.py try_$(OF_TODAY) --root $(ROOT) --all-galaxies --weights float16 \
+	$(BIN)/python export_model.py try_$(OF_TODAY) --root $(ROOT) --all-galaxies --weights int8 \
 	    --facts models/facts.json --output models/lite0.onnx
 
 clean:

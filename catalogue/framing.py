@@ -21,9 +21,11 @@ from survey.jpeg import IMAGE_SHAPE
 from survey.sextractor import Source, detect, petrosian_radius
 
 CHOICES = ("auto", "sdss")
-# What the image is brought to where it is measured; the blur is in its pixels, the threshold in sigma after it.
+# The side of the frame.
 SIDE = IMAGE_SHAPE[0]
-BLUR, THRESHOLD = 2.0, 5.0
+# What the image is brought to where it is measured; the blur is in its pixels, the threshold in sigma after it.
+MEASURED_SIDE = SIDE // 2
+BLUR, THRESHOLD = 1.0, 5.0
 # The noise of an image without noise, in 255ths: half a step.
 LEAST_NOISE = 0.5
 # How much the position counts when the object is chosen: a Gaussian, in sides of the image.
@@ -117,7 +119,7 @@ def measure(picture: Picture) -> tuple[Measurement | None, tuple[slice, slice]]:
     whole = _grey(picture.pixels)
     part = rows, columns = _unpadded(whole)
     grey = whole[part]
-    factor = SIDE / max(grey.shape)
+    factor = MEASURED_SIDE / max(grey.shape)
     shape = tuple(max(8, round(length * factor)) for length in grey.shape[::-1])
     image = cv2.resize(grey, shape, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
     image = cv2.GaussianBlur(image, (0, 0), BLUR)
@@ -161,6 +163,8 @@ def _saturated(picture: Picture, part: tuple[slice, slice], own: np.ndarray) -> 
 
 def _sky(pixels: np.ndarray, whose: np.ndarray) -> tuple[float, float, float]:
     """Return the median colour of what belongs to no object, or of all where everything does."""
+    step = max(1, max(pixels.shape) // MEASURED_SIDE)
+    pixels = pixels[::step, ::step]
     free = cv2.resize((whose == 0).astype(np.uint8), pixels.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0
     colours = pixels[free] if free.any() else pixels.reshape(-1, 3)
     return tuple(float(value) for value in np.median(colours[:: max(1, len(colours) // 10_000)], axis=0))

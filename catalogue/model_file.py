@@ -16,6 +16,7 @@ import onnx
 import onnxruntime
 
 from catalogue import card as cards
+from catalogue import whole_numbers
 from catalogue.card import Card
 from catalogue.framing import Frame
 from machine.files import DataError, first_line, open_file
@@ -29,7 +30,7 @@ MAX_ELEMENTS, MAX_NODES = 2**27, 20_000
 _OPERATORS = """
 Abs Add AveragePool BatchNormalization Cast CastLike Clip Concat Constant Conv Div Erf Exp Expand Flatten Gather Gelu
 Gemm GlobalAveragePool HardSigmoid HardSwish Identity LeakyRelu Log MatMul Max MaxPool Min Mul Neg Pad Pow
-Reciprocal ReduceMax ReduceMean ReduceSum ReduceSumSquare Relu Reshape Shape Sigmoid Slice Softmax Softplus
+Range Reciprocal ReduceMax ReduceMean ReduceSum ReduceSumSquare Relu Reshape Shape Sigmoid Slice Softmax Softplus
 Split Sqrt Squeeze Sub Sum Tanh Transpose Unsqueeze Where DequantizeLinear QuantizeLinear
 """
 OPERATORS = frozenset(_OPERATORS.split())
@@ -59,13 +60,15 @@ class Model:
         self.sha256 = hashlib.sha256(content).hexdigest()
         self._compare_with_sidecar()
         try:
-            self.card = _look_over(content)
+            self.card, in_whole_numbers = _look_over(content)
             options = onnxruntime.SessionOptions()
             options.log_severity_level = 4
             options.intra_op_num_threads = threads or 0
             options.inter_op_num_threads = 1
             # Threads that wait are not to keep the readers of images from their work.
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+            if in_whole_numbers and not whole_numbers.exact():
+                options.add_session_config_entry("session.disable_quant_qdq", "1")  # the same numbers, made of floats
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except DataError as error:
             raise DataError(f"{path} can not be used: {error}") from None
@@ -108,8 +111,8 @@ class Model:
             raise DataError(f"{self.path} can not predict ({first_line(error)}); {_HINT}") from None
 
 
-def _look_over(content: bytes) -> Card:
-    """Return the card of a model whose content is harmless; raises DataError."""
+def _look_over(content: bytes) -> tuple[Card, bool]:
+    """Return the card of a harmless model, and whether it computes in whole numbers; raises DataError for others."""
     try:
         model = onnx.load_model_from_string(content)
     except Exception:  # protobuf's own, which says nothing
@@ -140,7 +143,7 @@ def _look_over(content: bytes) -> Card:
     card = cards.from_json(texts[cards.KEY])
     _check_ends(graph, card)
     _check_shapes(model)
-    return card
+    return card, any(node.op_type == "QuantizeLinear" for node in graph.node)
 
 
 def _check_size(shape: list[int]) -> None:

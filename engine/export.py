@@ -9,7 +9,7 @@ Source: ONNX; documentation of 2014, 2.4.1.
 import importlib.util
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import onnx
@@ -108,24 +108,38 @@ class Exported(nn.Module):
         predictions, features = zip(*found, strict=True)
         return np.concatenate(predictions), np.concatenate(features)
 
-    @torch.inference_mode()
-    def largest_difference(self, model: onnx.ModelProto, examples: Examples, indices: np.ndarray) -> float:
-        """Return by how much the graph's predictions for images of 'train' differ from torch's, at most."""
-        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-        largest = 0.0
+    def feeds(self, examples: Examples, indices: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
+        """Yield what a graph takes of each image of 'train'."""
         for chunk in examples.fixed(indices, "train", self.sharing.representatives):
             for batch in self._batches(chunk, images_a_batch=1):
-                expected, _ = self.answers_and_features(*batch)
-                feeds = {f"pixels_{number}": view.cpu().numpy() for number, view in enumerate(batch)}
-                [found] = session.run([model.graph.output[0].name], feeds)
-                largest = max(largest, float(np.abs(found - expected.mean(1).cpu().numpy()).max()))
-                if not np.isfinite(found).all():
-                    return float("inf")
-        return largest
+                yield {f"pixels_{number}": view.cpu().numpy() for number, view in enumerate(batch)}
+
+    @torch.inference_mode()
+    def differences(self, model: onnx.ModelProto, examples: Examples, indices: np.ndarray) -> np.ndarray:
+        """Return by how much the graph's predictions for images of 'train' differ from torch's, (n, 37)."""
+        session = session_of(model)
+        found = []
+        for feeds in self.feeds(examples, indices):
+            views = [self.network.to_device(torch.as_tensor(view)) for view in feeds.values()]
+            expected = self.answers_and_features(*views)[0].mean(1).cpu().numpy()
+            found.append(session.run([model.graph.output[0].name], feeds)[0] - expected)
+        return np.concatenate(found)
 
     def _batches(self, chunk: Sequence[np.ndarray | Tensor], images_a_batch: int) -> Iterator[list[Tensor]]:
         views = [self.network.to_device(view).unflatten(0, (-1, self.num_views)) for view in chunk]
         yield from map(list, zip(*(view.split(images_a_batch) for view in views), strict=True))
+
+
+def session_of(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    """Return what runs a graph."""
+    return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+def run_graph(model: onnx.ModelProto, feeds: Iterable[dict[str, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return a graph's predictions (n, 37) and distances (n,)."""
+    session, names = session_of(model), [each.name for each in model.graph.output]
+    predictions, _, distances = zip(*(session.run(names, each) for each in feeds), strict=True)
+    return np.concatenate(predictions), np.concatenate(distances)
 
 
 def to_onnx(exported: Exported, shapes: Sequence[tuple[int, int, int]], names: Sequence[str]) -> onnx.ModelProto:

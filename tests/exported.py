@@ -13,6 +13,7 @@ from tiny import CPU, TINY, draw_blob, draw_labels, write_csv, write_jpeg
 
 import layers
 from engine import record
+from engine.experiment import Experiment
 from engine.network import Network
 from machine.files import save_array
 from survey import folders
@@ -33,10 +34,10 @@ def write_survey(root: Path, num_train: int) -> np.ndarray:
     return labels
 
 
-def write_tiny_analysis(name: str = "tiny", seed: int = 3) -> Network:
-    """Write an analysis pickle of the tiny network with some parameters, whose answers differ between galaxies."""
+def write_tiny_analysis(name: str = "tiny", seed: int = 3, experiment: Experiment = TINY) -> Network:
+    """Write an analysis pickle of a tiny network with some parameters, whose answers differ between galaxies."""
     torch.manual_seed(seed)
-    network = Network(TINY, CPU)
+    network = Network(experiment, CPU)
     layers.reset_variance_preserving(network.output_layer)
     values = layers.get_param_values(network.output_layer)
     values[0] *= 20

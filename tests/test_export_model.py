@@ -7,17 +7,21 @@ from pathlib import Path
 import exported
 import numpy as np
 import onnx
+import other_family
 import pytest
 from tiny import TINY
 
 import export_model
 from catalogue import card as cards
+from catalogue import framing, whole_numbers
 from catalogue.model_file import Model
+from catalogue.reading import read
+from engine.experiment import Experiment
 from survey.folders import use_folders
 
 
-def export(monkeypatch: pytest.MonkeyPatch, root: Path, *arguments: object) -> None:
-    monkeypatch.setattr(export_model, "find_experiment", lambda name: TINY)
+def export(monkeypatch: pytest.MonkeyPatch, root: Path, *arguments: object, experiment: Experiment = TINY) -> None:
+    monkeypatch.setattr(export_model, "find_experiment", lambda name: experiment)
     monkeypatch.setattr(sys, "argv", ["export_model.py", "tiny", "--root", str(root), *map(str, arguments)])
     try:
         export_model.main()
@@ -94,3 +98,27 @@ def test_only_scripts_that_declare_a_model_have_one(name: str, monkeypatch: pyte
     with pytest.raises(SystemExit) as ended:
         export_model.main()
     assert "expected the name of a try_*.py script" in ended.value.code
+
+
+def test_a_model_in_whole_numbers_answers_the_same_on_any_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    exported.write_survey(tmp_path, 40)
+    use_folders(tmp_path)
+    exported.write_tiny_analysis(other_family.EXPERIMENT.name, experiment=other_family.EXPERIMENT)
+    predictions, frames = [], []
+    for weights in ("float32", "int8"):
+        output = tmp_path / f"{weights}.onnx"
+        export(
+            monkeypatch, tmp_path, "--weights", weights, "--output", output, "--num-workers", 1,
+            experiment=other_family.EXPERIMENT,
+        )  # fmt: skip
+        model = Model(output)
+        assert model.card.facts["numbers"]["weights"] == weights
+        paths = sorted(tmp_path.glob("data/raw/*train*/*.jpg"))[:5]
+        frames = [framing.frame(read(path), "sdss", model.card.framing_radius) for path in paths]
+        predictions.append(model.predict(frames).predictions)
+    exact, here = predictions
+    monkeypatch.setattr(whole_numbers, "exact", lambda: False)
+    elsewhere = Model(tmp_path / "int8.onnx").predict(frames).predictions
+    assert 0 < np.abs(here - exact).max() < 0.05
+    np.testing.assert_allclose(elsewhere, here, atol=0.01)
+    assert (elsewhere != here).any()
