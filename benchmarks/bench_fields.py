@@ -11,8 +11,6 @@ again, killed again and again.
 import argparse
 import hashlib
 import os
-import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,6 +25,7 @@ from astropy.io import fits
 sys.path.insert(0, os.fspath(Path(__file__).resolve().parent.parent))
 
 from benchmarks.field_making import NOISE, STAR_FWHM, make_field
+from benchmarks.watching import Watched, watched
 from catalogue import cutouts, framing, surveying
 from catalogue.detection import THRESHOLD
 from catalogue.fields import CORE
@@ -35,7 +34,6 @@ from catalogue.reading import Picture
 from catalogue.surveying import Surveyed, survey_field
 from machine.command_line import positive_int
 
-HERE = Path(__file__).resolve().parent.parent
 # A galaxy has a clear signal where its pixels, down to a fifth of the brightest, have so many sigma on average.
 CLEAR = 3.0
 
@@ -210,35 +208,10 @@ def write_large(path: Path, side: int, num_objects: int) -> None:
         file.write(bytes(-file.tell() % 2880))
 
 
-def catalogue(path: Path, output: Path, model: Path, kill_after: float | None = None) -> tuple[float, int]:
-    """Run predict_galaxies.py, killed after so many seconds; return its processor seconds and the peak of memory.
-
-    The peak is that of all its processes together, proportional set sizes, bytes, looked at every half second.
-    """
-    command = [sys.executable, "predict_galaxies.py", path, "--detect", "--output", output, "--model", model]
-    command += ["--num-workers", "2", "--threads", "1"]
-    before, peak, start = resource.getrusage(resource.RUSAGE_CHILDREN), 0, time.monotonic()
-    process = subprocess.Popen(list(map(str, command)), cwd=HERE)
-    while process.poll() is None:
-        peak = max(peak, _memory(process.pid))
-        if kill_after is not None and time.monotonic() - start > kill_after:
-            process.kill()
-        time.sleep(0.5)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, peak
-
-
-def _memory(pid: int) -> int:
-    """Return the memory of a process and of those that it started, shared pages counted once (Linux)."""
-    total = 0
-    try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            total += 1024 * int(line.split()[1]) if line.startswith("Pss:") else 0
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            total += _memory(int(child))
-    except OSError:
-        pass
-    return total
+def catalogue(path: Path, output: Path, model: Path, kill_after: float | None = None) -> Watched:
+    """Run predict_galaxies.py, killed after so many seconds; return what it took."""
+    command = ["predict_galaxies.py", path, "--detect", "--output", output, "--model", model]
+    return watched([*command, "--num-workers", "2", "--threads", "1"], kill_after)
 
 
 def measure_large(args: argparse.Namespace) -> None:
@@ -248,10 +221,11 @@ def measure_large(args: argparse.Namespace) -> None:
         took = {}
         for side, number in ((args.large // 2, args.objects // 4), (args.large, args.objects)):
             write_large(folder / f"{side}.fits", side, number)
-            took[side], peak = catalogue(folder / f"{side}.fits", folder / f"{side}.parquet", args.model)
+            run = catalogue(folder / f"{side}.fits", folder / f"{side}.parquet", args.model)
+            took[side] = run.processor_seconds
             rows = len(pandas.read_parquet(folder / f"{side}.parquet", columns=["id_str"]))
             print(f"{side} x {side}, {number} objects: {rows} rows, {took[side]:.0f} s of processor time, ", end="")
-            print(f"{peak / 1e9:.2f} GB at its peak", flush=True)
+            print(f"{run.peak / 1e9:.2f} GB at its peak", flush=True)
         print(f"four times the area took {took[args.large] / took[args.large // 2]:.2f} times as long")
         output, kills = folder / "again.parquet", 0
         wait = args.kill_after
