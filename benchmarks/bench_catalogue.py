@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -23,7 +22,6 @@ from skimage import data as photographs
 
 sys.path.insert(0, os.fspath(Path(__file__).resolve().parent.parent))
 
-from benchmarks.watching import watched
 from catalogue import calibration, framing
 from catalogue.calibration import FAR_FROM, fit_intervals
 from catalogue.framing import Frame
@@ -171,21 +169,6 @@ def measure_speed(path: Path, paths: list[Path], number: int, script: str | None
     print(f"{number} images: {ours:.1f} a second with its start, a plain loop {plain:.1f}, {ours / plain:.2f} times")
 
 
-def measure_memory(path: Path, paths: list[Path], numbers: Sequence[int]) -> None:
-    """Print what predict_galaxies.py takes of memory for more and more images."""
-    for number in numbers:
-        with tempfile.TemporaryDirectory() as folder:
-            source = Path(folder, "in")
-            source.mkdir()
-            for n in range(number):
-                (source / f"{n}.jpg").symlink_to(paths[n % len(paths)].resolve())
-            run = watched(["predict_galaxies.py", source, "--model", path, "--output", f"{folder}/c.parquet"])
-        print(
-            f"{number} images: {run.peak / 1e6:.0f} MB at its peak, {1e3 * run.processor_seconds / number:.1f} ms of "
-            f"processor time an image, {number / run.seconds:.1f} images a second"
-        )
-
-
 def main() -> None:
     """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -194,8 +177,7 @@ def main() -> None:
     parser.add_argument("--root", default=".", help="holds data/ with train_ids.npy and solutions_train.npy")
     parser.add_argument("--number", type=positive_int, default=400)
     parser.add_argument("--script", help="the try_*.py of the model: the plain loop predicts with torch")
-    parser.add_argument("--numbers", type=positive_int, nargs="*", default=[1000, 10_000], help="of images, for memory")
-    parser.add_argument("what", nargs="*", default=["framing", "trust", "speed"], help="or memory, which takes minutes")
+    parser.add_argument("what", nargs="*", default=["framing", "trust", "speed"])
     args = parser.parse_args()
     use_folders(args.root)
     labels = images.load_labels()
@@ -209,8 +191,6 @@ def main() -> None:
         measure_framing(model, paths, means)
     if "trust" in args.what:
         measure_trust(model, paths, labels[valid])
-    if "memory" in args.what:
-        measure_memory(args.model, paths, args.numbers)
     if "speed" in args.what:
         measure_speed(args.model, paths, 2 * args.number, args.script)
 
