@@ -78,8 +78,11 @@ def with_photutils(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     convolved = convolve_fft(light, kernel, allow_huge=True)
     # Our threshold is in sigma of the convolved light.
     threshold = THRESHOLD * background.background_rms * np.sqrt((kernel.array**2).sum())
-    segments = SourceFinder(npixels=9, nlevels=32, contrast=0.005, progress_bar=False)(convolved, threshold)
-    found = SourceCatalog(light, segments, convolved_data=convolved).centroid_win
+    segments = SourceFinder(n_pixels=9, n_levels=32, contrast=0.005, progress_bar=False)(convolved, threshold)
+    catalogue = SourceCatalog(light, segments, convolved_data=convolved)
+    windowed = np.asarray(catalogue.centroid_win)
+    # Of some faint objects there is none.
+    found = np.where(np.isfinite(windowed), windowed, catalogue.centroid)
     return found[:, 0], found[:, 1]
 
 
