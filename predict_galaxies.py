@@ -150,8 +150,8 @@ def show(
     recipe = Recipe(args.stretch, args.framing, radius_of(models))
     if args.report:
         pictures = of_catalogue.pictures_of(paths, recipe, num_workers)
-        field = of_field.field_of(paths, parts, args.stretch) if args.detect else None
-        page.write(of_catalogue.build(parts, schema, pictures, [each.card for each in models], field), args.report)
+        fields = of_field.fields_of(paths, parts, args.stretch) if args.detect else []
+        page.write(of_catalogue.build(parts, schema, pictures, [each.card for each in models], fields), args.report)
         print(f"report: {args.report}")
     if args.draw:
         of_catalogue.draw(next(iter(parts)), schema, paths[0], recipe, args.draw)

@@ -1,4 +1,4 @@
-"""The galaxies that a page shows, a row each, and a field's picture with marks, as plain values for its script."""
+"""The galaxies that a page shows, a row each, and fields' pictures with marks, as plain values for its script."""
 
 import base64
 import json
@@ -15,8 +15,8 @@ MAX_ROWS = 5_000
 MAX_TEXT, TOTAL_TEXT, MAX_COLUMNS = 1_200, 1_200_000, 12
 # Fractions and spreads are whole numbers of so many parts.
 SCALE, SPREAD_SCALE = 10_000, 1_000
-# What a picture of a field takes at most, bytes.
-MAX_FIELD_BYTES = 1_200_000
+# What pictures of fields take at most, all together, bytes; and of how many there is one.
+MAX_FIELD_BYTES, MAX_FIELDS = 1_200_000, 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ class Column:
 class Field:
     """A picture of a field and the galaxies in it, each a mark that leads to its row.
 
-    `picture` is a JPEG, PNG or WebP of at most MAX_FIELD_BYTES that shows `width` x `height` pixels of the file,
+    `picture` is a JPEG, PNG or WebP that shows `width` x `height` pixels of the file,
     whatever its own size. `x`, `y` (n,) are positions in pixels of the file, counted from 0 at the centre of the
     pixel in the picture's upper left; `radius` (n,) pixels; `rows` (n,) the galaxies' rows.
     """
@@ -74,8 +74,6 @@ class Field:
 
     def as_plain(self, num_rows: int) -> dict[str, object]:
         """Return it as plain values; raises ValueError where it can not be shown."""
-        if len(self.picture) > MAX_FIELD_BYTES:
-            raise ValueError(f"expected a picture of at most {MAX_FIELD_BYTES:,} bytes, got {len(self.picture):,}")
         marks = np.stack([self.x, self.y, self.radius], axis=1).astype(np.float64)
         if not np.isfinite(marks).all():
             raise ValueError("expected finite positions and radii")
@@ -110,13 +108,15 @@ class Galaxies:
     # the greatest comes first.
     noun: str = "galaxies"
     order: tuple[str, bool] | None = None
-    field: Field | None = None
+    fields: Sequence[Field] = ()
 
     def __post_init__(self) -> None:
         if len(self) > MAX_ROWS:
             raise ValueError(f"expected at most {MAX_ROWS} galaxies, got {len(self)}")
         if self.votes.shape != (len(self), NUM_ANSWERS) or len(self.pictures) != len(self):
             raise ValueError("expected as many votes and pictures as names")
+        if (size := sum(len(each.picture) for each in self.fields)) > MAX_FIELD_BYTES:
+            raise ValueError(f"expected pictures of fields of at most {MAX_FIELD_BYTES:,} bytes, got {size:,}")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -138,7 +138,7 @@ class Galaxies:
             "noun": self.noun,
             "order": self.order,
             "spreadScale": SPREAD_SCALE,
-            "field": self.field and self.field.as_plain(len(self)),
+            "fields": [each.as_plain(len(self)) for each in self.fields],
         }
 
 

@@ -154,11 +154,11 @@ def build(
     schema: pa.Schema,
     pictures: Pictures | None = None,
     cards: Sequence[Card] = (),
-    of_field: Field | None = None,
+    of_fields: Sequence[Field] = (),
 ) -> Page:
     """Return the page of a catalogue, whose tables are gone through twice.
 
-    `of_field.rows` are numbers of rows of the catalogue; marks of rows that are not shown are left out.
+    The `rows` of `of_fields` are numbers of rows of the catalogue; marks of rows that are not shown are left out.
     """
     weighted, summary = is_weighted(schema), _Summary()
     for table in parts:
@@ -174,10 +174,10 @@ def build(
         spreads=_spreads(table),
         flags=table["flag"].to_numpy(),
         flag_words=flags,
-        field=of_field and of_field.among(rows),
+        fields=[each.among(rows) for each in of_fields],
     )
     return Page(
-        title=of_field.title if of_field else "Galaxies",
+        title=of_fields[0].title if len(of_fields) == 1 else "Galaxies",
         lead=_lead(summary, len(rows)),
         before=[_overview(summary, flags), *_farthest(galaxies)],
         galaxies=galaxies,

@@ -1,4 +1,4 @@
-"""A field on a page: its picture, with a mark on each galaxy that was judged."""
+"""Fields on a page: their pictures, with a mark on each galaxy that was judged."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ import pyarrow as pa
 from catalogue.cutouts import Place
 from catalogue.field_picture import whole_picture
 from catalogue.predicting import OK
-from report.galaxies import MAX_FIELD_BYTES, Field
+from report.galaxies import MAX_FIELD_BYTES, MAX_FIELDS, Field
 
 # Marks are circles of so many semi-major axes, the light's second moments.
 AXES = 3.3
@@ -18,35 +18,41 @@ AXES = 3.3
 MOST, SMALLER = 2000, 0.8
 
 
-def field_of(paths: Sequence[Path | Place], parts: Iterable[pa.Table], stretch: str | None) -> Field | None:
-    """Return the field that a catalogue's rows were found in; None where they are of several fields, or of none."""
-    fields = {id(each.field): each.field for each in paths if isinstance(each, Place) and each.field is not None}
-    if len(fields) != 1:
-        return None
-    [field] = fields.values()
+def fields_of(paths: Sequence[Path | Place], parts: Iterable[pa.Table], stretch: str | None) -> list[Field]:
+    """Return the fields that a catalogue's rows were found in, the first MAX_FIELDS of them; none where files were."""
+    places = [each.field if isinstance(each, Place) else None for each in paths]
+    fields = list({id(each): each for each in places if each is not None}.values())[:MAX_FIELDS]
+    if not fields:
+        return []
     names = ["status", "x", "y", "a"]
     columns = pa.concat_tables([part.select(names) for part in parts])
-    rows = np.flatnonzero(columns["status"].to_numpy() == OK)
-    x, y, a = (columns[name].to_numpy().astype(np.float64)[rows] for name in names[1:])
-    return Field(
-        picture=_encoded(whole_picture(field, stretch)[0]),
-        width=field.columns,
-        height=field.rows,
-        x=x,
-        # FITS files stand as on the sky, their first row below.
-        y=field.rows - 1 - y if field.linear else y,
-        radius=AXES * a,
-        rows=rows,
-        title=field.path.name,
-    )
+    judged = columns["status"].to_numpy() == OK
+    x, y, a = (columns[name].to_numpy().astype(np.float64) for name in names[1:])
+    found = []
+    for field in fields:
+        rows = np.flatnonzero(judged & np.array([each is field for each in places]))
+        found.append(
+            Field(
+                picture=_encoded(whole_picture(field, stretch)[0], MAX_FIELD_BYTES // len(fields)),
+                width=field.columns,
+                height=field.rows,
+                x=x[rows],
+                # FITS files stand as on the sky, their first row below.
+                y=field.rows - 1 - y[rows] if field.linear else y[rows],
+                radius=AXES * a[rows],
+                rows=rows,
+                title=field.path.name,
+            )
+        )
+    return found
 
 
-def _encoded(image: np.ndarray) -> bytes:
-    """Return pixels (rows, columns, 3) RGB as a JPEG that a page can hold."""
+def _encoded(image: np.ndarray, most: int = MAX_FIELD_BYTES) -> bytes:
+    """Return pixels (rows, columns, 3) RGB as a JPEG of at most so many bytes."""
     scale = min(1.0, MOST / max(image.shape[:2]))
     while True:
         small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
         content = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
-        if len(content) <= MAX_FIELD_BYTES:
+        if len(content) <= most:
             return content
         scale *= SMALLER

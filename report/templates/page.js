@@ -27,7 +27,7 @@
   }
   if (!data.galaxies) return;
 
-  const { names, votes, others, kind, spreads, flags, flagWords, columns, pictures, field, spreadScale } = data.galaxies;
+  const { names, votes, others, kind, spreads, flags, flagWords, columns, pictures, fields: skies, spreadScale } = data.galaxies;
   const indices = names.map((_, number) => number);
   const known = (number) => votes[number * NUM_ANSWERS] >= 0;
   const ways = indices.map((number) => (known(number) ? tree.wayInWords(fractions(votes, number)) : ""));
@@ -228,7 +228,7 @@
   }
 
   // The picture of a field, its galaxies as marks that keys reach.
-  function drawField() {
+  function drawField(field) {
     const space = "http://www.w3.org/2000/svg";
     const svg = document.createElementNS(space, "svg");
     svg.setAttribute("viewBox", `0 0 ${field.width} ${field.height}`);
@@ -264,7 +264,10 @@
       });
       svg.append(mark);
     });
-    byId("field-here").append(svg);
+    const figure = make("figure", {});
+    figure.append(svg);
+    if (skies.length > 1) figure.append(make("figcaption", {}, field.title));
+    byId("fields-here").append(figure);
   }
 
   function option(value, text) {
@@ -330,7 +333,7 @@
       button.append(image, make("span", { class: "called" }, names[n]), make("span", { class: "words" }, words));
       button.addEventListener("click", () => show(n));
     }
-    if (field) drawField();
+    skies.forEach(drawField);
     refresh();
   }
 

@@ -38,7 +38,7 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the page of a field with hostile names."""
     path = tmp_path_factory.mktemp("pages") / "field <b>.html"
     schema, parts, _ = made_pages.catalogue(NUM_ROWS, choices=Choices(full=True))
-    pages.write(of_catalogue.build(parts, schema, made_pages.pictures, (), made_pages.field(NUM_ROWS)), path)
+    pages.write(of_catalogue.build(parts, schema, made_pages.pictures, (), [made_pages.field(NUM_ROWS)]), path)
     return path
 
 

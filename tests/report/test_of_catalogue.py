@@ -57,14 +57,15 @@ def test_more_rows_than_a_page_shows_are_spread_over_it(monkeypatch: pytest.Monk
         asked.extend(rows)
         return [None] * len(rows)
 
-    built = of_catalogue.build(parts, schema, pictures, of_field=made_pages.field(70))
+    built = of_catalogue.build(parts, schema, pictures, of_fields=[made_pages.field(70)])
     assert len(asked) == 12 == len(built.galaxies) and asked == sorted(asked)
     assert asked[0] == 0 and asked[-1] == 68  # row 69 could not be read
     assert [row % 7 for row in asked].count(6) == 0
     names = [name for table in parts for name in table["id_str"].to_pylist()]
     assert built.galaxies.names == [names[row] for row in asked]
-    assert built.galaxies.field.rows.tolist() == list(range(12))
-    np.testing.assert_array_equal(built.galaxies.field.x, made_pages.field(70).x[asked])
+    [field] = built.galaxies.fields
+    assert field.rows.tolist() == list(range(12))
+    np.testing.assert_array_equal(field.x, made_pages.field(70).x[asked])
     assert "12 of them, evenly spread" in built.lead and built.lead.startswith("60 galaxies")
 
 

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import made_pages
@@ -58,7 +59,7 @@ def hostile_page() -> Page:
         [Column(bad, HOSTILE, help=bad), Column("numbers", np.array([np.nan, np.inf, -np.inf, 0, 1, 2, 3]))],
         flags=np.arange(len(HOSTILE)),
         flag_words={1: bad},
-        field=made_pages.field(len(HOSTILE)),
+        fields=[made_pages.field(len(HOSTILE))],
     )
     shown = [
         Facts([(bad, bad), ("nothing", None), ("unknown", np.nan)]),
@@ -138,9 +139,9 @@ def test_the_largest_page_is_below_15_megabytes():
         spreads=dict.fromkeys(("transforms", "models", "low68", "high68"), fractions),
         flags=np.full(MAX_ROWS, 63),
         flag_words={1: "one"},
-        field=Field(
-            b"\xff\xd8\xff" + bytes(MAX_FIELD_BYTES - 3), 99999, 99999, marks, marks, marks, np.arange(MAX_ROWS)
-        ),
+        fields=[
+            Field(b"\xff\xd8\xff" + bytes(MAX_FIELD_BYTES - 3), 99999, 99999, marks, marks, marks, np.arange(MAX_ROWS))
+        ],
     )
     assert len(pages.render(Page("a", "b", [], galaxies)).encode()) < 15_000_000
 
@@ -150,6 +151,9 @@ def test_rows_beyond_what_a_page_shows_are_refused():
         Galaxies(["a"] * (MAX_ROWS + 1), np.zeros((MAX_ROWS + 1, 37)), [None] * (MAX_ROWS + 1))
     with pytest.raises(ValueError, match="as many votes"):
         Galaxies(["a"], np.zeros((2, 37)), [None])
+    large = replace(made_pages.field(1), picture=b"\xff\xd8\xff" + bytes(MAX_FIELD_BYTES // 2))
+    with pytest.raises(ValueError, match="pictures of fields of at most"):
+        Galaxies(["a"], np.zeros((1, 37)), [None], fields=[large, large])
 
 
 @pytest.mark.parametrize(("number", "most"), [(0, 3), (1, 3), (3, 3), (4, 3), (10, 3), (12_345, 5_000)])
@@ -188,7 +192,6 @@ class TestFields:
         with pytest.raises(ValueError, match="rows of the 2 galaxies"):
             whole.as_plain(2)
         for changed, match in (
-            ({"picture": b"\xff\xd8\xff" + bytes(MAX_FIELD_BYTES)}, "at most"),
             ({"picture": b"<svg>"}, "expected a JPEG"),
             ({"x": np.array([1, np.nan, 2])}, "finite"),
         ):
