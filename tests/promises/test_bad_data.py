@@ -363,6 +363,7 @@ def test_the_page_has_a_row_for_each_test():
     page = (ROOT / "doc" / "bad_data.md").read_text()
     tested = {"Images", "Ids and labels", "Predictions and other files", "Folders and writing"}
     tested.add("Downloads and own galaxies")  # in test_prepare_data.py
+    tested.add("Catalogues of own images and fields")  # in test_bad_catalogues.py
     headings = set(re.findall(r"^## (.*)$", page, re.MULTILINE))
     assert tested <= headings
     assert not any(rows_of_page(other) for other in headings - tested)
