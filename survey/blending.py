@@ -130,8 +130,8 @@ def blend(weights: np.ndarray, predictions: np.ndarray, raw: bool = False) -> np
     return blended if raw else decision_tree.obey(blended)
 
 
-def cross_validate(predictions: np.ndarray, labels: np.ndarray, raw: bool = False) -> dict[str, float]:
-    """Return the RMSE of each blend on galaxies that its weights were not fitted to, for predictions (models, n, 37).
+def cross_predict(predictions: np.ndarray, labels: np.ndarray, raw: bool = False) -> dict[str, np.ndarray]:
+    """Return each blend (n, 37) of predictions (models, n, 37), each galaxy by weights that were not fitted to it.
 
     Galaxy i is in part i % NUM_FOLDS.
     """
@@ -143,7 +143,12 @@ def cross_validate(predictions: np.ndarray, labels: np.ndarray, raw: bool = Fals
             outside = inside
         for name, weights in fit_blends(residual_grams(predictions[:, outside] - labels[outside])).items():
             blended[name][inside] = blend(weights, predictions[:, inside], raw)
-    return {name: rmse(each, labels) for name, each in blended.items()}
+    return blended
+
+
+def cross_validate(predictions: np.ndarray, labels: np.ndarray, raw: bool = False) -> dict[str, float]:
+    """Return the RMSE of each blend on galaxies that its weights were not fitted to; see `cross_predict`."""
+    return {name: rmse(each, labels) for name, each in cross_predict(predictions, labels, raw).items()}
 
 
 def harmless_removals(grams: np.ndarray) -> dict[int, float]:

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny import Survey
 
 from benchmarks.gpu_setting import Setting
+from survey import decision_tree, images
 
 
 @pytest.fixture
@@ -19,3 +21,17 @@ def setting(prepared_survey: Survey, tmp_path: Path) -> Iterator[Setting]:
     yield Setting(prepared_survey.root, tmp_path, device="cpu", quick=True)
     cudnn.benchmark, cudnn.deterministic, cudnn.conv.fp32_precision, matmul.fp32_precision = before
     torch.set_rng_state(random)
+
+
+@pytest.fixture
+def tables(prepared_survey: Survey, tmp_path: Path) -> list[str]:
+    """Write the classes of all galaxies, of two, and the mean votes of each; return flags that name the tables."""
+    labels = images.load_labels()
+    classes = np.where(labels[:, 0] > np.median(labels[:, 0]), "smooth", "featured")
+    ids = images.load_ids("train")
+    (tmp_path / "classes.csv").write_text(
+        "\n".join(["GalaxyID,class", *(f"{i},{c}" for i, c in zip(ids, classes, strict=True))])
+    )
+    rows = [f"{c}," + ",".join(map(str, labels[classes == c].mean(axis=0))) for c in ("smooth", "featured")]
+    (tmp_path / "means.csv").write_text("\n".join([",".join(["class", *decision_tree.COLUMN_NAMES]), *rows]))
+    return ["--classes", str(tmp_path / "classes.csv"), "--class-means", str(tmp_path / "means.csv")]

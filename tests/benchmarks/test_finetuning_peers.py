@@ -18,7 +18,7 @@ from benchmarks.surveys import Work
 from engine.examples import Examples
 from engine.network import Network
 from machine.files import load_gz
-from survey import decision_tree, folders, images
+from survey import folders, images
 from survey.scores import rmse
 
 
@@ -77,20 +77,6 @@ def test_rows_are_measured_against_the_quicker_plain_loop():
     rows = bench.rows_of(timings, dict.fromkeys(timings, 100.0))
     assert [row[3] for row in rows] == ["0.67", "1.00", "2.00"]
     assert bench.draw_figure({"training": timings, "prediction": timings}).axes
-
-
-@pytest.fixture
-def tables(prepared_survey, tmp_path) -> list[str]:
-    """Write the classes of all galaxies, of two, and the mean votes of each; return flags that name the tables."""
-    labels = images.load_labels()
-    classes = np.where(labels[:, 0] > np.median(labels[:, 0]), "smooth", "featured")
-    ids = images.load_ids("train")
-    (tmp_path / "classes.csv").write_text(
-        "\n".join(["GalaxyID,class", *(f"{i},{c}" for i, c in zip(ids, classes, strict=True))])
-    )
-    rows = [f"{c}," + ",".join(map(str, labels[classes == c].mean(axis=0))) for c in ("smooth", "featured")]
-    (tmp_path / "means.csv").write_text("\n".join([",".join(["class", *decision_tree.COLUMN_NAMES]), *rows]))
-    return ["--classes", str(tmp_path / "classes.csv"), "--class-means", str(tmp_path / "means.csv")]
 
 
 def test_a_prediction_belongs_to_the_class_whose_mean_votes_are_nearest(tables):
