@@ -4,6 +4,7 @@ Runs where the engine is installed (make test-workflow). A survey is brought fro
 hand and once by the workflow, and the tests follow its life in order.
 """
 
+import contextlib
 import fcntl
 import gzip
 import os
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import small_house
 from tiny import ROOT
@@ -112,18 +114,23 @@ def test_two_engines_are_not_at_work_in_one_place(house: Path, made: Path):
 
 def test_what_a_label_bears_on_is_made_again_and_nothing_else(house: Path, made: Path):
     table = made / "data" / "raw" / "training_solutions_rev1.csv"
-    before = table.read_text()
-    lines = before.splitlines(keepends=True)
-    row = lines[3].rstrip("\n").split(",")
-    row[1], row[2] = row[2], row[1]  # smooth, and not
+    lines = table.read_text().splitlines(keepends=True)
+    row, names = lines[3].rstrip("\n").split(","), lines[0].rstrip("\n").split(",")
+    round_one, between = names.index("Class7.1"), names.index("Class7.2")  # which lead to the same question
+    assert row[round_one] != row[between]
+    row[round_one], row[between] = row[between], row[round_one]
     table.write_text("".join([*lines[:3], ",".join(row) + "\n", *lines[4:]]))
     again = {"prepare", "train", "predict", "merge", "blend", "submission", "report"}
-    assert rules_of(small_house.run(house, made, "-n")) == again
+    before = submissions(made)
+    assert rules_of(small_house.run(house, made)) == again
+    assert all(each != before[name] for name, each in submissions(made).items())
+    assert "Nothing to be done" in small_house.run(house, made)
 
 
-def test_a_catalogue_that_is_gone_is_measured_again_for_those_that_read_it(house: Path, made: Path):
+def test_a_catalogue_that_is_gone_is_measured_again_when_something_is_to_read_it(house: Path, made: Path):
     (made / "data" / "pysex_params_gen2_test.npy.gz").unlink()
-    assert "extract" in rules_of(small_house.run(house, made, "-n"))
+    assert "Nothing to be done" in small_house.run(house, made, "-n")
+    assert "extract" in rules_of(small_house.run(house, made, "-n", "--forcerun", "train"))
 
 
 def test_models_are_found_by_pattern_and_a_stranger_is_named(house: Path, survey: Path, tmp_path: Path):
@@ -146,3 +153,52 @@ def test_the_rules_are_in_order_for_the_engine_s_linter(house: Path, survey: Pat
     assert set(re.findall(r"^    \* (.+):$", out, re.MULTILINE)) == {
         "Specify a conda environment or container for each rule."
     }, out
+
+
+# What runs at each stage; a script that is imported by none before it.
+STAGES = {
+    "prepare": "prepare_data.py",
+    "extract": "extract_pysex_params_gen2.py",
+    "train": "try_small",
+    "predict": "--shard",
+    "merge": "--merge-shards",
+    "blend": "ensemble_predictions_npy.py",
+    "submission": "create_submission_from_npy.py",
+    "report": "show_results.py",
+}
+
+
+def command_at(root: Path, words: str) -> int | None:
+    """Return a process that runs a command of a stage below a root, None where there is none."""
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            # The command itself, not the shell that becomes it.
+            if words in line and "python" in line.split(" ")[0] and Path(os.readlink(entry / "cwd")) == root:
+                return int(entry.name)
+    return None
+
+
+@pytest.mark.skipif("TORTURE" not in os.environ, reason="takes minutes: TORTURE=1")
+@pytest.mark.parametrize("killed", ["engine", "job"])
+def test_a_kill_at_each_stage_costs_nothing(house: Path, survey: Path, by_hand: dict[str, bytes], killed: str):
+    root = survey.with_name(f"killed_{killed}")
+    shutil.copytree(survey, root)
+    rng, at = np.random.default_rng(0), []
+    for stage, words in STAGES.items():
+        with small_house.start(house, root) as engine:
+            # A job that is killed keeps no other from being done, so that nothing may be left for the last stages.
+            while engine.poll() is None and command_at(root, words) is None:
+                time.sleep(0.1)
+            time.sleep(rng.uniform(0, 0.3))  # while it imports, reads, computes or writes
+            victim = engine.pid if killed == "engine" else command_at(root, words)
+            if engine.poll() is None and victim is not None:
+                os.kill(victim, signal.SIGKILL)
+                at.append(stage)
+            engine.communicate()
+    assert len(at) >= len(STAGES) - 2, at
+    small_house.run(house, root)
+    assert submissions(root) == by_hand
+    assert "Nothing to be done" in small_house.run(house, root)
+    assert not list((root / "analysis" / "locks").iterdir())
+    assert not [path for path in root.rglob("*") if path.name.endswith(".part") or ".partial" in path.name]
