@@ -5,7 +5,7 @@
 1. Images a second of training: ours, from JPEGs and from the decoded cache, against a `DataLoader` with one or two
    workers on OpenCV and the eager network (`benchmarks/plain_finetuning.py`).
 2. Galaxies a second of prediction under eight transforms: ours, exact and in bfloat16 where the processor has it.
-3. The memory that each takes at its peak, workers included, and how far bfloat16 moves predictions.
+3. The memory that each takes at its peak, workers included.
 
 Each runs in a process of its own, in turns. Weights are random, which costs what published ones do. Without `--root`,
 simulated galaxies are used.
@@ -145,12 +145,6 @@ def megabytes(build: peers.Build) -> float:
         return executor.submit(_megabytes, build).result()[0]
 
 
-def rounding(work: Work, galaxies: int) -> float:
-    """Return the root mean square by which bfloat16 moves predictions."""
-    exact, rounded = (predict_ours(work, galaxies, precision)() for precision in ("float32", "bf16"))
-    return float(np.sqrt(((exact - rounded) ** 2).mean()))
-
-
 def rows_of(timings: dict[str, measuring.Timing], memory: dict[str, float]) -> list[list[object]]:
     """Return the rows of a table, the quicker of the two plain loops being the measure."""
     plain = min(each.median for name, each in timings.items() if name.startswith("plain"))
@@ -195,9 +189,6 @@ def main() -> None:
             unit = "an image" if title == "training" else "a galaxy"
             rows = rows_of(results[title], results[f"{title}, MB"])
             print(measuring.table([title, unit, "a second", "times plain", "memory"], rows), "\n")
-        if "ours, from JPEGs, bfloat16" in predict:
-            results["rounding"] = rounding(work, galaxies)
-            print(f"bfloat16 moves predictions by {results['rounding']:.1e} (root mean square)\n")
     measuring.save(options.output, "finetuning", results, draw_figure(results))
 
 
