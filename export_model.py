@@ -37,10 +37,10 @@ from survey.scores import rmse
 
 # Training images that are looked at: for the framing, for distances, for ranges of what is counted in whole numbers.
 NUM_FRAMED, NUM_MEASURED, NUM_RANGED = 400, 1000, 100
-# Validation images whose predictions are compared with torch's, and the root of the mean square of the differences that
-# is allowed, by how the weights are stored.
+# Validation images whose predictions are compared with torch's, and by how much any may differ, by how the weights are
+# stored.
 NUM_COMPARED = 100
-ALLOWED = {"float32": 1e-5, "float16": 1e-3, "int8": 0.02}
+LARGEST_DIFFERENCE = {"float32": 1e-4, "float16": 0.01, "int8": 0.3}
 
 # What a card says of a model unless --facts does.
 DEFAULT_FACTS = {
@@ -108,16 +108,21 @@ def graph_of(
     return graph
 
 
-def checked_difference(graph: onnx.ModelProto, exported: Exported, examples: Examples, valid: np.ndarray, weights: str):
-    """Return how far the graph's predictions of validation galaxies (n,) are from torch's; raises DataError for far."""
+def checked_difference(
+    graph: onnx.ModelProto, exported: Exported, examples: Examples, valid: np.ndarray, weights: str
+) -> float:
+    """Return the root mean square by which the graph's predictions of validation galaxies (n,) differ from torch's.
+
+    Raises DataError where one differs by more than the way of storing weights explains.
+    """
     differences = exported.differences(graph, examples, spread_over(valid, NUM_COMPARED))
-    difference = float(np.sqrt(np.mean(differences**2)))
-    if not difference <= ALLOWED[weights]:
+    largest = np.abs(differences).max()
+    if not largest <= LARGEST_DIFFERENCE[weights]:
         raise DataError(
-            f"the exported network's predictions are {difference:.2g} off: expected at most "
-            f"{ALLOWED[weights]:g}; see which of its layers ONNX has otherwise, or store other --weights"
+            f"the exported network's predictions are {largest:.2g} off: expected at most "
+            f"{LARGEST_DIFFERENCE[weights]:g}; see which of its layers ONNX has otherwise, or store other --weights"
         )
-    return difference
+    return float(np.sqrt(np.mean(differences**2)))
 
 
 def build(experiment: Experiment, options: Options, args: argparse.Namespace) -> tuple[onnx.ModelProto, card.Card]:
@@ -193,7 +198,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, metavar="FILE", help="(default: models/NAME.onnx)")
     parser.add_argument(
         "--weights",
-        choices=tuple(ALLOWED),
+        choices=tuple(LARGEST_DIFFERENCE),
         default="float32",
         help="stored so; float16 is computed in float32, int8 in whole numbers, thrice as fast and 0.006 off",
     )
