@@ -20,6 +20,32 @@ MAX_LIST_BYTES = 2**30
 _ID, _FILE = "id_str", "file_loc"
 
 
+class Paths(Sequence[Path]):
+    """Paths that are made of their names as they are asked for, since millions of them take gigabytes."""
+
+    def __init__(self, names: Sequence[str]):
+        self._names = names
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, index: int | slice) -> "Path | Paths":
+        return Paths(self._names[index]) if isinstance(index, slice) else Path(self._names[index])
+
+
+class Rows(Sequence):
+    """Rows of a sequence by their numbers, looked up as they are asked for."""
+
+    def __init__(self, of: Sequence, numbers: np.ndarray):
+        self._of, self._numbers = of, numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, index: int | slice) -> object:
+        return Rows(self._of, self._numbers[index]) if isinstance(index, slice) else self._of[int(self._numbers[index])]
+
+
 @dataclass(frozen=True)
 class Inputs:
     """What is to be catalogued: `names` as they were given, `paths` where they are, `ids`; columns that pass through.
@@ -29,7 +55,7 @@ class Inputs:
 
     ids: list[str]
     names: list[str]
-    paths: list[Path]
+    paths: Sequence[Path]
     passed: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -53,7 +79,7 @@ def find(arguments: Sequence[str], left_out: Sequence[Path] = ()) -> Inputs:
     names = [name for argument in arguments for name in _names(argument) if os.path.abspath(name) not in skipped]
     if not names:
         raise DataError(f"expected images in {arguments[0]}, found none; name a folder, files, a list or a table")
-    return Inputs(_ids(names), names, [Path(name) for name in names])
+    return Inputs(_ids(names), names, Paths(names))
 
 
 def _names(argument: str) -> Iterator[str]:
@@ -163,7 +189,7 @@ def _of_table(path: Path, suffix: str) -> Inputs:
     if not ids:
         raise DataError(f"{path}: expected rows, got none")
     try:
-        paths = [_beside(path, name) for name in names]
+        paths = Paths([os.fspath(_beside(path, name)) for name in names])
     except (ValueError, OSError) as error:
         raise DataError(f"{path}: a {_FILE} is no file name ({first_line(error)})") from None
     return Inputs(ids, names, paths, columns)

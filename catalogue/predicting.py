@@ -16,7 +16,7 @@ import pyarrow as pa
 from catalogue import answers, calibration, tables
 from catalogue.calibration import FAR_FROM, LEVELS
 from catalogue.framing import FAR, FIELD_FLAGS, FLAGS, NO_OBJECT, Frame
-from catalogue.inputs import Inputs
+from catalogue.inputs import Inputs, Rows
 from catalogue.model_file import Answers, Model
 from catalogue.parts import Parts
 from catalogue.preparing import NotJudged, Recipe, prepared
@@ -147,7 +147,8 @@ def make_parts(
     """
     missing = parts.missing
     rows = [parts.rows(number) for number in missing]
-    paths = [path for start, stop in rows for path in inputs.paths[start:stop]]
+    numbers = [np.arange(start, stop) for start, stop in rows]
+    paths = Rows(inputs.paths, np.concatenate(numbers) if numbers else np.arange(0))
     recipe = Recipe(choices.stretch, choices.framing, radius_of(models))
     frames = prepared(paths, recipe, num_workers)
     if choices.detect:

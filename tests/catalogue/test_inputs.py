@@ -9,7 +9,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from catalogue.inputs import find
+from catalogue.inputs import Paths, Rows, find
 from machine.files import DataError
 
 STRANGE = [
@@ -131,3 +131,11 @@ def test_what_is_no_input_is_told_in_one_line(
     with pytest.raises(DataError) as refused:
         find(names)
     assert says in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_paths_and_rows_are_looked_up_as_they_are_asked_for():
+    paths = Paths(["a.jpg", "b.jpg", "c.jpg"])
+    assert list(paths) == [Path("a.jpg"), Path("b.jpg"), Path("c.jpg")] and list(paths[1:]) == list(paths)[1:]
+    rows = Rows(paths, np.array([2, 0]))
+    assert list(rows) == [Path("c.jpg"), Path("a.jpg")] and list(rows[1:]) == [Path("a.jpg")] and len(rows) == 2
+    assert not Rows(paths, np.arange(0)) and paths[-1] == Path("c.jpg")
