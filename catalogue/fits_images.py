@@ -122,7 +122,7 @@ def shape_of(hdu: Image) -> tuple[int, int, int]:
     *outer, rows, columns = hdu.shape
     planes = int(np.prod(outer, dtype=object)) if outer else 1
     if planes not in PLANES or (planes > 1 and max(outer) != planes):
-        raise Unreadable(f"is a cube of {planes} planes: expected 1, or 3 (red, green, blue)")
+        raise Unreadable(f"is a cube of {planes} planes: expected 1, or 3 (red, green, blue); write three to a file")
     for tile in (getattr(hdu, "tile_shape", None),):
         if tile is not None and int(np.prod(tile, dtype=object)) > MAX_TILE_PIXELS:
             raise Unreadable(f"is packed in tiles of {tile} pixels: expected at most {MAX_TILE_PIXELS} in each")
