@@ -35,7 +35,7 @@ WORDS = {
 
 
 def cost(folders: Folders, name: str) -> tuple[str, str]:
-    """Return processor minutes and peak memory of the run that finished a training, as words; dashes for the unknown."""
+    """Return processor minutes and memory of the run that finished a training, as words; dashes for the unknown."""
     path = folders.root / "analysis" / "costs" / f"train_{name}.tsv"
     if not path.is_file():
         return "-", "-"
