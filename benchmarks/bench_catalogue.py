@@ -20,7 +20,8 @@ import pandas
 import simplejpeg
 from skimage import data as photographs
 
-sys.path.insert(0, os.fspath(Path(__file__).resolve().parent.parent))
+HERE = Path(__file__).resolve().parent.parent
+sys.path.insert(0, os.fspath(HERE))
 
 from catalogue import calibration, framing
 from catalogue.calibration import FAR_FROM, fit_intervals
@@ -164,7 +165,7 @@ def measure_speed(path: Path, paths: list[Path], number: int, script: str | None
         plain = plain_loop(Model(path), sorted(source.iterdir())[: max(1, number // 10)], script)
         command = [sys.executable, "predict_galaxies.py", source, "--model", path, "--output", f"{folder}/c.parquet"]
         start = time.perf_counter()
-        subprocess.run(list(map(str, command)), check=True, cwd=Path(__file__).resolve().parent.parent)
+        subprocess.run(list(map(str, command)), check=True, cwd=HERE)
         ours = number / (time.perf_counter() - start)
     print(f"{number} images: {ours:.1f} a second with its start, a plain loop {plain:.1f}, {ours / plain:.2f} times")
 
@@ -172,7 +173,7 @@ def measure_speed(path: Path, paths: list[Path], number: int, script: str | None
 def main() -> None:
     """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--model", type=Path, default=HERE / "models" / "lite0.onnx")
     parser.add_argument("--galaxies", type=Path, default=Path("../shared/galaxyzoo"))
     parser.add_argument("--root", default=".", help="holds data/ with train_ids.npy and solutions_train.npy")
     parser.add_argument("--number", type=positive_int, default=400)

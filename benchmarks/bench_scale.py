@@ -1,6 +1,6 @@
 """What many images cost: storage, each stage of prediction, whole runs and their memory. doc/scale.md plans with it.
 
-    python benchmarks/bench_scale.py --images DIR --model models/lite0.onnx --numbers 1000 10000
+    python benchmarks/bench_scale.py --images DIR --numbers 1000 10000
 
 `DIR` holds JPEGs, which are linked under as many names as there are to be files. Reading is timed with the pages of the
 files dropped from memory before (names and places stay known to the system), and with all in memory.
@@ -23,7 +23,7 @@ from pyarrow import parquet
 sys.path.insert(0, os.fspath(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measuring import print_environment, table
-from benchmarks.watching import watched
+from benchmarks.watching import HERE, watched
 from catalogue import framing
 from catalogue.inputs import find
 from catalogue.model_file import Model
@@ -173,7 +173,7 @@ def main() -> None:
     """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--model", type=Path, default=HERE / "models" / "lite0.onnx")
     parser.add_argument("--numbers", type=positive_int, nargs="+", default=[1000, 10_000], help="of images a run")
     parser.add_argument("--stored", type=positive_int, default=10_000, help="images that are stored in three ways")
     parser.add_argument(
