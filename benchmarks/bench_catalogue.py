@@ -20,9 +20,9 @@ import pandas
 import simplejpeg
 from skimage import data as photographs
 
-HERE = Path(__file__).resolve().parent.parent
-sys.path.insert(0, os.fspath(HERE))
+sys.path.insert(0, os.fspath(Path(__file__).resolve().parent.parent))
 
+from benchmarks.watching import HERE
 from catalogue import calibration, framing
 from catalogue.calibration import FAR_FROM, fit_intervals
 from catalogue.framing import Frame
