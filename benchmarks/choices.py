@@ -1,0 +1,201 @@
+"""What each choice in Lite0's script is worth: the script with one thing changed at a time.
+
+    python benchmarks/choices.py --root DIR --classes classes.csv --class-means class_mean_votes.csv --examples 16000
+
+Each run learns from the training galaxies and is validated on the others, by one view and by the script's test
+transforms, from the same seeds. Results are kept in `choices.json` as they come: runs that are there are not done
+again. The tables are those of `five_class_accuracy.py`.
+"""
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import backbones
+import custom
+import layers
+import realtime_augmentation as ra
+from benchmarks.five_class_accuracy import scorer
+from benchmarks.measuring import RESULTS, table
+from engine import prediction, training
+from engine.experiment import Experiment
+from engine.flags import Options
+from machine.command_line import positive_int, run_script, script_parser
+from machine.files import replacing
+from survey import images
+from survey.folders import use_folders
+from survey.scores import rmse
+from try_finetune_efficientnet_lite0 import EXPERIMENT
+
+
+class StackLayer(layers.Layer):
+    """Lays the minibatches of several layers one after another: (batch, ...) each -> (layers * batch, ...)."""
+
+    def get_output_shape(self) -> tuple[int, ...]:
+        batch, *rest = self.input_layers[0].get_output_shape()
+        return len(self.input_layers) * batch, *rest
+
+    def forward(self, *views: Tensor) -> Tensor:
+        return torch.cat(views)
+
+
+class MeanOverViewsLayer(layers.Layer):
+    """Averages what was stacked: (views * batch, features) -> (batch, features)."""
+
+    def __init__(self, input_layer: layers.Layer, num_views: int):
+        super().__init__(input_layer)
+        self.num_views = num_views
+
+    def get_output_shape(self) -> tuple[int, ...]:
+        rows, *rest = self.input_layer.get_output_shape()
+        return rows // self.num_views, *rest
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.unflatten(0, (self.num_views, -1)).mean(dim=0)
+
+
+def network(
+    batch_size: int,
+    pixels: int = 128,
+    views: int = 1,
+    frozen_blocks: int = 3,
+    drop_path: float = 0.0,
+    output: Callable[[layers.Layer], layers.Layer] = custom.GalaxyOutputLayer,
+    bias: float = 0.0,
+) -> tuple[list[layers.Layer], layers.Layer]:
+    """Return the input layers and the output layer of Lite0 with other numbers than the script's."""
+    inputs = [layers.Input2DLayer(batch_size, 3, pixels, pixels) for _ in range(views)]
+    features = layers.ModuleLayer(
+        inputs[0] if views == 1 else StackLayer(*inputs),
+        backbones.EfficientNetLite("lite0", drop_path),
+        output_shape=(views * batch_size, backbones.FEATURES),
+        load=partial(backbones.load, variant="lite0", frozen_blocks=frozen_blocks),
+    )
+    if views > 1:
+        features = MeanOverViewsLayer(features, views)
+    dense = layers.DenseLayer(features, 37, weights_std=0.001, init_bias_value=bias, nonlinearity=layers.identity)
+    return inputs, output(dense)
+
+
+def built(**changes: object) -> Experiment:
+    """Return the script with another network."""
+    return dataclasses.replace(EXPERIMENT, build_network=partial(network, **changes))
+
+
+def seen(crops: Sequence[float] = (200,), pixels: int = 128, rotations: Sequence[float] = (0,)) -> Experiment:
+    """Return the script with views of other crops (pixels of 424) and of other numbers of pixels."""
+    transforms = [
+        ra.build_ds_transform(crop / pixels, target_size=(pixels, pixels))
+        + ra.build_augmentation_transform(rotation=rotation)
+        for crop in crops
+        for rotation in rotations
+    ]
+    sizes = [(pixels, pixels)] * len(transforms)
+    views = dataclasses.replace(EXPERIMENT.views, ds_transforms=transforms, target_sizes=sizes)
+    return dataclasses.replace(built(pixels=pixels, views=len(transforms)), views=views)
+
+
+CHOICES: dict[str, Experiment] = {
+    "the script": EXPERIMENT,
+    "views of 96 pixels": seen(pixels=96),
+    "views of 160 pixels": seen(pixels=160),
+    "views of 192 pixels": seen(pixels=192),
+    "the middle 256 of 424 pixels": seen([256]),
+    "the middle 160 of 424 pixels": seen([160]),
+    "two views, one turned by 45 degrees": seen(rotations=(0, 45)),
+    "two views, the middle 150 and 300 pixels": seen([150, 300]),
+    "sigmoid, the tree left to the network": built(output=custom.SigmoidGalaxyOutputLayer),
+    "rectified and divided, as in 2014": built(output=custom.OptimisedDivGalaxyOutputLayer, bias=0.1),
+    "nothing frozen": built(frozen_blocks=0),
+    "stem and five blocks frozen": built(frozen_blocks=5),
+    "drop path, 0.1 at the last block": built(drop_path=0.1),
+    "all below the head at a third of the rate": dataclasses.replace(
+        EXPERIMENT, make_optimizer=dataclasses.replace(EXPERIMENT.make_optimizer, share=1 / 3)
+    ),
+    "no average of weights": dataclasses.replace(EXPERIMENT, weight_average=None),
+    "no colour noise": dataclasses.replace(
+        EXPERIMENT, views=dataclasses.replace(EXPERIMENT.views, colour_std=0.0)
+    ),
+}  # fmt: skip
+
+
+def learn(choice: str, seed: int, num_examples: int, options: Options) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return predictions (n, 37) of the validation galaxies by one view and by all, and processor seconds of training.
+
+    The seconds are those of this process, whose workers make the views.
+    """
+    experiment = dataclasses.replace(
+        CHOICES[choice], name=f"choice_{list(CHOICES).index(choice)}_{seed}", seed=seed, validate_every=10**6
+    ).resized(max(1, round(num_examples / EXPERIMENT.chunk_size)))
+    run = training.Run(experiment, options)
+    start = time.process_time()
+    run.train()
+    seconds = time.process_time() - start
+    one_view = run.predict(run.valid_indices, "train")
+    with run.trainer.predicting():
+        averaged = prediction.predict(run.network, run.examples, run.valid_indices, "train")
+    run.store.clear()
+    return one_view, averaged, seconds
+
+
+def rows_of(results: Sequence[dict]) -> list[list[object]]:
+    """Return a row for each choice: the mean over seeds."""
+    rows = []
+    for choice in dict.fromkeys(each["choice"] for each in results):
+        same = [each for each in results if each["choice"] == choice]
+        means = [np.mean([each[name] for each in same]) for name in ("accuracy", "rmse", "accuracy, all", "rmse, all")]
+        minutes = np.mean([each["seconds"] for each in same]) / 60
+        rows.append([choice, len(same), *(f"{mean:.4f}" for mean in means), f"{minutes:.1f}"])
+    return rows
+
+
+def main() -> None:
+    parser = script_parser(__doc__)
+    parser.add_argument("--classes", required=True, metavar="CSV", help="GalaxyID,class")
+    parser.add_argument("--class-means", required=True, metavar="CSV", help="class and 37 columns of mean votes")
+    parser.add_argument("--examples", type=positive_int, default=16000, metavar="N", help="that each run sees")
+    parser.add_argument("--seeds", type=positive_int, default=1, metavar="N")
+    parser.add_argument("--num-workers", type=positive_int, default=1, metavar="N")
+    parser.add_argument("--output", type=Path, default=RESULTS, metavar="DIR")
+    parser.add_argument("choices", nargs="*", metavar="CHOICE", help=f"of: {'; '.join(CHOICES)} (default: all)")
+    args = parser.parse_args()
+    if strangers := sorted(set(args.choices) - set(CHOICES)):
+        parser.error(f"expected choices among {'; '.join(CHOICES)}, got {strangers[0]}")
+    use_folders(args.root, args.data)
+    args.output.mkdir(parents=True, exist_ok=True)
+    path = args.output / "choices.json"
+    results = json.loads(path.read_text()) if path.exists() else []
+    options = Options(root=args.root, data=args.data, device="cpu", num_workers=args.num_workers)
+    is_right = scorer(args.classes, args.class_means)
+    labels = images.load_labels()
+    _, valid = images.split(len(labels))
+    for seed in range(args.seeds):
+        for choice in args.choices or CHOICES:
+            key = {"choice": choice, "seed": seed, "examples": args.examples}
+            if any(key.items() <= each.items() for each in results):
+                continue
+            one_view, averaged, seconds = learn(choice, seed, args.examples, options)
+            results.append({**key, "seconds": seconds})
+            for name, each in (("", one_view), (", all", averaged)):
+                results[-1][f"accuracy{name}"] = float(is_right(each).mean())
+                results[-1][f"rmse{name}"] = float(rmse(each, labels[valid]))
+            print(results[-1], flush=True)
+            with replacing(path) as temporary:
+                temporary.write_text(json.dumps(results, indent=1) + "\n")
+    told = [each for each in results if each["examples"] == args.examples]
+    head = ["choice", "seeds", "accuracy, one view", "RMSE", "accuracy, all views", "RMSE", "minutes"]
+    print(table(head, rows_of(told)))
+
+
+if __name__ == "__main__":
+    run_script(main)

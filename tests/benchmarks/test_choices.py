@@ -1,0 +1,50 @@
+"""Each choice is a network that can be trained, and is told of in a row."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from tiny import CPU
+
+from benchmarks import choices
+from engine.network import Network
+
+
+@pytest.mark.parametrize("name", choices.CHOICES)
+def test_each_choice_is_a_network_that_answers(name: str):
+    experiment = dataclasses.replace(choices.CHOICES[name], batch_size=2)
+    torch.manual_seed(0)
+    network = Network(experiment, CPU)
+    views = [torch.rand(2, *shape) for shape in experiment.views.shapes]
+    answers = network.predict(views)
+    assert answers.shape == (2, 37) and np.isfinite(np.asarray(answers)).all()
+
+
+def test_two_views_are_seen_by_one_network():
+    experiment = dataclasses.replace(choices.seen(rotations=(0, 45)), batch_size=2)
+    alone = Network(dataclasses.replace(choices.CHOICES["the script"], batch_size=2), CPU)
+    assert sum(map(torch.Tensor.numel, Network(experiment, CPU).parameters)) == sum(
+        map(torch.Tensor.numel, alone.parameters)
+    )
+    assert [tuple(shape) for shape in experiment.views.shapes] == 2 * [(128, 128, 3)]
+
+
+def test_runs_are_told_of_and_not_done_again(prepared_survey, tables, tmp_path, run_main, monkeypatch, capsys):
+    small = dataclasses.replace(choices.EXPERIMENT, batch_size=4, chunk_size=8)
+    monkeypatch.setattr(choices, "EXPERIMENT", small)
+    monkeypatch.setattr(
+        choices, "CHOICES", {"the script": small, "no average": dataclasses.replace(small, weight_average=None)}
+    )
+    flags = ["--root", prepared_survey.root, *tables, "--examples", 8, "--output", tmp_path / "out"]
+    run_main(choices, *flags)
+    results = json.loads((tmp_path / "out" / "choices.json").read_text())
+    assert [each["choice"] for each in results] == ["the script", "no average"]
+    assert all(0 <= each["accuracy, all"] <= 1 and 0 < each["rmse"] < 1 and each["seconds"] > 0 for each in results)
+    monkeypatch.setattr(choices, "learn", None)  # would be called
+    run_main(choices, *flags, "no average")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("| no average")
+    assert not list((prepared_survey.root / "analysis").rglob("*.pt"))
+    with pytest.raises(SystemExit):
+        run_main(choices, *flags, "another")
