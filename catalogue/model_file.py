@@ -16,10 +16,10 @@ import onnx
 import onnxruntime
 
 from catalogue import card as cards
-from catalogue import whole_numbers
 from catalogue.card import Card
 from catalogue.framing import Frame
 from machine.files import DataError, first_line, open_file
+from machine.whole_numbers import session_options
 from survey.centering import CENTRE, place_matrices
 from survey.decision_tree import NUM_ANSWERS
 from survey.warping import touched_parts, warp_views
@@ -60,15 +60,13 @@ class Model:
         self.sha256 = hashlib.sha256(content).hexdigest()
         self._compare_with_sidecar()
         try:
-            self.card, in_whole_numbers = _look_over(content)
-            options = onnxruntime.SessionOptions()
+            self.card = _look_over(content)
+            options = session_options()
             options.log_severity_level = 4
             options.intra_op_num_threads = threads or 0
             options.inter_op_num_threads = 1
             # Threads that wait are not to keep the readers of images from their work.
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-            if in_whole_numbers and not whole_numbers.exact():
-                options.add_session_config_entry("session.disable_quant_qdq", "1")  # the same numbers, made of floats
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except DataError as error:
             raise DataError(f"{path} can not be used: {error}") from None
@@ -111,8 +109,8 @@ class Model:
             raise DataError(f"{self.path} can not predict ({first_line(error)}); {_HINT}") from None
 
 
-def _look_over(content: bytes) -> tuple[Card, bool]:
-    """Return the card of a harmless model, and whether it computes in whole numbers; raises DataError for others."""
+def _look_over(content: bytes) -> Card:
+    """Return the card of a model whose content is harmless; raises DataError."""
     try:
         model = onnx.load_model_from_string(content)
     except Exception:  # protobuf's own, which says nothing
@@ -143,7 +141,7 @@ def _look_over(content: bytes) -> tuple[Card, bool]:
     card = cards.from_json(texts[cards.KEY])
     _check_ends(graph, card)
     _check_shapes(model)
-    return card, any(node.op_type == "QuantizeLinear" for node in graph.node)
+    return card
 
 
 def _check_size(shape: list[int]) -> None:

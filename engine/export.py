@@ -23,6 +23,7 @@ from engine.experiment import Experiment
 from engine.network import Network
 from engine.part_sharing import PartSharing
 from machine.files import DataError, first_line
+from machine.whole_numbers import session_options
 from survey.warping import warp_views
 
 OPSET = 18
@@ -132,7 +133,8 @@ class Exported(nn.Module):
 
 def session_of(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     """Return what runs a graph."""
-    return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    content = model.SerializeToString()
+    return onnxruntime.InferenceSession(content, session_options(), providers=["CPUExecutionProvider"])
 
 
 def run_graph(model: onnx.ModelProto, feeds: Iterable[dict[str, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:

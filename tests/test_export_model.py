@@ -13,10 +13,11 @@ from tiny import TINY
 
 import export_model
 from catalogue import card as cards
-from catalogue import framing, whole_numbers
+from catalogue import framing
 from catalogue.model_file import Model
 from catalogue.reading import read
 from engine.experiment import Experiment
+from machine import whole_numbers
 from survey.folders import use_folders
 
 

@@ -9,9 +9,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from catalogue import whole_numbers
 from catalogue.model_file import OPERATORS
 from engine.quantisation import quantised
+from machine import whole_numbers
 from machine.files import DataError
 
 
@@ -43,22 +43,21 @@ def feeds(number: int, seed: int) -> Iterator[dict[str, np.ndarray]]:
         yield {"pixels": rng.random((1, 3, 24, 24), dtype=np.float32)}
 
 
-def run(model: onnx.ModelProto, **settings: str) -> np.ndarray:
-    options = onnxruntime.SessionOptions()
-    for key, value in settings.items():
-        options.add_session_config_entry(key.replace("__", "."), value)
+def run(model: onnx.ModelProto) -> np.ndarray:
+    options = whole_numbers.session_options()
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return np.concatenate([session.run(None, each)[0] for each in feeds(20, seed=2)])
 
 
-def test_answers_move_by_the_rounding_alone():
+def test_answers_move_by_the_rounding_alone(monkeypatch: pytest.MonkeyPatch):
     plain = graph_of(4)
     made = quantised(plain, feeds(30, seed=1))
     expected, found = run(plain), run(made)
     error = np.sqrt(np.mean((found - expected) ** 2))
     assert 0 < error < 0.02 * expected.std()
-    # As a processor computes it that would lose what 16 bits do not hold.
-    np.testing.assert_allclose(run(made, session__disable_quant_qdq="1"), found, atol=0.01 * expected.std())
+    monkeypatch.setattr(whole_numbers, "exact", lambda: False)
+    elsewhere = run(made)
+    np.testing.assert_allclose(elsewhere, found, atol=0.01 * expected.std())
 
 
 def test_all_convolutions_but_the_first_have_weights_of_a_byte():
@@ -82,29 +81,3 @@ def test_no_line_is_logged_and_logging_goes_on(caplog: pytest.LogCaptureFixture)
 def test_a_network_of_one_convolution_is_refused():
     with pytest.raises(DataError, match="less than two convolutions"):
         quantised(graph_of(1), feeds(5, seed=1))
-
-
-def test_whether_bytes_are_multiplied_exactly_is_seen_by_multiplying(monkeypatch: pytest.MonkeyPatch):
-    whole_numbers.exact.cache_clear()
-    made_for_it = whole_numbers.exact()
-    with open("/proc/cpuinfo") as file:
-        flags = set(next((line.split() for line in file if line.startswith("flags")), []))
-    if flags & {"avx512_vnni", "avx_vnni", "amx_int8"}:
-        assert made_for_it
-
-    class Saturating:
-        """As a processor without such instructions: pairs of products stop at 32,767."""
-
-        def __init__(self, *_: object, **__: object):
-            pass
-
-        def run(self, _: None, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
-            a, b = (feeds[name].astype(np.int64) for name in "ab")
-            pairs = (a[:, :, None] * b).reshape(len(a), -1, 2, b.shape[1]).sum(axis=2)
-            return [np.minimum(pairs, 32767).sum(axis=1)]
-
-    monkeypatch.setattr(onnxruntime, "InferenceSession", Saturating)
-    whole_numbers.exact.cache_clear()
-    assert not whole_numbers.exact()
-    monkeypatch.undo()
-    whole_numbers.exact.cache_clear()

@@ -1,4 +1,4 @@
-"""Whether this processor multiplies bytes exactly.
+"""Whether this processor multiplies bytes exactly, for networks in whole numbers of 8 bits.
 
 Without instructions made for it (VNNI, AMX), ONNX Runtime adds two products of bytes in 16 bits, which hold no more
 than 32,767: sums of large ones come out too small, and nobody is told.
@@ -34,3 +34,11 @@ def exact() -> bool:
     feeds = {"a": np.full((_ROWS, _COMMON), 255, np.uint8), "b": np.full((_COMMON, _COLUMNS), 127, np.int8)}
     [product] = session.run(None, feeds)
     return bool((product == 255 * 127 * _COMMON).all())
+
+
+def session_options() -> onnxruntime.SessionOptions:
+    """Return options with which a network in whole numbers is computed as it was meant to be, on any processor."""
+    options = onnxruntime.SessionOptions()
+    if not exact():
+        options.add_session_config_entry("session.disable_quant_qdq", "1")  # the same numbers, made of floats
+    return options
