@@ -8,7 +8,6 @@ again. The tables are those of `five_class_accuracy.py`.
 """
 
 import dataclasses
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -26,13 +25,12 @@ import custom
 import layers
 import realtime_augmentation as ra
 from benchmarks.five_class_accuracy import scorer
+from benchmarks.kept_results import KeptResults
 from benchmarks.measuring import RESULTS, table
 from engine import prediction, training
 from engine.experiment import Experiment
 from engine.flags import Options
 from machine.command_line import positive_int, run_script, script_parser
-from machine.files import replacing
-from survey import images
 from survey.folders import use_folders
 from survey.scores import rmse
 from try_finetune_efficientnet_lite0 import EXPERIMENT
@@ -129,8 +127,10 @@ CHOICES: dict[str, Experiment] = {
 }  # fmt: skip
 
 
-def learn(choice: str, seed: int, num_examples: int, options: Options) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return predictions (n, 37) of the validation galaxies by one view and by all, and processor seconds of training.
+def measured(
+    choice: str, seed: int, num_examples: int, options: Options, is_right: Callable[[np.ndarray], np.ndarray]
+) -> dict[str, float]:
+    """Return accuracy and RMSE of the validation galaxies by one view and by all, and processor seconds of training.
 
     The seconds are those of this process, whose workers make the views.
     """
@@ -145,7 +145,11 @@ def learn(choice: str, seed: int, num_examples: int, options: Options) -> tuple[
     with run.trainer.predicting():
         averaged = prediction.predict(run.network, run.examples, run.valid_indices, "train")
     run.store.clear()
-    return one_view, averaged, seconds
+    found = {"seconds": seconds}
+    for name, each in (("", one_view), (", all", averaged)):
+        found[f"accuracy{name}"] = float(is_right(each).mean())
+        found[f"rmse{name}"] = float(rmse(each, run.labels[run.valid_indices]))
+    return found
 
 
 def rows_of(results: Sequence[dict]) -> list[list[object]]:
@@ -172,26 +176,13 @@ def main() -> None:
     if strangers := sorted(set(args.choices) - set(CHOICES)):
         parser.error(f"expected choices among {'; '.join(CHOICES)}, got {strangers[0]}")
     use_folders(args.root, args.data)
-    args.output.mkdir(parents=True, exist_ok=True)
-    path = args.output / "choices.json"
-    results = json.loads(path.read_text()) if path.exists() else []
+    results = KeptResults(args.output / "choices.json")
     options = Options(root=args.root, data=args.data, device="cpu", num_workers=args.num_workers)
     is_right = scorer(args.classes, args.class_means)
-    labels = images.load_labels()
-    _, valid = images.split(len(labels))
     for seed in range(args.seeds):
         for choice in args.choices or CHOICES:
             key = {"choice": choice, "seed": seed, "examples": args.examples}
-            if any(key.items() <= each.items() for each in results):
-                continue
-            one_view, averaged, seconds = learn(choice, seed, args.examples, options)
-            results.append({**key, "seconds": seconds})
-            for name, each in (("", one_view), (", all", averaged)):
-                results[-1][f"accuracy{name}"] = float(is_right(each).mean())
-                results[-1][f"rmse{name}"] = float(rmse(each, labels[valid]))
-            print(results[-1], flush=True)
-            with replacing(path) as temporary:
-                temporary.write_text(json.dumps(results, indent=1) + "\n")
+            results.add(key, partial(measured, choice, seed, args.examples, options, is_right))
     told = [each for each in results if each["examples"] == args.examples]
     head = ["choice", "seeds", "accuracy, one view", "RMSE", "accuracy, all views", "RMSE", "minutes"]
     print(table(head, rows_of(told)))

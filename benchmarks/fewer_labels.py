@@ -8,9 +8,9 @@ The tables are those of `five_class_accuracy.py`.
 """
 
 import dataclasses
-import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +19,14 @@ from matplotlib.figure import Figure
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.five_class_accuracy import scorer
+from benchmarks.kept_results import KeptResults
 from benchmarks.measuring import RESULTS, table
 from engine import training
 from engine.flags import Options
 from machine.command_line import positive_int, run_script, script_parser
-from machine.files import replacing
 from survey import images
 from survey.folders import use_folders
+from survey.scores import rmse
 from try_finetune_efficientnet_lite0 import EXPERIMENT
 
 STARTS = {"2014": "fine-tuned", "random": "from scratch"}
@@ -93,28 +94,25 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULTS, metavar="DIR")
     args = parser.parse_args()
     use_folders(args.root, args.data)
-    args.output.mkdir(parents=True, exist_ok=True)
-    path = args.output / "fewer_labels.json"
-    results = json.loads(path.read_text()) if path.exists() else []
+    results = KeptResults(args.output / "fewer_labels.json")
     options = Options(root=args.root, data=args.data, device="cpu", num_workers=args.num_workers)
     is_right = scorer(args.classes, args.class_means)
     labels = images.load_labels()
     _, valid = images.split(len(labels))
+
+    def measured(number: int, start: str, seed: int) -> dict[str, float]:
+        predictions = learn(number, start, seed, args.examples, options)
+        return {"accuracy": float(is_right(predictions).mean()), "rmse": float(rmse(predictions, labels[valid]))}
+
     for seed in range(args.seeds):
         for number in args.labels:
             for start in STARTS:
                 key = {"labels": number, "start": start, "seed": seed, "examples": args.examples}
-                if any(key.items() <= each.items() for each in results):
-                    continue
-                predictions = learn(number, start, seed, args.examples, options)
-                error = float(np.sqrt(((predictions - labels[valid]) ** 2).mean()))
-                results.append({**key, "accuracy": float(is_right(predictions).mean()), "rmse": error})
-                print(results[-1], flush=True)
-                with replacing(path) as temporary:
-                    temporary.write_text(json.dumps(results, indent=1) + "\n")
+                results.add(key, partial(measured, number, start, seed))
     print(table(["labels", "", "seeds", "accuracy", "RMSE"], rows_of(results)))
-    draw_figure(results).savefig(path.with_suffix(".png"), dpi=90)
-    print(f"wrote {path}, {path.with_suffix('.png')}")
+    figure = results.path.with_suffix(".png")
+    draw_figure(results).savefig(figure, dpi=90)
+    print(f"wrote {results.path}, {figure}")
 
 
 if __name__ == "__main__":

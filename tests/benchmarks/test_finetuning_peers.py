@@ -101,7 +101,7 @@ def test_fewer_labels_are_learnt_from_once_each(prepared_survey, tables, tmp_pat
     ]  # fmt: skip
     assert all(0 <= each["accuracy"] <= 1 and 0 < each["rmse"] < 1 for each in results)
     assert (tmp_path / "out" / "fewer_labels.png").stat().st_size > 1000
-    monkeypatch.setattr(fewer_labels, "learn", None)  # would be called
+    monkeypatch.setattr(fewer_labels, "learn", pytest.fail)
     run_main(fewer_labels, *flags, "--seeds", 1)
     assert "fine-tuned" in capsys.readouterr().out
     assert not list((prepared_survey.root / "analysis").rglob("*.pt"))
