@@ -28,7 +28,7 @@ from catalogue.calibration import FAR_FROM, fit_intervals
 from catalogue.framing import Frame
 from catalogue.model_file import Answers, Model
 from catalogue.reading import Picture, read
-from machine.command_line import positive_int
+from machine.command_line import positive_int, run_script
 from survey import folders, images
 from survey.folders import use_folders
 
@@ -197,4 +197,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

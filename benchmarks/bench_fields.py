@@ -32,7 +32,7 @@ from catalogue.fields import CORE
 from catalogue.model_file import Model
 from catalogue.reading import Picture
 from catalogue.surveying import Surveyed, survey_field
-from machine.command_line import positive_int
+from machine.command_line import positive_int, run_script
 
 # A galaxy has a clear signal where its pixels, down to a fifth of the brightest, have so many sigma on average.
 CLEAR = 3.0
@@ -259,4 +259,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -28,7 +28,7 @@ from catalogue import framing
 from catalogue.inputs import find
 from catalogue.model_file import Model
 from catalogue.reading import read
-from machine.command_line import positive_int
+from machine.command_line import positive_int, run_script
 
 FILES_A_FOLDER, ROWS_A_GROUP = 1000, 500
 # Of the images whose stages are timed one by one.
@@ -195,4 +195,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -41,12 +41,15 @@ def watched(command: Sequence[object], kill_after: float | None = None) -> Watch
 
 def memory(pid: int) -> int:
     """Return the memory of a process and of those that it started, shared pages counted once (Linux), bytes."""
-    total = 0
-    try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            total += 1024 * int(line.split()[1]) if line.startswith("Pss:") else 0
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            total += memory(int(child))
-    except OSError:  # it has ended
-        pass
+    total, waiting = 0, [pid]
+    while waiting:
+        current = Path("/proc", str(waiting.pop()))
+        try:
+            lines = (current / "smaps_rollup").read_text().splitlines()
+            total += 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+            # Each thread has processes of its own.
+            for task in (current / "task").iterdir():
+                waiting += map(int, (task / "children").read_text().split())
+        except OSError:  # it has ended
+            continue
     return total

@@ -22,6 +22,7 @@ from PIL import Image
 from tiny import CPU, OPTIONS, ROOT, TINY, draw_blob
 
 import predict_galaxies
+from benchmarks.watching import memory
 from catalogue import answers, framing, parts, preparing
 from catalogue.tables import read_columns
 from engine.examples import Examples
@@ -364,7 +365,7 @@ def test_mixed_files_are_one_row_each_in_little_memory(number: int, largest: int
     peak = 0
     with start(folder, output, "--framing", "auto") as process:
         while process.poll() is None:
-            peak = max(peak, memory_of(process.pid))
+            peak = max(peak, memory(process.pid))
             time.sleep(0.05)
         _, err = process.communicate()
     assert process.returncode == 0 and err == "", err
@@ -379,21 +380,6 @@ def test_mixed_files_are_one_row_each_in_little_memory(number: int, largest: int
     assert peak < 2e9
     new = set(tmp_path.rglob("*")) - set(before)
     assert {path.name for path in new} == {"out", "c.parquet", "sample.csv"}
-
-
-def memory_of(pid: int) -> int:
-    """Return the bytes that a process and its children have to themselves (Linux)."""
-    total, waiting = 0, [pid]
-    while waiting:
-        current = waiting.pop()
-        try:
-            lines = Path(f"/proc/{current}/smaps_rollup").read_text().splitlines()
-            total += 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-            for task in Path(f"/proc/{current}/task").iterdir():
-                waiting += map(int, (task / "children").read_text().split())
-        except OSError:
-            continue
-    return total
 
 
 def test_a_report_and_a_tree_are_made_beside_the_table(folder: Path, predict: Predict, capsys: pytest.CaptureFixture):
