@@ -129,23 +129,23 @@ CHOICES: dict[str, Experiment] = {
 
 def measured(
     choice: str, seed: int, num_examples: int, options: Options, is_right: Callable[[np.ndarray], np.ndarray]
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """Return accuracy and RMSE of the validation galaxies by one view and by all, and processor seconds of training.
 
-    The seconds are those of this process, whose workers make the views.
+    The seconds are those of this process, whose workers make the views; None of a run that went on from a checkpoint.
     """
     experiment = dataclasses.replace(
         CHOICES[choice], name=f"choice_{list(CHOICES).index(choice)}_{seed}", seed=seed, validate_every=10**6
     ).resized(max(1, round(num_examples / EXPERIMENT.chunk_size)))
     run = training.Run(experiment, options)
-    start = time.process_time()
+    is_new, start = not run.progress.seconds, time.process_time()
     run.train()
-    seconds = time.process_time() - start
+    seconds = time.process_time() - start if is_new else None
     one_view = run.predict(run.valid_indices, "train")
     with run.trainer.predicting():
         averaged = prediction.predict(run.network, run.examples, run.valid_indices, "train")
     run.store.clear()
-    found = {"seconds": seconds}
+    found: dict[str, float | None] = {"seconds": seconds}
     for name, each in (("", one_view), (", all", averaged)):
         found[f"accuracy{name}"] = float(is_right(each).mean())
         found[f"rmse{name}"] = float(rmse(each, run.labels[run.valid_indices]))
@@ -158,8 +158,9 @@ def rows_of(results: Sequence[dict]) -> list[list[object]]:
     for choice in dict.fromkeys(each["choice"] for each in results):
         same = [each for each in results if each["choice"] == choice]
         means = [np.mean([each[name] for each in same]) for name in ("accuracy", "rmse", "accuracy, all", "rmse, all")]
-        minutes = np.mean([each["seconds"] for each in same]) / 60
-        rows.append([choice, len(same), *(f"{mean:.4f}" for mean in means), f"{minutes:.1f}"])
+        seconds = [each["seconds"] for each in same if each["seconds"] is not None]
+        minutes = f"{np.mean(seconds) / 60:.1f}" if seconds else "-"
+        rows.append([choice, len(same), *(f"{mean:.4f}" for mean in means), minutes])
     return rows
 
 

@@ -48,3 +48,21 @@ def test_runs_are_told_of_and_not_done_again(prepared_survey, tables, tmp_path, 
     assert not list((prepared_survey.root / "analysis").rglob("*.pt"))
     with pytest.raises(SystemExit):
         run_main(choices, *flags, "another")
+
+
+def test_a_run_that_went_on_has_no_seconds(prepared_survey, tables, tmp_path, run_main, monkeypatch, capsys):
+    def fail(run: choices.training.Run) -> None:
+        raise OSError("disk full")
+
+    small = dataclasses.replace(choices.EXPERIMENT, batch_size=4, chunk_size=8)
+    monkeypatch.setattr(choices, "EXPERIMENT", small)
+    monkeypatch.setattr(choices, "CHOICES", {"the script": small})
+    flags = ["--root", prepared_survey.root, *tables, "--examples", 16, "--output", tmp_path]
+    with monkeypatch.context() as context:
+        context.setattr(choices.training.Run, "_report", fail)
+        with pytest.raises(OSError, match="disk full"):
+            run_main(choices, *flags)
+    assert "what was learnt until now is kept" in capsys.readouterr().out
+    run_main(choices, *flags)
+    assert capsys.readouterr().out.splitlines()[-1].split()[-2] == "-"
+    assert json.loads((tmp_path / "choices.json").read_text())[0]["seconds"] is None
