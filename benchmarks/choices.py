@@ -7,6 +7,7 @@ transforms, from the same seeds. Results are kept in `choices.json` as they come
 again. The tables are those of `five_class_accuracy.py`.
 """
 
+import contextlib
 import dataclasses
 import sys
 import time
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -31,6 +33,7 @@ from engine import prediction, training
 from engine.experiment import Experiment
 from engine.flags import Options
 from machine.command_line import positive_int, run_script, script_parser
+from survey.decision_tree import SLICES
 from survey.folders import use_folders
 from survey.scores import rmse
 from try_finetune_efficientnet_lite0 import EXPERIMENT
@@ -62,6 +65,58 @@ class MeanOverViewsLayer(layers.Layer):
         return x.unflatten(0, (self.num_views, -1)).mean(dim=0)
 
 
+class GrowingLayer(layers.Layer):
+    """Shrinks views in the first thirds of a run, so that they grow to their own size: (batch, colours, n, n)."""
+
+    def __init__(self, input_layer: layers.Layer, sizes: Sequence[int] = (96, 128)):
+        super().__init__(input_layer)
+        self.sizes, self.size = (*sizes, input_layer.get_output_shape()[-1]), sizes[0]
+
+    def get_output_shape(self) -> tuple[int, ...]:
+        return self.input_layer.get_output_shape()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+    def forward_dropout(self, x: Tensor) -> Tensor:
+        return functional.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True)
+
+    def grow(self, chunk: int, num_chunks: int) -> None:
+        """Take the size of the third of a run that the next chunk lies in."""
+        self.size = self.sizes[min(len(self.sizes) - 1, len(self.sizes) * chunk // num_chunks)]
+
+
+def grow(run: training.Run) -> None:
+    """Have a run's views grow from chunk to chunk."""
+    [layer] = (each for each in layers.all_layers(run.network.output_layer) if isinstance(each, GrowingLayer))
+    run.on_chunk = lambda progress: layer.grow(progress.chunk, run.experiment.num_chunks)
+    run.on_chunk(run.progress)
+
+
+@torch.no_grad()
+def fit_head(run: training.Run, num_galaxies: int = 1600) -> None:
+    """Begin a run with a head that was fitted to ImageNet's features: ridge regression on the logarithms of answers.
+
+    Each answer is taken among those of its question, and is 0.02 at least; the ridge is the mean variance of a feature.
+    """
+    if run.progress.seconds:
+        return
+    indices, head = run.train_indices[:num_galaxies], run.network.output_layer.input_layer
+    with contextlib.closing(run.examples.fixed(indices, "train")) as chunks:
+        views = (run.network.inputs([run.network.to_device(view) for view in chunk]) for chunk in chunks)
+        features = torch.cat([run.network.output_of(head.input_layer, each, dropout_active=False) for each in views])
+    votes = torch.as_tensor(run.labels[indices])
+    answers = torch.cat([votes[:, of] / votes[:, of].sum(1, keepdim=True).clamp(min=1e-6) for of in SLICES.values()], 1)
+    targets = answers.clamp(min=0.02).log()
+    mean, middle = features.mean(0), targets.mean(0)
+    centred = (features - mean).double()
+    square = centred.T @ centred
+    ridge = square.trace() / len(square) * torch.eye(len(square))
+    weights = torch.linalg.solve(square + ridge, centred.T @ (targets - middle).double()).float()
+    head.W.copy_(weights)
+    head.b.copy_(middle - mean @ weights)
+
+
 def network(
     batch_size: int,
     pixels: int = 128,
@@ -70,11 +125,13 @@ def network(
     drop_path: float = 0.0,
     output: Callable[[layers.Layer], layers.Layer] = custom.GalaxyOutputLayer,
     bias: float = 0.0,
+    growing: bool = False,
 ) -> tuple[list[layers.Layer], layers.Layer]:
     """Return the input layers and the output layer of Lite0 with other numbers than the script's."""
     inputs = [layers.Input2DLayer(batch_size, 3, pixels, pixels) for _ in range(views)]
+    images = inputs[0] if views == 1 else StackLayer(*inputs)
     features = layers.ModuleLayer(
-        inputs[0] if views == 1 else StackLayer(*inputs),
+        GrowingLayer(images) if growing else images,
         backbones.EfficientNetLite("lite0", drop_path),
         output_shape=(views * batch_size, backbones.FEATURES),
         load=partial(backbones.load, variant="lite0", frozen_blocks=frozen_blocks),
@@ -90,8 +147,10 @@ def built(**changes: object) -> Experiment:
     return dataclasses.replace(EXPERIMENT, build_network=partial(network, **changes))
 
 
-def seen(crops: Sequence[float] = (200,), pixels: int = 128, rotations: Sequence[float] = (0,)) -> Experiment:
-    """Return the script with views of other crops (pixels of 424) and of other numbers of pixels."""
+def seen(
+    crops: Sequence[float] = (200,), pixels: int = 128, rotations: Sequence[float] = (0,), **changes: object
+) -> Experiment:
+    """Return the script with views of other crops (pixels of 424), of other numbers of pixels, with another network."""
     transforms = [
         ra.build_ds_transform(crop / pixels, target_size=(pixels, pixels))
         + ra.build_augmentation_transform(rotation=rotation)
@@ -100,7 +159,7 @@ def seen(crops: Sequence[float] = (200,), pixels: int = 128, rotations: Sequence
     ]
     sizes = [(pixels, pixels)] * len(transforms)
     views = dataclasses.replace(EXPERIMENT.views, ds_transforms=transforms, target_sizes=sizes)
-    return dataclasses.replace(built(pixels=pixels, views=len(transforms)), views=views)
+    return dataclasses.replace(built(pixels=pixels, views=len(transforms), **changes), views=views)
 
 
 CHOICES: dict[str, Experiment] = {
@@ -124,7 +183,14 @@ CHOICES: dict[str, Experiment] = {
     "no colour noise": dataclasses.replace(
         EXPERIMENT, views=dataclasses.replace(EXPERIMENT.views, colour_std=0.0)
     ),
+    "views that grow: 96, 128, 160 pixels": seen(pixels=160, growing=True),
+    "a head from a ridge solution": EXPERIMENT,
 }  # fmt: skip
+# What becomes of a run before its first step.
+PREPARATIONS: dict[str, Callable[[training.Run], None]] = {
+    "views that grow: 96, 128, 160 pixels": grow,
+    "a head from a ridge solution": fit_head,
+}
 
 
 def measured(
@@ -139,6 +205,8 @@ def measured(
     ).resized(max(1, round(num_examples / EXPERIMENT.chunk_size)))
     run = training.Run(experiment, options)
     is_new, start = not run.progress.seconds, time.process_time()
+    if prepare := PREPARATIONS.get(choice):
+        prepare(run)
     run.train()
     seconds = time.process_time() - start if is_new else None
     one_view = run.predict(run.valid_indices, "train")

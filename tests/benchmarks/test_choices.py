@@ -2,14 +2,19 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from tiny import CPU
 
+import layers
 from benchmarks import choices
+from engine.flags import Options
 from engine.network import Network
+from survey.folders import use_folders
+from survey.scores import rmse
 
 
 @pytest.mark.parametrize("name", choices.CHOICES)
@@ -29,6 +34,35 @@ def test_two_views_are_seen_by_one_network():
         map(torch.Tensor.numel, alone.parameters)
     )
     assert [tuple(shape) for shape in experiment.views.shapes] == 2 * [(128, 128, 3)]
+
+
+def test_views_grow_in_training_and_are_whole_in_prediction():
+    name = "views that grow: 96, 128, 160 pixels"
+    experiment = dataclasses.replace(choices.CHOICES[name], batch_size=2, num_chunks=6)
+    network = Network(experiment, CPU)
+    run = SimpleNamespace(network=network, experiment=experiment, progress=SimpleNamespace(chunk=1))
+    choices.grow(run)
+    [layer] = (each for each in layers.all_layers(network.output_layer) if isinstance(each, choices.GrowingLayer))
+    image = torch.rand(2, 3, 160, 160)
+    sizes = []
+    for chunk in range(6):
+        run.on_chunk(SimpleNamespace(chunk=chunk))
+        sizes.append(layer.forward_dropout(image).shape[-1])
+    assert sizes == [96, 96, 128, 128, 160, 160]
+    torch.testing.assert_close(layer.forward_dropout(image), image)
+    assert layer(image) is image
+
+
+def test_a_ridge_solution_is_a_head_that_knows_something(prepared_survey):
+    small = dataclasses.replace(choices.EXPERIMENT, name="ridge", batch_size=4, chunk_size=8, num_chunks=1)
+    use_folders(prepared_survey.root)
+    run = choices.training.Run(small, Options(root=prepared_survey.root, device="cpu", num_workers=1))
+    indices = run.train_indices
+    before = rmse(run.predict(indices, "train"), run.labels[indices])
+    choices.fit_head(run, len(indices))
+    # The average of weights is the result, and begins with the first step.
+    run.trainer.average.update()
+    assert rmse(run.predict(indices, "train"), run.labels[indices]) < 0.7 * before
 
 
 def test_runs_are_told_of_and_not_done_again(prepared_survey, tables, tmp_path, run_main, monkeypatch, capsys):
