@@ -1,4 +1,4 @@
-# make demo: the whole method on a simulated survey, in minutes.    make test: everything that can be checked.
+# make demo: the whole method on a simulated survey, in minutes.    make test: lint, and the tests.
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo

@@ -33,6 +33,7 @@ from machine.command_line import natural_int, positive_int, run_script, shard_of
 from machine.cores import available_cores
 from machine.files import DataError
 from machine.locks import alone
+from machine.shared_folders import touch
 from machine.signals import ending_in_order
 from report.names import check_figure_name, check_page_name
 
@@ -212,6 +213,8 @@ def main() -> None:
             raise DataError("expected images, or --merge with the tables of shards")
         if args.detect and args.framing != "auto":
             raise DataError("--detect frames each galaxy by its size; leave --framing out")
+        for place in (args.output.parent, *map(Path, args.images)):
+            touch(place)
         with ending_in_order(), contextlib.suppress(BrokenPipeError):
             (merge if args.merge else predict)(args)
 

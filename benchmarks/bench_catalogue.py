@@ -1,6 +1,6 @@
 """How far catalogues of own images can be trusted, and what they cost: framing, intervals, far images, throughput.
 
-    python benchmarks/bench_catalogue.py --model models/lite0.onnx --galaxies ../shared/galaxyzoo
+    python benchmarks/bench_catalogue.py --model models/lite0.onnx --galaxies DIR
 
 The galaxies are in Kaggle's layout, with `class_mean_votes.csv` beside; those of the validation part are used, which no
 network learnt from. Half of them calibrate the intervals that the other half is compared with.
@@ -174,7 +174,7 @@ def main() -> None:
     """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=HERE / "models" / "lite0.onnx")
-    parser.add_argument("--galaxies", type=Path, default=Path("../shared/galaxyzoo"))
+    parser.add_argument("--galaxies", type=Path, default=Path(), metavar="DIR", help="holds class_mean_votes.csv")
     parser.add_argument("--root", default=".", help="holds data/ with train_ids.npy and solutions_train.npy")
     parser.add_argument("--number", type=positive_int, default=400)
     parser.add_argument("--script", help="the try_*.py of the model: the plain loop predicts with torch")

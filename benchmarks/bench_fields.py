@@ -1,7 +1,7 @@
 """Fields with known contents, catalogued: what is found, missed and taken for what it is not, beside photutils.
 
-    python benchmarks/bench_fields.py --model models/lite0.onnx --galaxies ../shared/galaxyzoo
-    python benchmarks/bench_fields.py --model MODEL.onnx --large 10000 --objects 20000
+    python benchmarks/bench_fields.py --model models/lite0.onnx --galaxies DIR
+    python benchmarks/bench_fields.py --large 10000 --objects 20000
 
 The first sets real galaxies in Kaggle's layout at known places and scales into a field with noise and stars. The
 second makes a large FITS mosaic and a quarter of one, and catalogues them in processes of their own; then the large one
@@ -25,7 +25,7 @@ from astropy.io import fits
 sys.path.insert(0, os.fspath(Path(__file__).resolve().parent.parent))
 
 from benchmarks.field_making import NOISE, STAR_FWHM, make_field
-from benchmarks.watching import Watched, watched
+from benchmarks.watching import HERE, Watched, watched
 from catalogue import cutouts, framing, surveying
 from catalogue.detection import THRESHOLD
 from catalogue.fields import CORE
@@ -172,8 +172,7 @@ def measure_known(args: argparse.Namespace) -> None:
             theirs = tell_found("photutils", *with_photutils(pixels), truth)
             print(f"found here alone {((objects >= 0) & (theirs < 0)).sum()}, by photutils alone ", end="")
             print(((objects < 0) & (theirs >= 0)).sum())
-        if args.model is not None:
-            tell_answers(Model(args.model, 1), found, objects, truth, args)
+        tell_answers(Model(args.model, 1), found, objects, truth, args)
 
 
 def write_large(path: Path, side: int, num_objects: int) -> None:
@@ -242,8 +241,8 @@ def measure_large(args: argparse.Namespace) -> None:
 def main() -> None:
     """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--galaxies", type=Path, default=Path("../shared/galaxyzoo"))
-    parser.add_argument("--model", type=Path)
+    parser.add_argument("--galaxies", type=Path, default=Path(), metavar="DIR", help="holds data/raw, classes.csv, ...")
+    parser.add_argument("--model", type=Path, default=HERE / "models" / "lite0.onnx")
     parser.add_argument("--number", type=positive_int, default=200)
     parser.add_argument("--side", type=positive_int, default=5000)
     parser.add_argument("--seed", type=int, default=1)

@@ -1,7 +1,7 @@
 """The updates of a run: one step on a minibatch, and what changes from step to step.
 
 On an accelerator a step is replayed from a captured graph: a minibatch of sixteen keeps a fast one busy for less time
-than it takes to launch its some three hundred kernels one by one; a CUDA graph launches them together. The learning
+than it takes to launch its many kernels one by one; a CUDA graph launches them together. The learning
 rate is a tensor there, so that the graph serves for a whole run; what is random draws from the device's generator,
 which a graph advances as single launches would.
 """

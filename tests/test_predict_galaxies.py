@@ -5,8 +5,10 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import crafted_images as crafted
@@ -28,6 +30,7 @@ from catalogue.tables import read_columns
 from engine.examples import Examples
 from engine.prediction import load_network
 from engine.prediction import predict as predict_with_torch
+from machine import shared_folders
 from machine.command_line import run_script
 from machine.files import DataError
 from survey.folders import use_folders
@@ -186,6 +189,21 @@ def test_bad_arguments_end_in_one_line(
     with pytest.raises(SystemExit) as ended:
         run_script(lambda: run_main(predict_galaxies, *arguments))
     assert isinstance(ended.value.code, str) and says in ended.value.code and "\n" not in ended.value.code
+
+
+@pytest.mark.parametrize("hung", ["in", "out"])
+def test_a_folder_that_does_not_answer_ends_in_one_line(
+    hung: str, folder: Path, predict: Predict, monkeypatch: pytest.MonkeyPatch
+):
+    answer, look, output = threading.Event(), shared_folders._look, folder.parent / "out" / "a.csv"
+    monkeypatch.setattr(predict_galaxies, "touch", partial(shared_folders.touch, seconds=0.1))
+    monkeypatch.setattr(shared_folders, "_look", lambda place: answer.wait() if place.name == hung else look(place))
+    try:
+        with pytest.raises(SystemExit, match=rf"{hung} does not answer within 0\.1 seconds"):
+            predict(output, folder)
+    finally:
+        answer.set()
+    assert not output.exists()
 
 
 def test_a_sample_for_a_first_look_lies_beside_and_replaces_nobody_s_file(folder: Path, predict: Predict):

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Catalogue one pack of images of many, as a job of an array (doc/scale.md):
 #
-#     sbatch --array=0-9999%500 --cpus-per-task=2 workflow/catalogue_packs.sh PACKS TABLES [FLAGS]
+#     sbatch --array=0-9999%250 --cpus-per-task=2 workflow/catalogue_packs.sh PACKS TABLES [FLAGS]
 #
 # PACKS holds packs of JPEGs, *.tar, and TABLES takes a table for each; FLAGS go to predict_galaxies.py. Job N takes the
 # Nth pack in the order of names, from 0. The images are unpacked on the node, and gone with the job. A table that is

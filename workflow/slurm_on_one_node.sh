@@ -26,7 +26,7 @@ install() {
     [ ! -e "$folder" ] || fail "$folder is there already; name another one"
     [ -x "$snakemake" ] || fail "$snakemake is missing; run make workflow/.venv/installed"
     [ ! -e /etc/slurm/slurm.conf ] || fail "/etc/slurm/slurm.conf is there: this machine has a Slurm of its own"
-    if ! command -v slurmctld munged >/dev/null; then
+    if ! { command -v slurmctld && command -v munged; } >/dev/null; then
         apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy slurm-wlm munge
     fi
     mkdir -p "$folder"/{state,spool}

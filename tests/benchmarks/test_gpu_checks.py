@@ -219,7 +219,7 @@ class TestOperators:
         assert operators.count(trainer, batch) == calls
 
     def test_of_a_step_of_the_best_model_are_few(self):
-        """A normalised step on a minibatch of 16, forward, backward and update; before the tree had levels, 278."""
+        """A normalised step on a minibatch of 16, forward, backward and update."""
         experiment = best_model.EXPERIMENT
         trainer = Trainer(experiment, Network(experiment, CPU))
         calls = operators.count(trainer, ([torch.rand(16, 69, 69, 3) for _ in range(2)], torch.rand(16, 37)))
