@@ -58,8 +58,11 @@ class Store:
             "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             "threads": torch.get_num_threads(),
         }
-        with replacing(path) as temporary:
-            torch.save(state, temporary)
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            try:
+                torch.save(state, file)
+            except RuntimeError as error:  # which is how torch tells of a file that can not be written to
+                raise OSError(error.__context__ or first_line(error)) from error
         for old in self.paths()[: -self.KEPT]:
             old.unlink()
         return path

@@ -53,8 +53,8 @@ def load_network(experiment: Experiment, device: torch.device, precision: str = 
     path = folders.current.analysis(experiment.name)
     flag = " --all-galaxies" if experiment.name != twin_of(experiment.name) else ""
     analysis = load_pickle(path, f"{twin_of(experiment.name)}.py{flag}")
-    if not isinstance(analysis, dict) or "param_values" not in analysis:
-        raise DataError(f"{path}: expected a dictionary with param_values; run {experiment.name}.py again")
+    if not isinstance(analysis, dict) or not isinstance(analysis.get("param_values"), list | tuple):
+        raise DataError(f"{path}: expected a dictionary with param_values, a list; run {experiment.name}.py again")
     network = Network(experiment, device, precision)
     try:
         layers.set_param_values(network.output_layer, analysis["param_values"])
@@ -96,12 +96,13 @@ def images_a_chunk(sharing: PartSharing, examples: Examples) -> int:
     return min(max(1, chunk_size // len(sharing.representatives)), IMAGES_A_PIECE)
 
 
-def identity(experiment: Experiment, network: Network, ids: np.ndarray) -> str:
-    """Return a checksum of what predictions depend on: parameters, numbers, images."""
+def identity(experiment: Experiment, network: Network, indices: np.ndarray, subset: str) -> str:
+    """Return a checksum of what predictions depend on: parameters, numbers, images, where galaxies lie in them."""
+    ids, places = images.ids_of(subset)[indices], experiment.views.places(indices, subset)
     digest = hashlib.sha256(
         json.dumps(describe(experiment, network.output_layer)).encode() + ids.tobytes() + network.precision.encode()
     )
-    for values in layers.get_param_values(network.output_layer):
+    for values in (places, *layers.get_param_values(network.output_layer)):
         digest.update(values.tobytes())
     return digest.hexdigest()
 
@@ -139,7 +140,7 @@ class Prediction:
     def _good(self, work: Work) -> tuple[np.ndarray, str]:
         """Return the indices of the images that are predicted, and what their predictions depend on."""
         good = self.examples.good(work.indices, work.subset)
-        return good, identity(self.experiment, self.network, images.ids_of(work.subset)[good])
+        return good, identity(self.experiment, self.network, good, work.subset)
 
     def _finish(self, work: Work, predictions: np.ndarray, start: float) -> None:
         """Write the predictions of all galaxies, given those of the good images."""

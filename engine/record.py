@@ -36,6 +36,7 @@ def identity(
         "precision": options.precision,
         "all galaxies": options.all_galaxies,
         "training galaxies": _checksum(images.ids_of("train"), indices),
+        "places": _checksum(experiment.views.places(indices, "train")),
         "labels": _checksum(labels),
     }
 

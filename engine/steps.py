@@ -120,14 +120,15 @@ class Trainer:
     def take(self, views: Sequence[Tensor], labels: Tensor, chunk: int, number: int) -> Tensor:
         """Take step `number` of a chunk, both counted from 0; return its error, a scalar, perhaps not yet computed."""
         experiment = self.experiment
-        step = self._step_at(chunk * experiment.steps_a_chunk + number)
+        place = chunk * experiment.steps_a_chunk + number
+        step = self._step_at(place)
         rate = experiment.learning_rate.at(chunk + number / experiment.steps_a_chunk, experiment.num_chunks)
         if rate != self.rate:
             set_rate(step.optimizer, rate)
             self.rate = rate
         error = step(views, labels)
         constraint = experiment.norm_constraint
-        if constraint is not None and (number + 1) % constraint.every == 0:
+        if constraint is not None and (place + 1) % constraint.every == 0:
             constraint.apply(self.network.output_layer)
         if self.average is not None:
             self.average.update()

@@ -165,10 +165,10 @@ class Run:
                 self._train_chunks(chunks, stop)
             except Stopped:
                 path, progress = self.save(), self.progress
-                print(
-                    f"stopped in chunk {progress.chunk + 1} after {len(progress.errors)} steps; "
-                    f"run again to go on from {path}"
-                )
+                place = f"in chunk {progress.chunk + 1} after {len(progress.errors)} steps"
+                if progress.chunk == self.experiment.num_chunks:
+                    place = "after the last chunk"
+                print(f"stopped {place}; run again to go on from {path}")
                 sys.exit(UNFINISHED)
 
     def _train_chunks(self, chunks: Iterator[tuple[Arrays, np.ndarray | torch.Tensor]], stop: StopRequest) -> None:
@@ -184,6 +184,8 @@ class Run:
             self._check(self.progress.errors)
             with self._keeping_work(stop):
                 self._finish_chunk(sum(self.progress.errors) / len(labels))
+        if stop.signal is not None:
+            raise Stopped
 
     @contextlib.contextmanager
     def _keeping_work(self, stop: StopRequest) -> Iterator[None]:
@@ -336,6 +338,11 @@ def chosen(experiment: Experiment, args: argparse.Namespace) -> Experiment:
         train, valid = images.split(len(images.ids_of("train")))
         num_examples = args.epochs * (len(train) + (len(valid) if args.all_galaxies else 0))
         num_chunks = max(1, round(num_examples / (args.chunk_size or experiment.chunk_size)))
+    if args.keep_schedule and experiment.learning_rate.scaled(2) == experiment.learning_rate:
+        raise DataError(
+            f"the rate of {experiment.name} follows the fraction of a run, so there is nothing for --keep-schedule to "
+            "keep; leave it out"
+        )
     experiment = experiment.resized(num_chunks, args.chunk_size, args.keep_schedule)
     changes = {name: getattr(args, name) for name in ("validate_every", "seed")}
     changes["name"] = named(experiment, args.all_galaxies).name

@@ -37,7 +37,7 @@ def _int_from(least: int, text: str) -> int:
         number = int(text)
     except ValueError:
         number = least - 1
-    if number < least:
+    if not least <= number < 2**63:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, got {text}")
     return number
 

@@ -75,9 +75,12 @@ class Views:
 
         Perturbations are (n, transforms, 3, 3), or (1, transforms, 3, 3) where all images share them.
         """
+        return view_matrices(self.ds_transforms, perturbations, self.places(indices, subset)[:, None])
+
+    def places(self, indices: np.ndarray, subset: str) -> np.ndarray:
+        """Return the matrices (n, 3, 3) that place the galaxies of images (n,)."""
         places = np.eye(3) if self.placement is None else self.placement.matrices(indices, subset)
-        places = np.broadcast_to(places, (len(indices), 3, 3))
-        return view_matrices(self.ds_transforms, perturbations, places[:, None])
+        return np.broadcast_to(places, (len(indices), 3, 3))
 
     def write(self, outs: Sequence[np.ndarray], indices: np.ndarray, subset: str, perturbations: np.ndarray) -> None:
         """Write the views of images (n,) under perturbations (see `matrices`) into rows of `outs`, an array a view."""

@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+import resource
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +27,7 @@ from tiny import (
 )
 
 import layers
-from engine import training
+from engine import prediction, training
 from engine.checkpoints import Progress, Store
 from engine.experiment import Cosine, Experiment, Steps
 from engine.network import Network
@@ -45,6 +47,7 @@ from update_rules import set_rate
         (STEPS_A_CHUNK + 1, signal.SIGTERM),
         (3 * STEPS_A_CHUNK, signal.SIGINT),
         (5 * STEPS_A_CHUNK + 2, signal.SIGTERM),
+        (6 * STEPS_A_CHUNK, signal.SIGUSR1),
     ],
 )
 def test_a_stopped_run_goes_on_to_the_same_result(prepared_survey, run_main, monkeypatch, capsys, steps, number):
@@ -60,6 +63,49 @@ def test_a_stopped_run_goes_on_to_the_same_result(prepared_survey, run_main, mon
     assert_same_result(run(run_main, prepared_survey, experiment=SIX_CHUNKS), whole)
     assert "going on from" in capsys.readouterr().out
     assert not list(folders.current.checkpoints("tiny").parent.rglob("*.pt"))
+
+
+@pytest.fixture
+def little_room() -> Iterator[None]:
+    """Let no file grow beyond 2 kB."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_disk_that_is_full_is_told_in_one_line_and_the_last_checkpoint_stays(tmp_path, little_room):
+    trainer = Trainer(TINY, Network(TINY, CPU))
+    store = Store(tmp_path, {})
+    store.path(Progress()).write_bytes(b"earlier")
+    with pytest.raises(DataError, match="File too large"):
+        store.save(Progress(chunk=1), trainer)
+    assert [path.name for path in tmp_path.iterdir()] == ["000000-000000.pt"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Shifted:
+    """Galaxies that lie elsewhere."""
+
+    name: str = "shifted"
+    pixels = 0.0
+
+    def matrices(self, indices: np.ndarray, subset: str) -> np.ndarray:
+        return np.broadcast_to(np.array([[1, 0, self.pixels], [0, 1, 0], [0, 0, 1]]), (len(indices), 3, 3))
+
+
+def test_a_run_whose_catalogue_changed_does_not_go_on(prepared_survey, run_main, monkeypatch):
+    experiment = dataclasses.replace(SIX_CHUNKS, views=dataclasses.replace(TINY.views, placement=Shifted()))
+    indices = np.arange(4)
+    before = prediction.identity(experiment, Network(experiment, CPU), indices, "test")
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, STEPS_A_CHUNK, signal.SIGINT)
+        with pytest.raises(SystemExit):
+            run(run_main, prepared_survey, experiment=experiment)
+    monkeypatch.setattr(Shifted, "pixels", 1.0)
+    with pytest.raises(SystemExit, match="differs in places"):
+        run(run_main, prepared_survey, experiment=experiment)
+    assert prediction.identity(experiment, Network(experiment, CPU), indices, "test") != before
 
 
 def test_another_number_of_threads_is_told(prepared_survey, run_main, monkeypatch, capsys):

@@ -22,6 +22,7 @@ import realtime_augmentation as ra
 from engine.description import describe, describe_network, describe_optimizer, differences, plain
 from engine.experiment import Cosine, Experiment, NormConstraint, Steps
 from engine.optimizers import AdamW, Nesterov
+from machine.files import save_gz
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT as BEST
 
 
@@ -248,8 +249,10 @@ class TestAnEditedScript:
         return run_both
 
     @pytest.mark.parametrize("edit", PLAIN_EDITS)
-    def test_names_the_field(self, refusal, edit):
+    def test_names_the_field(self, refusal, edit, prepared_survey):
         change, expected = PLAIN_EDITS[edit]
+        num = len(np.load(prepared_survey.root / "data" / "train_ids.npy"))
+        save_gz(prepared_survey.root / "data" / "pysex_params_gen2_train.npy.gz", np.full((num, 6), 100.0))
         assert expected in refusal(SIX_CHUNKS, change(SIX_CHUNKS))
 
     @pytest.mark.parametrize("dropout", [0.0, 0.25])

@@ -88,10 +88,10 @@ def test_a_prediction_of_which_only_the_file_was_missing_is_finished(trained, ca
     product = folders.current.augmented("test", "tiny")
     expected = load_gz(product)
     product.unlink()
-    ids = images.load_ids("test")
+    indices = np.arange(len(images.load_ids("test")))
     with (
         pytest.raises(KeyboardInterrupt),
-        checkpoints.PredictionStore(product, prediction.identity(TINY, trained, ids)) as store,
+        checkpoints.PredictionStore(product, prediction.identity(TINY, trained, indices, "test")) as store,
     ):
         store.save(expected)
         raise KeyboardInterrupt
@@ -138,8 +138,9 @@ def narrower(batch_size: int) -> tuple[list[layers.Layer], layers.Layer]:
     return inputs, type(output)(top)
 
 
-def test_a_pickle_that_is_no_analysis_is_refused(trained):
-    record.save_analysis(folders.current.analysis("tiny"), {"predictions": np.zeros(3)}, {})
+@pytest.mark.parametrize("analysis", [{"predictions": np.zeros(3)}, {"param_values": None}, [1]])
+def test_a_pickle_that_is_no_analysis_is_refused(trained, analysis):
+    record.save_analysis(folders.current.analysis("tiny"), analysis, {})
     with pytest.raises(DataError, match="expected a dictionary with param_values"):
         prediction.predict_augmented(TINY, OPTIONS)
 

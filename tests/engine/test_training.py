@@ -21,7 +21,7 @@ import layers
 from engine import device_augmentation, prediction, record, training
 from engine.checkpoints import Progress
 from engine.examples import Examples
-from engine.experiment import Steps
+from engine.experiment import Cosine, NormConstraint, Steps
 from engine.flags import INITIALISATIONS
 from engine.network import Network
 from engine.steps import Trainer
@@ -116,6 +116,25 @@ class TestTraining:
             *[(1, True, 0.04, second)] * 3,
             *[(2, True, 0.004, second)] * 3,
         ]
+
+    def test_norms_are_limited_every_so_many_steps_of_the_run(self, prepared_survey, monkeypatch):
+        counts = {"steps": 0}
+        take = Trainer.take
+
+        def spy(trainer: Trainer, *arguments: object) -> torch.Tensor:
+            counts["steps"] += 1
+            return take(trainer, *arguments)
+
+        limited_at: list[int] = []
+        monkeypatch.setattr(Trainer, "take", spy)
+        monkeypatch.setattr(NormConstraint, "apply", lambda self, layer: limited_at.append(counts["steps"]))
+        training.train(dataclasses.replace(TINY, norm_constraint=NormConstraint(every=4, limits=(1.0,))), OPTIONS)
+        assert limited_at == [4, 8]  # of three chunks of three steps
+
+    def test_there_is_no_schedule_to_keep_where_rates_follow_the_fraction_of_a_run(self, prepared_survey, run_main):
+        cosine = dataclasses.replace(TINY, learning_rate=Cosine(peak=0.001, warm_up=0.1))
+        with pytest.raises(SystemExit, match="nothing for --keep-schedule to keep"):
+            run(run_main, prepared_survey, "--num-chunks", 1, "--keep-schedule", experiment=cosine)
 
     def test_a_last_partial_minibatch_counts_by_its_size(self, monkeypatch):
         network = Network(TINY, CPU)
