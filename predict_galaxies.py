@@ -25,8 +25,8 @@ from catalogue.model_file import Model
 from catalogue.parts import Parts
 from catalogue.predicting import UNREADABLE, Choices, identity, make_parts, radius_of, schema_of
 from catalogue.preparing import Recipe
-from catalogue.shards import Together, noted
-from catalogue.showing import show_fields
+from catalogue.shards import Together, noted, shard_path, shards_beside
+from catalogue.showing import regions_of, show_fields
 from catalogue.stretch import STRETCHES
 from catalogue.surveying import MOST_WORKERS, rows_of
 from machine.command_line import natural_int, positive_int, run_script, shard_of
@@ -34,7 +34,6 @@ from machine.cores import available_cores
 from machine.files import DataError
 from machine.locks import alone
 from machine.shared_folders import touch
-from machine.signals import ending_in_order
 from report.names import check_figure_name, check_page_name
 
 MODELS = Path(__file__).resolve().parent / "models"
@@ -92,6 +91,18 @@ def sample_beside(output: Path) -> Path:
     return path
 
 
+def written_beside(output: Path) -> list[Path]:
+    """Return what this command writes for a catalogue, or has written: none of it is an input."""
+    pictures = [each for region in regions_of(output) for each in (region, region.with_suffix(".jpg"))]
+    return [
+        output,
+        sample_beside(output),
+        output.with_name(f"{output.name}-metadata.json"),
+        *shards_beside(output),
+        *pictures,
+    ]
+
+
 def write_all(output: Path, schema: pa.Schema, parts: Iterable[pa.Table], num_rows: int) -> None:
     """Write the catalogue, and a sample of its first rows beside it."""
     tables.write(output, schema, parts, num_rows)
@@ -101,16 +112,16 @@ def write_all(output: Path, schema: pa.Schema, parts: Iterable[pa.Table], num_ro
 
 def predict(args: argparse.Namespace) -> None:
     """Catalogue what the command line names."""
-    output, sample = args.output, sample_beside(args.output)
+    output = args.output
     told = {name: getattr(args, name) for name in ("framing", "stretch", "weighted", "full", "detect")}
     choices = Choices(**told)
     shown = [path for path in (args.report, args.draw) if path]
-    inputs = find(args.images, [output, sample, output.with_name(f"{output.name}-metadata.json"), *shown])
+    inputs = find(args.images, [*written_beside(output), *shown])
     if args.draw and len(inputs) != 1:
         raise DataError(f"expected one image to --draw, got {len(inputs)}; name one, or make a --report")
     number, of = args.shard or (1, 1)
     if args.shard:
-        output = output.with_name(f"{output.stem}.{number}of{of}.parquet")
+        output = shard_path(output, number, of)
     own = inputs.part((number - 1) * len(inputs) // of, number * len(inputs) // of)
     models = [Model(path, args.threads) for path in find_models(args.model, Path(args.root))]
     if args.detect:
@@ -215,7 +226,7 @@ def main() -> None:
             raise DataError("--detect frames each galaxy by its size; leave --framing out")
         for place in (args.output.parent, *map(Path, args.images)):
             touch(place)
-        with ending_in_order(), contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(BrokenPipeError):
             (merge if args.merge else predict)(args)
 
     run_script(run)

@@ -19,7 +19,7 @@ import numpy as np
 
 from machine import locks
 from machine.command_line import positive_int, run_script, script_parser
-from machine.files import DataError
+from machine.files import DataError, remove_leftovers
 from survey import kaggle, own_survey, preparation, readiness
 from survey.folders import SUBSETS, Folders, use_folders
 from survey.own_labels import KINDS, Choices
@@ -78,6 +78,7 @@ def main() -> None:
     args = parse()
     folders = use_folders(args.root, args.data)
     with locks.alone(folders.lock("data", "prepare"), "preparation of the data"):
+        remove_leftovers(folders.data / "*")
         bring(args, folders)
         write_arrays(folders)
     rows = readiness.look(args.check_images, args.num_workers)

@@ -2,5 +2,5 @@
 
 Floors: reasons, stretch, fits_images, headers, reading, framing, answers, calibration, card, model_file, tables,
 inputs, parts, detection, stars, fields, cutouts, sky, surveying, regions, field_picture, showing, preparing,
-predicting. See doc/README.md.
+predicting, shards. See doc/README.md.
 """

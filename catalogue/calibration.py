@@ -65,10 +65,10 @@ def fit_intervals(predictions: np.ndarray, labels: np.ndarray) -> Intervals:
 
 @dataclass(frozen=True, eq=False)
 class FeatureStatistics:
-    """What training images look like to a network: mean (features,), whitening (features, kept), scale of the rest.
+    """What training images look like to a network: mean, directions and deviations along them, the rest's square.
 
-    The squared distance of features f is |(f - mean) whitening|^2 plus what lies outside the kept directions, divided
-    by its mean among training images, all divided by kept + 1: about 1 for a typical training image.
+    The squared distance of features f is |(f - mean) directions / deviations|^2 plus `kept` times what lies outside of
+    the directions, divided by its mean among training images, all divided by 2 kept: about 1 for a typical one.
     """
 
     mean: np.ndarray

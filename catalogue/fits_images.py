@@ -31,9 +31,7 @@ PLANES = (1, 3)
 Image = fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU
 
 
-def read_bands(
-    path: Path, choose_reduction: Callable[[int, int], int], hdu_number: int | None = None
-) -> tuple[np.ndarray, int, tuple[int, int]]:
+def read_bands(path: Path, choose_reduction: Callable[[int, int], int]) -> tuple[np.ndarray, int, tuple[int, int]]:
     """Read the first image of a file: bands (1 or 3, rows, columns) float32, how far reduced, shape in the file.
 
     `choose_reduction` is given rows and columns, and says over how many pixels a side is averaged; it may raise

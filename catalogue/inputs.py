@@ -192,4 +192,10 @@ def _of_table(path: Path, suffix: str) -> Inputs:
         paths = Paths([os.fspath(_beside(path, name)) for name in names])
     except (ValueError, OSError) as error:
         raise DataError(f"{path}: a {_FILE} is no file name ({first_line(error)})") from None
-    return Inputs(ids, names, paths, columns)
+    return Inputs(ids, names, paths, {name: _in_64_bits(values) for name, values in columns.items()})
+
+
+def _in_64_bits(values: np.ndarray) -> np.ndarray:
+    """Return a column, as text where it holds whole numbers that 64 bits with a sign can not: in all of its rows."""
+    beyond = values.dtype == np.uint64 and len(values) and values.max() > np.iinfo(np.int64).max
+    return values.astype(str).astype(object) if beyond else values

@@ -18,6 +18,7 @@ import onnxruntime
 from catalogue import card as cards
 from catalogue.card import Card
 from catalogue.framing import Frame
+from machine.cores import available_cores
 from machine.files import DataError, first_line, open_file
 from machine.whole_numbers import session_options
 from survey.centering import CENTRE, place_matrices
@@ -63,7 +64,7 @@ class Model:
             self.card = _look_over(content)
             options = session_options()
             options.log_severity_level = 4
-            options.intra_op_num_threads = threads or 0
+            options.intra_op_num_threads = threads or available_cores()
             options.inter_op_num_threads = 1
             # Threads that wait are not to keep the readers of images from their work.
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -12,6 +12,17 @@ from machine.files import DataError, first_line
 _KEY = b"shard"
 
 
+def shard_path(output: Path, number: int, of: int) -> Path:
+    """Return the table of a shard of a catalogue."""
+    return output.with_name(f"{output.stem}.{number}of{of}.parquet")
+
+
+def shards_beside(output: Path) -> list[Path]:
+    """Return the tables of shards that lie where those of a catalogue do."""
+    name = re.compile(rf"{re.escape(output.stem)}\.\d+of\d+\.parquet")
+    return [path for path in output.parent.glob("*.parquet") if name.fullmatch(path.name)]
+
+
 def noted(schema: pa.Schema, number: int, of: int, identity: str) -> pa.Schema:
     """Return a shard's columns, noting which it is, of how many, and what the whole depends on."""
     return schema.with_metadata({**schema.metadata, _KEY: f"{number}/{of} {identity}".encode()})

@@ -14,6 +14,11 @@ from catalogue.regions import write_regions
 _PLACE = ("x", "y", "a", "b", "theta")
 
 
+def regions_of(output: Path) -> list[Path]:
+    """Return the region files beside a catalogue that `show_fields` writes; each field's picture comes after its."""
+    return [path for path in output.parent.glob("*.reg") if path.name.startswith(f"{output.stem}.")]
+
+
 def show_fields(output: Path, objects: Inputs, parts: Iterable[pa.Table], stretch: str | None) -> None:
     """Write NAME.FIELD.jpg and NAME.FIELD.reg for each field that was read, beside the catalogue NAME."""
     fields = {id(place.field): place.field for place in objects.paths if place.field is not None}
@@ -28,10 +33,10 @@ def show_fields(output: Path, objects: Inputs, parts: Iterable[pa.Table], stretc
         own = {name: values[of_row == key] for name, values in rows.items()}
         kinds = kinds_of(own)
         stem = _unique(f"{output.stem}.{field.path.name.split('.')[0]}", taken)
-        write_picture(output.with_name(f"{stem}.jpg"), field, own, kinds, stretch)
         labels = [(kind, "#{:02x}{:02x}{:02x}".format(*KINDS[kind])) for kind in kinds]
         upside_down = 0 if field.linear else field.rows
         write_regions(output.with_name(f"{stem}.reg"), own, labels, upside_down)
+        write_picture(output.with_name(f"{stem}.jpg"), field, own, kinds, stretch)
 
 
 def _unique(stem: str, taken: set[str]) -> str:

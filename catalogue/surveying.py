@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from catalogue import stars
 from catalogue.cutouts import Place
@@ -16,6 +15,7 @@ from catalogue.framing import BLENDED, BORDER, STAR, TINY
 from catalogue.inputs import Inputs
 from catalogue.reasons import Unreadable
 from machine.processes import Start, pool
+from machine.progress import showing
 
 # A worker holds a tile and what is made of it, some 300 MB.
 MOST_WORKERS = 4
@@ -50,7 +50,7 @@ def survey_field(path: Path, folder: Path, num_workers: int) -> Surveyed:
     tiles = tiles_of(field.rows, field.columns)
     missing = [number for number in range(len(tiles)) if not tile_path(folder, number).is_file()]
     work = [(field, tiles[number], tile_path(folder, number)) for number in missing]
-    with tqdm(total=len(tiles), initial=len(tiles) - len(work), unit="tile", disable=None) as bar:
+    with showing(total=len(tiles), initial=len(tiles) - len(work), unit="tile") as bar:
         for reason in _results(work, min(num_workers, MOST_WORKERS, len(work))):
             if reason:
                 raise Unreadable(reason)

@@ -77,8 +77,6 @@ def passed_fields(passed: dict[str, np.ndarray], taken: Iterable[str]) -> list[t
         used.add(unique.lower())
         kinds = {"b": pa.bool_(), "i": pa.int64(), "u": pa.int64(), "f": pa.float64()}
         kind = kinds.get(values.dtype.kind, pa.string())
-        if values.dtype == np.uint64 and len(values) and values.max() > np.iinfo(np.int64).max:
-            kind = pa.string()
         if kind == pa.string():
             values = np.array(["" if _is_missing(value) else printable(str(value)) for value in values], dtype=object)
         found.append((field(unique, kind, f"passed through: {printable(name)}"), values))

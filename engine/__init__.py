@@ -9,5 +9,6 @@
 - `checkpoints`: where a run stands, on disk.
 - `record`: what a run leaves behind, and what it shares with the one that goes on from it.
 - `training`: the loop.
-- `part_sharing`, `prediction`: predictions averaged over transforms; `export`: the same as an ONNX graph.
+- `part_sharing`, `shards`, `prediction`: predictions averaged over transforms, whole or in shards.
+- `export`, `quantisation`: the same as an ONNX graph, and in whole numbers.
 """

@@ -108,8 +108,8 @@ class Examples:
             return
         chunk_size = min(max(chunk_size, len(transforms)), len(indices) * len(transforms))
         if self.on_device:
-            # Each test image is looked at but once: it need not stay.
-            source = self._images_of(subset, resident=None if subset == "train" and subset in self._images else False)
+            # Each test image is looked at but once: it need not stay. Training images that stay already do.
+            source = self._images_of(subset, resident=False)
             chunks = device_augmentation.fixed_chunks(source, views, indices, transforms, chunk_size)
         else:
             chunks = chunk_workers.fixed_chunks(views, indices, subset, transforms, chunk_size, self._workers)

@@ -28,25 +28,32 @@ def _limits(environment: Mapping[str, str]) -> Iterator[int]:
     yield from map(math.ceil, quotas())
 
 
-def quotas(root: Path = CGROUPS, own: Path = OF_THIS_PROCESS) -> Iterator[float]:
-    """Yield how many processors' time each limited control group of this process has, from its own to the root's.
+def control_groups(controller: str, root: Path = CGROUPS, own: Path = OF_THIS_PROCESS) -> Iterator[Path]:
+    """Yield the folders of the control groups that this process is in, of version 2 and of a controller of version 1.
 
-    Of version 2 (cpu.max) and of version 1 (cpu.cfs_quota_us / cpu.cfs_period_us). None where there are none.
+    From the root's to its own; a container sees its own group as the root, whatever its path says.
     """
     for line in _read(own).splitlines():
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if controllers == "":
             base = root
-        elif "cpu" in controllers.split(","):
-            base = root / "cpu" if (root / "cpu").is_dir() else root / controllers
+        elif controller in controllers.split(","):
+            base = root / controller if (root / controller).is_dir() else root / controllers
         else:
             continue
-        # A container sees its own group as the root, whatever its path says.
-        for folder in {base.joinpath(*Path(path).parts[1:end]) for end in range(1, len(Path(path).parts) + 1)}:
-            quota, period = _quota_of(folder)
-            if quota > 0 and period > 0:
-                yield quota / period
+        yield from {base.joinpath(*Path(path).parts[1:end]) for end in range(1, len(Path(path).parts) + 1)}
+
+
+def quotas(root: Path = CGROUPS, own: Path = OF_THIS_PROCESS) -> Iterator[float]:
+    """Yield how many processors' time each limited control group of this process has.
+
+    Of version 2 (cpu.max) and of version 1 (cpu.cfs_quota_us / cpu.cfs_period_us). None where there are none.
+    """
+    for folder in control_groups("cpu", root, own):
+        quota, period = _quota_of(folder)
+        if quota > 0 and period > 0:
+            yield quota / period
 
 
 def _quota_of(folder: Path) -> tuple[int, int]:

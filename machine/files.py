@@ -91,19 +91,21 @@ def remove_leftovers(*products: Path) -> None:
     for product in products:
         for part in product.parent.glob(f".{product.name}.*.part"):
             pid = part.name.split(".")[-2]
-            if pid.isdigit() and not _is_running(int(pid)):
+            # Containers hand out the same number again and again: one that is this process's own was another's.
+            if pid.isdigit() and (int(pid) == os.getpid() or not is_running(int(pid))):
                 with contextlib.suppress(OSError):
                     part.unlink()
 
 
-def _is_running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
+    """Say whether there is a process of that number, whoever's it is."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:
+    except OSError:  # it is another's
         return True
-    return pid != os.getpid()  # containers hand out the same number again and again
+    return True
 
 
 def save_array(path: str | Path, array: np.ndarray) -> None:

@@ -9,6 +9,8 @@ import signal
 import threading
 import time
 
+from machine.files import is_running
+
 VARIABLE = "JOB_OF_ENGINE"
 INTERVAL = 0.5
 # Seconds that a job may take to write its checkpoint.
@@ -33,18 +35,8 @@ def end_with_engine() -> None:
         return
 
     def watch() -> None:
-        while _is_running(number):
+        while is_running(number):
             time.sleep(INTERVAL)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def _is_running(number: int) -> bool:
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it is another's
-        return True
-    return True

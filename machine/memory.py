@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from machine.cores import control_groups
 from machine.files import DataError
 
 
@@ -39,10 +40,26 @@ def available() -> float:
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
         found.append(1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]))
-    for limit in ("memory.max", "memory/memory.limit_in_bytes"):
-        with contextlib.suppress(OSError, ValueError):  # no limit is written "max"
-            found.append(int(Path("/sys/fs/cgroup", limit).read_text()))
+    found += map(room_of, control_groups("memory"))
     return min(found)
+
+
+def room_of(group: Path) -> float:
+    """Return the bytes that the processes of a control group (version 2 or 1) may still take; infinity: no limit.
+
+    What is used counts but for the files that are kept in memory, which are given up when there is want of it.
+    """
+    for limit, used, of_files in (
+        ("memory.max", "memory.current", "file"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache"),
+    ):
+        with contextlib.suppress(OSError, ValueError):  # no limit is written "max"
+            pairs = (line.split() for line in (group / "memory.stat").read_text().splitlines())
+            stat = {name: int(value) for name, value in pairs}
+            shared = stat.get("shmem", stat.get("total_shmem", 0))  # counts among files, and can not be given up
+            kept = max(0, stat.get(of_files, 0) - shared)
+            return int((group / limit).read_text()) - max(0, int((group / used).read_text()) - kept)
+    return float("inf")
 
 
 def take_shared(num_bytes: int, start_method: str, remedy: str) -> mmap.mmap | ctypes.Array:

@@ -30,6 +30,8 @@ def exit_with_parent() -> None:
     parent = os.getppid() if process is None else process.pid
 
     def watch() -> None:
+        if os.getppid() != parent:  # a server forked this process, or nobody is left
+            process.join()
         while os.getppid() == parent:
             time.sleep(0.5)
         os._exit(1)

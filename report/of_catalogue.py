@@ -129,11 +129,16 @@ def _columns(table: pa.Table) -> list[Column]:
     ]
     for name in own:
         column = table[name]
-        if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
-            columns.append(Column(name, column.to_numpy(), 5))
+        if pa.types.is_floating(column.type) or _is_exact(column):
+            columns.append(Column(name, column.to_numpy(), 5 if pa.types.is_floating(column.type) else 0))
         else:
             columns.append(Column(name, [str(value) for value in column.to_pylist()]))
     return columns
+
+
+def _is_exact(column: pa.ChunkedArray) -> bool:
+    """Say whether a column holds whole numbers that a browser's numbers can hold."""
+    return pa.types.is_integer(column.type) and all(abs(value or 0) <= 2**53 for value in column.to_pylist())
 
 
 def _spreads(table: pa.Table) -> dict[str, np.ndarray]:

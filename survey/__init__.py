@@ -4,7 +4,7 @@
 - `folders`: where things lie, and which folders are in use.
 - `jpeg`, `labels_table`: one file each, read with suspicion.
 - `images`: ids, labels, the split, pixels.
-- `predictions`, `submission`: what models predicted; Kaggle's format.
+- `predictions`, `blending`, `submission`: what models predicted; their blends; Kaggle's format.
 - `decoded_cache`, `bad_images`: every image decoded once; those that can not be.
 - `preparation`, `kaggle`, `readiness`: arrays of ids and labels; Kaggle's download; what is ready.
 - `tables`, `answer_names`, `own_labels`, `own_images`, `own_survey`: one's own galaxies in Kaggle's layout.

@@ -79,6 +79,11 @@ def bring(source: Path, target: Path) -> None:
         os.utime(temporary, ns=(time, time))
 
 
+def may_be_linked(source: Path, folder: Path) -> bool:
+    """Say whether an image may get a second name below a folder, which takes no room: a JPEG on the same disk."""
+    return source.suffix.lower() in (".jpg", ".jpeg") and source.stat().st_dev == folder.stat().st_dev
+
+
 def framed(image: np.ndarray) -> np.ndarray:
     """Resize the largest square around the middle of an image (rows, columns, 3) to (424, 424, 3)."""
     rows, columns, _ = image.shape

@@ -19,7 +19,7 @@ from machine.progress import showing
 from survey import own_labels
 from survey.folders import SUBSETS, Folders
 from survey.images import ID, is_image, split, write_labels_csv
-from survey.own_images import bring, find_images
+from survey.own_images import bring, find_images, may_be_linked
 from survey.own_labels import Choices
 
 NUM_LISTED = 10
@@ -162,8 +162,9 @@ def _claim(folders: Folders, old: list[Galaxy], new: list[Galaxy]) -> None:
 
 def _convert(folders: Folders, galaxies: list[Galaxy], num_workers: int | None) -> None:
     """Bring all images; raises DataError that names those that can not be used."""
-    need_room(folders.data, len(galaxies) * _JPEG_BYTES, "make room, or name another folder with --root or --data")
     paths = [(galaxy.file, folders.raw_images(galaxy.subset) / f"{galaxy.id}.jpg") for galaxy in galaxies]
+    num_written = sum(not target.exists() and not may_be_linked(file, folders.data) for file, target in paths)
+    need_room(folders.data, num_written * _JPEG_BYTES, "make room, or name another folder with --root or --data")
     few = len(paths) <= FEW_IMAGES
     with mapping(1 if few else num_workers, IMAGES_A_TASK) as each:
         faults = list(showing(each(_fault, paths), total=len(paths), desc="images", unit="image"))

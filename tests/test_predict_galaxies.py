@@ -137,6 +137,24 @@ def test_columns_of_a_table_pass_through(folder: Path, predict: Predict):
     assert list(rows["status"]) == ["ok", "unreadable"] and rows["reason"][1] == "is missing"
 
 
+def test_what_was_written_into_the_folder_of_images_is_no_image_of_it(
+    folder: Path, predict: Predict, run_main: Callable[..., None]
+):
+    expected, output = predict(folder.parent / "out.parquet", folder), folder / "all.parquet"
+    for number in (1, 2):
+        with pytest.raises(DataError, match=r"all\.parquet is no parquet table"):
+            predict(output, folder, "--shard", f"{number}/2")
+    shards = [folder / f"all.{number}of2.parquet" for number in (1, 2)]
+    run_main(predict_galaxies, "--merge", *shards, "--output", output)
+    assert list(read_columns(output)["file_loc"]) == list(expected["file_loc"])
+    marked = [folder / f"all.hubble{suffix}" for suffix in (".reg", ".jpg")]
+    for path in (*marked, folder / "all.m31.jpg"):
+        path.touch()
+    left_out = predict_galaxies.written_beside(output)
+    assert {*shards, *marked, output, folder / "sample.csv"} <= set(left_out)
+    assert folder / "all.m31.jpg" not in left_out  # nobody marked it: it is a galaxy called so
+
+
 def test_shards_put_together_are_the_whole(
     folder: Path, predict: Predict, run_main: Callable[..., None], capsys: pytest.CaptureFixture
 ):

@@ -122,6 +122,15 @@ class TestKaggle:
         run_main(prepare_data, "--root", prepared_survey.root)
         assert f"{catalogue} is of other galaxies" in capsys.readouterr().out
 
+    def test_what_a_killed_run_left_half_written_is_removed(self, survey: Survey, run_main):
+        with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+            pass
+        half = survey.root / "data" / f".train_ids.npy.{gone.pid}.part"
+        half.parent.mkdir(parents=True, exist_ok=True)
+        half.write_bytes(b"half")
+        run_main(prepare_data, "--root", survey.root)
+        assert not half.exists() and (survey.root / "data" / "train_ids.npy").is_file()
+
     def test_two_at_once_are_refused(self, survey: Survey, run_main):
         use_folders(survey.root)
         with (
@@ -237,6 +246,14 @@ class TestOwnGalaxies:
         run_main(script, "--root", root, "--device", "cpu", "--num-workers", 1)
         use_folders(root)
         assert folders.current.augmented("test", TINY.name).is_file()
+
+    def test_what_is_there_needs_no_room(self, own: Path, run_main, monkeypatch):
+        prepare_own(run_main, own)
+        usage = type(shutil.disk_usage("/"))
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1, 1, 0))
+        prepare_own(run_main, own)
+        with pytest.raises(SystemExit, match=r"expected .* MB free in .*, got 0\.0 MB"):
+            prepare(run_main, "--images", own / "cutouts", "--labels", own / "votes.csv", "--root", own / "another")
 
     def test_without_images_to_predict_those_of_validation_stand_in(self, own: Path, run_main, capsys):
         for name in GALAXIES[-4:]:

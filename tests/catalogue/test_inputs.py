@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas
+import pyarrow as pa
 import pytest
 from astropy.io import fits
 from astropy.table import Table
 
+from catalogue import tables
 from catalogue.inputs import Paths, Rows, find
 from machine.files import DataError
 
@@ -29,6 +31,15 @@ def touch(folder: Path, *names: str) -> list[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
     return paths
+
+
+def test_numbers_beyond_64_bits_are_text_in_all_parts_of_a_table(tmp_path: Path):
+    numbers = np.array([1, 2**63 + 1], np.uint64)
+    Table({"id_str": ["a", "b"], "file_loc": ["a.jpg", "b.jpg"], "objid": numbers}).write(tmp_path / "t.ecsv")
+    found = find([str(tmp_path / "t.ecsv")])
+    assert [field.type for field, _ in tables.passed_fields(found.passed, [])] == [pa.string()]
+    [(field, values)] = tables.passed_fields(found.part(0, 1).passed, [])
+    assert (field.type, list(values)) == (pa.string(), ["1"])
 
 
 def test_a_folder_gives_all_its_files_by_name_and_no_hidden_ones(tmp_path: Path):

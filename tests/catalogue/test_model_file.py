@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tiny import draw_blob
 
 from catalogue import card as cards
+from catalogue import model_file
 from catalogue.framing import frame
 from catalogue.model_file import Model
 from catalogue.reading import Picture
@@ -26,6 +27,14 @@ def frames(number: int) -> list:
         pixels = draw_blob(rng)
         found.append(frame(Picture(pixels, pixels[..., 0] == 255, "JPEG", (424, 424)), "sdss", 160.0))
     return found
+
+
+def test_its_threads_are_the_processors_that_may_be_used(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(model_file, "available_cores", lambda: 3)
+    threads = [
+        Model(exported.tiny_model(), number)._session.get_session_options().intra_op_num_threads for number in (None, 2)
+    ]
+    assert threads == [3, 2]
 
 
 def test_a_galaxy_s_prediction_does_not_depend_on_those_beside_it():

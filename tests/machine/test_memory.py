@@ -4,11 +4,13 @@ import platform
 import shutil
 import subprocess
 import sys
+from functools import partial
+from pathlib import Path
 
 import pytest
 from tiny import ROOT
 
-from machine import memory
+from machine import cores, memory
 from machine.files import DataError
 
 SCRIPT = """
@@ -36,6 +38,41 @@ def test_freed_memory_is_kept_until_it_is_given_back():
     kept, left = map(int, printed.stdout.split())
     assert kept >= 190
     assert left <= 40
+
+
+@pytest.mark.parametrize(
+    ("files", "room"),
+    [
+        ({"memory.max": "1000", "memory.current": "600", "memory.stat": "anon 1\nfile 300\nshmem 100\n"}, 600),
+        ({"memory.max": "max", "memory.current": "600", "memory.stat": "file 300\n"}, float("inf")),
+        (
+            {
+                "memory.limit_in_bytes": "1000",
+                "memory.usage_in_bytes": "900",
+                "memory.stat": "cache 1\ntotal_cache 200\ntotal_shmem 0\n",
+            },
+            300,
+        ),
+        ({"memory.max": "1000"}, float("inf")),
+        ({}, float("inf")),
+    ],
+)
+def test_a_control_group_has_room_for_what_is_not_used_but_by_files(tmp_path: Path, files: dict[str, str], room: float):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert memory.room_of(tmp_path) == room
+
+
+def test_the_least_of_all_groups_is_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for folder, limit in ((tmp_path, "5000"), (tmp_path / "job", "3000"), (tmp_path / "job" / "step", "max")):
+        folder.mkdir(exist_ok=True)
+        (folder / "memory.max").write_text(limit)
+        (folder / "memory.current").write_text("1000")
+        (folder / "memory.stat").write_text("file 0\nshmem 0\n")
+    (tmp_path / "own").write_text("0::/job/step\n")
+    groups = partial(cores.control_groups, root=tmp_path, own=tmp_path / "own")
+    monkeypatch.setattr(memory, "control_groups", groups)
+    assert memory.available() == 2000
 
 
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])

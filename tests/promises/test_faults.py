@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import SimpleNamespace
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -302,8 +303,8 @@ class TestKeptWork:
         path = run_.save()
         before = path.read_bytes()
 
-        def interrupted(state: dict, target: Path) -> None:
-            Path(target).write_bytes(b"half")
+        def interrupted(state: dict, target: BinaryIO) -> None:
+            target.write(b"half")
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
 

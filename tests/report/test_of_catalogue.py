@@ -4,6 +4,7 @@ from pathlib import Path
 
 import made_pages
 import numpy as np
+import pyarrow as pa
 import pytest
 from made_pages import HOSTILE
 
@@ -90,6 +91,18 @@ def test_full_tables_show_spreads_and_own_columns_are_told():
 
 def made_plain_spreads(of: Page) -> dict:
     return of.galaxies.as_plain()["spreads"]
+
+
+def test_whole_numbers_of_one_s_own_are_shown_as_they_are():
+    passed = {"number": np.array([7, 0, 12]), "name": np.array([587722981742084144, 1, 2]), "z": np.array([0.5, 1, 2])}
+    schema, parts, _ = made_pages.catalogue(3)
+    whole = pa.concat_tables(parts)
+    for name, values in passed.items():
+        whole = whole.add_column(schema.get_field_index("status"), name, [values])
+    shown = {column.title: column for column in of_catalogue.build([whole], whole.schema).galaxies.columns}
+    assert shown["name"].values == ["587722981742084144", "1", "2"]
+    assert (list(shown["number"].values), shown["number"].digits) == ([7, 0, 12], 0)
+    assert shown["z"].digits == 5
 
 
 @pytest.mark.parametrize("number", [0, 1, 7])

@@ -37,7 +37,7 @@ def assert_same_chunks(ours: Iterator, theirs: Iterator) -> None:
 class TestDrawnChunks:
     def test_are_the_same_for_any_number_of_workers_and_start_method(self):
         one = list(chunks_of(2, Workers(1, "fork")))
-        for num_workers, start_method in ((2, "fork"), (3, "fork"), (1, "spawn"), (2, "spawn")):
+        for num_workers, start_method in ((2, "fork"), (3, "fork"), (1, "spawn"), (2, "spawn"), (2, "forkserver")):
             assert_same_chunks(chunks_of(2, Workers(num_workers, start_method)), one)
 
     def test_differ_from_chunk_to_chunk_and_resume(self):
