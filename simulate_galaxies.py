@@ -262,10 +262,12 @@ def main() -> None:
     parser.add_argument("--num-train", type=positive_int, default=2000, metavar="N", help="default: 2000")
     parser.add_argument("--num-test", type=positive_int, default=500, metavar="N", help="default: 500")
     parser.add_argument("--seed", type=positive_int, default=1, metavar="S", help="default: 1")
-    parser.add_argument("--workers", type=positive_int, default=available_cores(), metavar="W", help="processes")
+    parser.add_argument(
+        "--num-workers", "--workers", type=positive_int, default=available_cores(), metavar="N", help="processes"
+    )
     args = parser.parse_args()
     folders = use_folders(args.root, args.data)
-    write_survey(folders, args.seed, {"train": args.num_train, "test": args.num_test}, args.workers)
+    write_survey(folders, args.seed, {"train": args.num_train, "test": args.num_test}, args.num_workers)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ Source: Willett et al. 2013 (arXiv 1308.3496); names after the Galaxy Zoo 2 and 
 import numpy as np
 
 from survey.answer_names import NAMES, simplified
-from survey.decision_tree import QUESTIONS, SLICES, question_totals
+from survey.decision_tree import QUESTIONS, SLICES, likeliest_way, question_totals
 
 # In small letters and underscores, which tables of all formats bear.
 FRACTIONS: tuple[str, ...] = tuple(f"{simplified(name)}_fraction" for name in NAMES)
@@ -19,7 +19,7 @@ ASKED = 0.05
 _QUESTION_OF = np.concatenate(
     [np.full(answers.stop - answers.start, number) for number, answers in enumerate(SLICES.values())]
 )
-FIRST_QUESTION, ODD = 1, 6
+ODD = 6
 
 
 def conditional(weighted: np.ndarray) -> np.ndarray:
@@ -46,13 +46,7 @@ def most_likely_path(weighted: np.ndarray) -> str:
 
     Whether anything is odd is said last; that nothing is, is not said.
     """
-    words = []
-    question: int | None = FIRST_QUESTION
-    while question is not None:
-        votes = weighted[SLICES[question]]
-        answer = int(np.argmax(votes))
-        of = QUESTIONS[question]
-        if not (question == ODD and of.leads_to[answer] is None):
-            words.append(of.answers[answer])
-        question = of.leads_to[answer]
-    return ", ".join(words)
+    way = likeliest_way(weighted)
+    if way[-1][0] == ODD:  # from which nothing follows but for what is odd
+        way.pop()
+    return ", ".join(QUESTIONS[question].answers[answer - 1] for question, answer in way)

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from survey.decision_tree import QUESTIONS, SLICES, question_totals
+from survey.decision_tree import QUESTIONS, SLICES, likeliest_way, question_totals
 
 WIDTH, HEIGHT = 2330, 780
 # The width of a branch that has all votes, and what a branch takes at least where its name is written.
@@ -95,17 +95,6 @@ def order_of(question: int) -> tuple[int, ...]:
     return PLACES[question].order or tuple(range(1, len(PLACES[question].words) + 1))
 
 
-def likely_way(votes: np.ndarray) -> set[tuple[int, int]]:
-    """Return the (question, answer) that the likeliest way through the tree leads over, for votes (37,)."""
-    way = set()
-    question: int | None = 1
-    while question is not None:
-        answer = int(np.argmax(votes[SLICES[question]])) + 1
-        way.add((question, answer))
-        question = QUESTIONS[question].leads_to[answer - 1]
-    return way
-
-
 def _stacked(centre: float, heights: list[float]) -> list[float]:
     """Return the middles of things of such heights that stand on each other about `centre`, from the top."""
     edges = np.concatenate([[0.0], np.cumsum(heights)]) - sum(heights) / 2
@@ -115,7 +104,7 @@ def _stacked(centre: float, heights: list[float]) -> list[float]:
 def branches(votes: np.ndarray) -> list[Branch]:
     """Return the branches of all answers, the likely ones last, for Kaggle's weighted votes (37,)."""
     votes = _counted(votes)
-    way, asked = likely_way(votes), _asked(votes)
+    way, asked = set(likeliest_way(votes)), _asked(votes)
     starts, levels = {}, {}
     widths = {(n, answer): float(votes[SLICES[n]][answer - 1] * FULL) for n in PLACES for answer in order_of(n)}
     for number, place in PLACES.items():

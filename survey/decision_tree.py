@@ -111,6 +111,17 @@ def obey(weighted: np.ndarray) -> np.ndarray:
     return weigh(fractions)
 
 
+def likeliest_way(votes: np.ndarray) -> list[tuple[int, int]]:
+    """Return the likeliest answers along the tree, (question, answer) counted from 1, for votes (37,)."""
+    way: list[tuple[int, int]] = []
+    question: int | None = 1
+    while question is not None:
+        answer = int(np.argmax(votes[SLICES[question]])) + 1
+        way.append((question, answer))
+        question = QUESTIONS[question].leads_to[answer - 1]
+    return way
+
+
 def question_totals(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return what each question's answers sum to and what they should, both (..., 11), for votes (..., 37)."""
     totals = np.stack([votes[..., s].sum(axis=-1) for s in SLICES.values()], axis=-1)

@@ -86,7 +86,7 @@ def build(folder: Path) -> Path:
 def simulate(root: Path) -> None:
     """Write a survey of 40 training and 12 test galaxies."""
     numbers = ("--num-train", "40", "--num-test", "12")
-    command = [sys.executable, ROOT / "simulate_galaxies.py", "--root", root, "--workers", "1", *numbers]
+    command = [sys.executable, ROOT / "simulate_galaxies.py", "--root", root, "--num-workers", "1", *numbers]
     subprocess.run(command, check=True, capture_output=True)
 
 

@@ -65,7 +65,7 @@ def axis_ratio(traits):
 @pytest.fixture(scope="module")
 def survey(tmp_path_factory):
     root = tmp_path_factory.mktemp("survey")
-    done = run("--root", root, "--num-train", 12, "--num-test", 5, "--seed", 3, "--workers", 2)
+    done = run("--root", root, "--num-train", 12, "--num-test", 5, "--seed", 3, "--num-workers", 2)
     assert done.returncode == 0, done.stderr
     assert "12 training and 5 test galaxies" in done.stdout
     assert done.stderr == ""
@@ -284,7 +284,7 @@ def test_a_wrong_argument_ends_with_an_error(monkeypatch, capsys, arguments):
 
 def test_a_refusal_is_one_line_and_a_status(tmp_path):
     (tmp_path / "data").write_text("a file")
-    done = run("--root", tmp_path, "--num-train", 1, "--num-test", 1, "--workers", 1)
+    done = run("--root", tmp_path, "--num-train", 1, "--num-test", 1, "--num-workers", 1)
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.splitlines()) == 1
