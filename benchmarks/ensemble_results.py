@@ -3,8 +3,9 @@
     python benchmarks/ensemble_results.py --root DIR --classes classes.csv --class-means class_mean_votes.csv
 
 reads what the workflow (`make ensemble`) left in `DIR`: predictions of the validation galaxies, and the costs of
-trainings in `analysis/costs`. The tables are those of `five_class_accuracy.py`. Prints tables in Markdown, and draws
-how the error falls as models are added, the best ones first; weights are cross-validated.
+trainings and predictions in `analysis/costs`, in minutes of processor time. The tables are those of
+`five_class_accuracy.py`. Prints tables in Markdown, and draws how the error falls as models are added, the best ones
+first; weights are cross-validated.
 """
 
 import sys
@@ -34,13 +35,18 @@ WORDS = {
 }
 
 
-def cost(folders: Folders, name: str) -> tuple[str, str]:
-    """Return processor minutes and memory of the run that finished a training, as words; dashes for the unknown."""
-    path = folders.root / "analysis" / "costs" / f"train_{name}.tsv"
-    if not path.is_file():
+def short(name: str) -> str:
+    """Return a model's name without what all names of its kind begin with."""
+    return name.removeprefix("try_convnet_cc_multirotflip_3x69r45_").removeprefix("try_")
+
+
+def cost(folders: Folders, commands: str) -> tuple[str, str]:
+    """Return processor minutes and memory of the last runs of some commands, as words; dashes for the unknown."""
+    paths = sorted((folders.root / "analysis" / "costs").glob(f"{commands}.tsv"))
+    if not paths:
         return "-", "-"
-    row = pandas.read_csv(path, sep="\t").iloc[-1]
-    return f"{row['cpu_time'] / 60:.1f}", f"{row['max_pss'] / 1000:.1f} GB"
+    rows = pandas.concat([pandas.read_csv(path, sep="\t").iloc[-1:] for path in paths])
+    return f"{rows['cpu_time'].sum() / 60:.1f}", f"{rows['max_pss'].max() / 1000:.1f} GB"
 
 
 def draw_gain(
@@ -84,10 +90,10 @@ def main() -> None:
     rows = []
     for name in names:
         single = load_pickle(folders.analysis(name), f"{name}.py")["predictions"]
-        right, minutes_and_memory = is_right(predictions[name]).mean(), cost(folders, name)
+        costs = *cost(folders, f"train_{name}"), cost(folders, f"predict_{name}.*of*")[0]
         one = f"{rmse(single, labels[valid]):.4f}", f"{is_right(single).mean():.4f}"
-        rows.append((name, *one, f"{errors[name]:.4f}", f"{right:.4f}", *minutes_and_memory))
-    head = ("model", "RMSE, one", "accuracy, one", "RMSE", "accuracy", "processor minutes", "memory")
+        rows.append((short(name), *one, f"{errors[name]:.4f}", f"{is_right(predictions[name]).mean():.4f}", *costs))
+    head = ("model", "RMSE, one", "accuracy, one", "RMSE", "accuracy", "training, minutes", "memory", "prediction")
     print(table(head, rows), "\n")
 
     old = [name for name in names if not name.startswith(OF_TODAY)]
@@ -101,7 +107,7 @@ def main() -> None:
             scores = [f"{rmse(each, labels[valid]):.4f}" for each in (by_fit, by_others)]
             rows.append((title, words, *scores, f"{is_right(by_others).mean():.4f}"))
         weights = dict(zip(of, fitted["blended_predictions"][0], strict=True))
-        told = ", ".join(f"{name} {weight:.3f}" for name, weight in weights.items() if weight > 5e-4)
+        told = ", ".join(f"{short(name)} {weight:.3f}" for name, weight in weights.items() if weight > 5e-4)
         print(f"weights of {title}: {told}\n")
         if of is old and len(old) == len(names):
             break

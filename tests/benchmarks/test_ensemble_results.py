@@ -26,6 +26,8 @@ def models(prepared_survey: Survey) -> list[str]:
     costs = prepared_survey.root / "analysis" / "costs"
     costs.mkdir()
     (costs / f"train_{names[0]}.tsv").write_text("s\tmax_pss\tcpu_time\n1.0\t2100.4\t330.0\n")
+    for shard in (1, 2):
+        (costs / f"predict_{names[0]}.{shard}of2.tsv").write_text(f"s\tmax_pss\tcpu_time\n1.0\t900\t{60 * shard}\n")
     return names
 
 
@@ -36,10 +38,10 @@ def test_each_model_and_blend_has_its_row(prepared_survey: Survey, tables, model
     labels = images.load_labels()
     _, valid = images.split(len(labels))
     for name in models:
-        [row] = [row for row in rows if row[0] == name]
+        [row] = [row for row in rows if row[0] == ensemble_results.short(name)]
         of_model = load_predictions(folders.current, "valid", name, len(valid))
         assert row[3] == f"{rmse(of_model, labels[valid]):.4f}" and row[1] != row[3]
-        assert row[5:] == (["5.5", "2.1 GB"] if name == models[0] else ["-", "-"])
+        assert row[5:] == (["5.5", "2.1 GB", "3.0"] if name == models[0] else ["-", "-", "-"])
     blends = [row[:2] for row in rows if row[0].startswith(("the ", "all "))]
     assert len(blends) == 8 and ["the 2 of 2014", "weighted"] in blends and ["all 3", "uniform"] in blends
     assert "weights of all 3: " in out and (tmp_path / "out" / "ensemble.png").stat().st_size > 5000
