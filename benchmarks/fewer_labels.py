@@ -79,6 +79,9 @@ def draw_figure(results: Sequence[dict]) -> Figure:
                 [e["labels"] for e in of_start], [e[name] for e in of_start], ".", color=line.get_color(), alpha=0.4
             )
         ax.set(xscale="log", xlabel="labelled galaxies", ylabel=name.replace("rmse", "RMSE"))
+        everywhere = sorted({each["labels"] for each in results})
+        ax.set_xticks(everywhere, [f"{number:,}" for number in everywhere], minor=False)
+        ax.minorticks_off()
         ax.legend(frameon=False)
     return figure
 
