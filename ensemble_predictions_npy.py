@@ -68,7 +68,7 @@ def print_table(names: list[str], predictions: np.ndarray, labels: np.ndarray, r
     for stem, weights in blends.items():
         fitted = rmse(blending.blend(weights, predictions, raw), labels)
         print(f"{stem:{width}}  {fitted:15.6f}  {crossed[stem]:15.6f}")
-    for model, value in blending.harmless_removals(grams).items():
+    for model, value in blending.harmless_removals(predictions, labels, raw).items():
         print(f"without {names[model]} the uniform blend's RMSE is {value:.6f}: no worse (--exclude {names[model]})")
     return blends
 

@@ -151,16 +151,19 @@ def cross_validate(predictions: np.ndarray, labels: np.ndarray, raw: bool = Fals
     return {name: rmse(each, labels) for name, each in cross_predict(predictions, labels, raw).items()}
 
 
-def harmless_removals(grams: np.ndarray) -> dict[int, float]:
-    """Return the models without which the uniform blend is no worse, and its RMSE then (documentation 2.4.2)."""
-    gram = grams.mean(axis=0)
-    num_models = len(gram)
+def harmless_removals(predictions: np.ndarray, labels: np.ndarray, raw: bool = False) -> dict[int, float]:
+    """Return the models without which the uniform blend is no worse, and its RMSE then (documentation 2.4.2).
+
+    Given the predictions (models, n, 37) and labels (n, 37) of validation galaxies; `raw` as in `blend`.
+    """
+    num_models = len(predictions)
     if num_models < 2:
         return {}
-    error = gram.mean()
-    without = {}
-    for model in range(num_models):
-        others = np.delete(np.arange(num_models), model)
-        if (left := gram[np.ix_(others, others)].mean()) <= error:
-            without[model] = float(np.sqrt(max(left, 0)))
-    return without
+
+    def error(sums: np.ndarray, number: int) -> float:
+        return rmse(sums / number if raw else decision_tree.obey(sums / number), labels)
+
+    total = predictions.sum(axis=0, dtype=np.float64)
+    least = error(total, num_models)
+    without = {model: error(total - each, num_models - 1) for model, each in enumerate(predictions)}
+    return {model: value for model, value in without.items() if value <= least}

@@ -231,8 +231,18 @@ def test_cross_validation_predicts_each_galaxy_with_weights_of_the_others():
 
 def test_a_model_that_only_harms_is_found():
     labels = draw_labels(50, np.random.default_rng(4))
-    predictions = np.concatenate([noisy(labels, 2), np.zeros((1, *labels.shape))])
-    found = blending.harmless_removals(blending.residual_grams(predictions - labels))
-    assert list(found) == [2]
-    assert found[2] == pytest.approx(np.sqrt(np.mean((predictions[:2].mean(axis=0) - labels) ** 2)), rel=1e-9)
-    assert not blending.harmless_removals(blending.residual_grams(predictions[:1] - labels))
+    predictions = np.concatenate([noisy(labels, 2), labels[None, ::-1]])
+    for raw in (True, False):
+        found = blending.harmless_removals(predictions, labels, raw)
+        assert list(found) == [2]
+        blended = predictions[:2].mean(axis=0)
+        assert found[2] == pytest.approx(score(blended if raw else decision_tree.obey(blended), labels), rel=1e-9)
+    assert not blending.harmless_removals(predictions[:1], labels)
+
+
+def test_what_a_blend_is_without_a_model_is_told_of_the_blend_that_is_written():
+    labels = draw_labels(50, np.random.default_rng(4))
+    # Half of what obeys the tree breaks its sums, until they are restored.
+    predictions = np.stack([noisy(labels, 1)[0], 0.5 * labels])
+    assert set(blending.harmless_removals(predictions, labels, raw=True)) == {1}
+    assert 1 not in blending.harmless_removals(predictions, labels)
