@@ -33,6 +33,7 @@ WORDS = {
     "blended_predictions_questions": "weighted by question",
     "blended_predictions_separate": "weighted by answer",
 }
+DRAWN = {file: words for file, words in WORDS.items() if "question" not in words}
 
 
 def short(name: str) -> str:
@@ -49,26 +50,35 @@ def cost(folders: Folders, commands: str) -> tuple[str, str]:
     return f"{rows['cpu_time'].sum() / 60:.1f}", f"{rows['max_pss'].max() / 1000:.1f} GB"
 
 
-def draw_gain(
-    scores: dict[str, list[float]], members: list[float], everything: dict[str, float], mean: float
-) -> Figure:
-    """Draw the error of blends of the best 1, 2, ... models; `members` (n,) are those of the models by themselves."""
-    figure = Figure(figsize=(7, 3.4), layout="constrained")
-    ax = figure.subplots()
-    numbers = np.arange(1, len(members) + 1)
-    ax.plot(numbers, members, "o", color="#999999", markersize=4, label="each model by itself")
-    for (name, values), colour in zip(scores.items(), ("#4c72b0", "#c44e52"), strict=False):
-        ax.plot(numbers, values, marker=".", color=colour, label=f"blend of the models up to here, {name}")
-        if everything:
-            ax.axhline(everything[name], color=colour, linestyle=":", linewidth=1)
-    if everything:
+def draw_gain(scores: dict[str, list[float]], members: list[float], beside: dict[str, float]) -> Figure:
+    """Draw the error of blends of the best 1, 2, ... models, and beside them some errors by name.
+
+    `members` (n,) are the errors of the models by themselves, `scores` (n,) those of each kind of blend.
+    """
+    figure = Figure(figsize=(8.5, 3.8), layout="constrained")
+    ax, bars = figure.subplots(1, 2, width_ratios=(3, 2))
+    numbers, values, least = np.arange(1, len(members) + 1), np.array(members), min(map(min, scores.values()))
+    # What blends gain is a fraction of what members differ by: those far above stand at the edge, with their number.
+    top = max(members[0], *map(max, scores.values())) + 1.5 * (members[0] - least) + 1e-4
+    near = values <= top
+    ax.plot(numbers[near], values[near], "o", color="#999999", markersize=4, label="each model by itself")
+    ax.plot(numbers[~near], np.full((~near).sum(), top), "^", color="#999999", markersize=4, clip_on=False)
+    for number in numbers[~near]:
         ax.annotate(
-            "with today's networks", (len(members), min(everything.values())), (0, 4), textcoords="offset points",
-            ha="right", fontsize=8,
+            f"{members[number - 1]:.3f}", (number, top), (0, -8), textcoords="offset points", fontsize=7, rotation=90,
+            ha="center", va="top", color="#666666",
         )  # fmt: skip
+    for (name, errors), colour in zip(scores.items(), ("#4c72b0", "#c44e52", "#55a868"), strict=True):
+        ax.plot(numbers, errors, marker=".", color=colour, label=f"the models up to here, blended: {name}")
     ax.set(xlabel="models of 2014, the best one first", ylabel="RMSE, validation galaxies", xticks=numbers)
-    ax.legend(frameon=False, fontsize=8)
-    ax.set_title(f"mean votes: {mean:.4f}", fontsize=8, loc="right")
+    ax.set_ylim(least - 0.2 * (top - least), top)
+    figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=2)
+    drawn = bars.barh(list(beside), list(beside.values()), color="#4c72b0", height=0.6)
+    bars.bar_label(drawn, fmt="%.4f", fontsize=8, padding=3)
+    bars.invert_yaxis()
+    bars.set(xlabel="RMSE", xlim=(0, 1.2 * max(beside.values())))
+    bars.spines[["top", "right"]].set_visible(False)
+    bars.tick_params(axis="y", labelsize=8)
     return figure
 
 
@@ -113,18 +123,23 @@ def main() -> None:
             break
     print(table(("blend of", "weights", "RMSE, fitted", "RMSE, cross-validated", "accuracy, cross-validated"), rows))
 
-    shown = {"uniform": "blended_predictions_uniform", "weighted": "blended_predictions"}
-    gains: dict[str, list[float]] = {name: [] for name in shown}
+    gains: dict[str, list[float]] = {words: [] for words in DRAWN.values()}
     for number in range(1, len(old) + 1):
         found = blending.cross_validate(np.stack([predictions[name] for name in old[:number]]), labels[valid])
-        for name, file in shown.items():
-            gains[name].append(found[file])
-    with_today = crossed.get(f"all {len(names)}", {})
-    everything = {name: rmse(with_today[file], labels[valid]) for name, file in shown.items()} if with_today else {}
+        for file, words in DRAWN.items():
+            gains[words].append(found[file])
+    best = min(values[-1] for values in gains.values())
+    beside = {"mean votes": mean, "the best of 2014": errors[old[0]], f"the {len(old)} of 2014, blended": best}
+    if of_today := [errors[name] for name in names if name not in old]:
+        blends = crossed[f"all {len(names)}"].values()
+        beside |= {
+            "the best of today": min(of_today),
+            "all, blended": min(rmse(each, labels[valid]) for each in blends),
+        }
     args.output.mkdir(parents=True, exist_ok=True)
     path = args.output / "ensemble.png"
     with replacing(path) as temporary:
-        draw_gain(gains, [errors[name] for name in old], everything, mean).savefig(temporary, dpi=110, format="png")
+        draw_gain(gains, [errors[name] for name in old], beside).savefig(temporary, dpi=110, format="png")
     print(f"wrote {path}")
 
 
