@@ -62,7 +62,7 @@ class Store:
             try:
                 torch.save(state, file)
             except RuntimeError as error:  # which is how torch tells of a file that can not be written to
-                raise OSError(error.__context__ or first_line(error)) from error
+                raise OSError(getattr(error.__context__, "strerror", None) or first_line(error)) from error
         for old in self.paths()[: -self.KEPT]:
             old.unlink()
         return path

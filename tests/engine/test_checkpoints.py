@@ -64,15 +64,36 @@ def test_a_stopped_run_goes_on_to_the_same_result(prepared_survey, run_main, mon
     assert not list(folders.current.checkpoints("tiny").parent.rglob("*.pt"))
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
-def test_a_disk_that_is_full_is_told_in_one_line_and_the_last_checkpoint_stays(tmp_path):
-    trainer, store, progress = Trainer(TINY, Network(TINY, CPU)), Store(tmp_path, {}), Progress(chunk=1)
-    store.path(Progress()).write_bytes(b"earlier")
-    path = store.path(progress)
-    path.with_name(f".{path.name}.{os.getpid()}.part").symlink_to("/dev/full")
-    with pytest.raises(DataError, match="No space left on device"):
-        store.save(progress, trainer)
-    assert [path.name for path in tmp_path.iterdir()] == ["000000-000000.pt"]
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+
+from tiny import CPU, TINY
+
+from engine.checkpoints import Progress, Store
+from engine.network import Network
+from engine.steps import Trainer
+from machine.files import DataError
+
+trainer, store = Trainer(TINY, Network(TINY, CPU)), Store(Path(sys.argv[1]), {})
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+try:
+    store.save(Progress(chunk=1), trainer)
+except DataError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("num_bytes", [2_000, 20_000])  # in what Python writes, in what torch does
+def test_a_disk_that_is_full_is_told_in_one_line_and_the_last_checkpoint_stays(tmp_path, num_bytes):
+    earlier = Store(tmp_path, {}).path(Progress())
+    earlier.write_bytes(b"earlier")
+    command = [sys.executable, "-c", FULL_DISK, tmp_path, str(num_bytes)]
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT / "tests")}, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "can not be written (File too large); what stood there" in done.stdout
+    assert list(tmp_path.iterdir()) == [earlier]
 
 
 @dataclasses.dataclass(frozen=True)
