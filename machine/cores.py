@@ -31,7 +31,7 @@ def _limits(environment: Mapping[str, str]) -> Iterator[int]:
 def control_groups(controller: str, root: Path = CGROUPS, own: Path = OF_THIS_PROCESS) -> Iterator[Path]:
     """Yield the folders of the control groups that this process is in, of version 2 and of a controller of version 1.
 
-    From the root's to its own; a container sees its own group as the root, whatever its path says.
+    In no order, each once; a container sees its own group as the root, whatever its path says.
     """
     for line in _read(own).splitlines():
         _, _, rest = line.partition(":")
