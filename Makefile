@@ -78,6 +78,7 @@ bench: .venv/installed
 # doc/ as a site, in site/index.html; a warning is an error.
 docs: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	rm -rf doc/api  # pages of modules that may be gone
 	$(BIN)/sphinx-build --quiet --doctree-dir .venv/doctrees --fail-on-warning --keep-going -c doc/site doc site
 	@echo "built site/index.html"
 
