@@ -224,7 +224,8 @@ def main() -> None:
             raise DataError("expected images, or --merge with the tables of shards")
         if args.detect and args.framing != "auto":
             raise DataError("--detect frames each galaxy by its size; leave --framing out")
-        for place in (args.output.parent, *map(Path, args.images)):
+        named = map(Path, args.images)
+        for place in {args.output.parent, *(path.parent if path.suffix else path for path in named)}:
             touch(place)
         with contextlib.suppress(BrokenPipeError):
             (merge if args.merge else predict)(args)

@@ -23,11 +23,6 @@ def residual_grams(residuals: np.ndarray) -> np.ndarray:
     return by_answer @ by_answer.transpose(0, 2, 1) / residuals.shape[1]
 
 
-def blend_rmse(weights: np.ndarray, grams: np.ndarray) -> float:
-    """Return the RMSE over all answers of the blend with weights (37, models), from the Gram matrices of answers."""
-    return float(np.sqrt(np.maximum(np.einsum("am,amk,ak->a", weights, grams, weights), 0).mean()))
-
-
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Return positive numbers that sum to one."""
     powers = np.exp(logits - logits.max())
