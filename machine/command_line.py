@@ -38,7 +38,8 @@ def _int_from(least: int, text: str) -> int:
     except ValueError:
         number = least - 1
     if not least <= number < 2**63:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, got {text}")
+        bound = f"of at least {least}" if number < least else "below 2**63"
+        raise argparse.ArgumentTypeError(f"expected a whole number {bound}, got {text}")
     return number
 
 

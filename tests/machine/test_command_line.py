@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from machine.command_line import hms, positive_int, run_script, script_parser
+from machine.command_line import hms, natural_int, positive_int, run_script, script_parser
 from machine.files import DataError
 
 
@@ -46,3 +46,12 @@ def test_run_script_when_interrupted_and_when_wrong():
 )
 def test_hms(seconds: float, written: str):
     assert hms(seconds) == written
+
+
+@pytest.mark.parametrize(
+    ("text", "bound"), [("-1", "of at least 0"), ("many", "of at least 0"), (str(2**63), r"below 2\*\*63")]
+)
+def test_a_number_that_is_out_of_bounds_is_told_with_the_bound(text: str, bound: str):
+    assert natural_int(str(2**63 - 1)) == 2**63 - 1
+    with pytest.raises(argparse.ArgumentTypeError, match=f"expected a whole number {bound}, got {text}"):
+        natural_int(text)
