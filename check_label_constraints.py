@@ -10,9 +10,9 @@ import argparse
 
 import numpy as np
 
+from galaxy import decision_tree
 from machine.command_line import run_script, script_parser
 from machine.files import DataError
-from survey import decision_tree
 from survey.folders import use_folders
 from survey.preparation import measure_deviations
 

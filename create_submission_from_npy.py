@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from galaxy import decision_tree
 from machine.command_line import run_script, script_parser
 from machine.files import load_gz
-from survey import decision_tree
 from survey.folders import use_folders
 from survey.images import ids_of
 from survey.submission import write_submission

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from galaxy import decision_tree
 from layers import Layer, OutputBase
-from survey import decision_tree
 
 
 def weigh(fractions: Tensor, levels: Tensor, constant: bool = False) -> Tensor:

@@ -20,13 +20,13 @@ import argparse
 
 import numpy as np
 
+from galaxy import decision_tree
 from machine.command_line import run_script, script_parser
 from machine.files import DataError, save_gz
 from machine.progress import showing
-from survey import blending, decision_tree, images
+from survey import blending, images
 from survey.folders import Folders, use_folders
-from survey.predictions import find_models, load_predictions, made_by, twin_of
-from survey.scores import rmse
+from survey.predictions import find_models, load_predictions, made_by, rmse, twin_of
 
 
 def find_blendable(folders: Folders, excluded: list[str], only: list[str] | None = None) -> dict[str, str]:

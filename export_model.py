@@ -17,23 +17,22 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from catalogue import answers, calibration, card, framing
+from catalogue import answer_columns, calibration, card, framing
 from catalogue.model_file import OUTPUTS, Model
-from catalogue.reading import read
 from engine import export
 from engine.examples import Examples
 from engine.experiment import Experiment
 from engine.export import Exported
-from engine.flags import Options, explain_want_of_memory, named, shared_parser
 from engine.network import find_device
+from engine.options import Options, explain_want_of_memory, named, shared_parser
 from engine.prediction import images_a_batch, load_network
 from engine.quantisation import quantised
+from galaxy.image_files import read
 from machine.command_line import positive_int, run_script
 from machine.files import DataError, first_line, replacing
 from machine.processes import mapping
 from survey import folders, images
-from survey.predictions import twin_of
-from survey.scores import rmse
+from survey.predictions import rmse, twin_of
 
 # Training images that are looked at: for the framing, for distances, for ranges of what is counted in whole numbers.
 NUM_FRAMED, NUM_MEASURED, NUM_RANGED = 400, 1000, 100
@@ -153,7 +152,7 @@ def build(experiment: Experiment, options: Options, args: argparse.Namespace) ->
         framing_radius=framing_radius(spread_over(train, NUM_FRAMED), options.num_workers),
         weighted=calibration.fit_intervals(predictions, labels[valid]),
         conditional=calibration.fit_intervals(
-            answers.conditional(predictions), answers.conditional(labels[valid].astype(np.float64))
+            answer_columns.conditional(predictions), answer_columns.conditional(labels[valid].astype(np.float64))
         ),
         distances=np.quantile(distances, np.linspace(0, 1, card.DISTANCE_LEVELS)),
         facts={

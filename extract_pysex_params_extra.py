@@ -8,12 +8,12 @@ Source: documentation of 2014, 2.1.5 and 3.4.
 """
 
 from machine.command_line import run_script
-from survey import extraction
+from survey import pysex_params
 from survey.centering import EXTRA_CATALOGUE
 
 
 def main() -> None:
-    extraction.run(EXTRA_CATALOGUE, __doc__)
+    pysex_params.run(EXTRA_CATALOGUE, __doc__)
 
 
 if __name__ == "__main__":

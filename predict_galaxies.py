@@ -17,24 +17,24 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from catalogue import tables
-from catalogue.cutouts import Place
+from catalogue.field_cutouts import Place
+from catalogue.field_overlays import regions_of, show_fields
+from catalogue.field_sources import MOST_WORKERS, rows_of
+from catalogue.flags import UNREADABLE
 from catalogue.framing import CHOICES
 from catalogue.inputs import find
 from catalogue.model_file import Model
-from catalogue.parts import Parts
-from catalogue.predicting import UNREADABLE, Choices, identity, make_parts, radius_of, schema_of
-from catalogue.preparing import Recipe
-from catalogue.shards import Together, noted, shard_path, shards_beside
-from catalogue.showing import regions_of, show_fields
-from catalogue.stretch import STRETCHES
-from catalogue.surveying import MOST_WORKERS, rows_of
-from machine.command_line import natural_int, positive_int, run_script, shard_of
+from catalogue.read_ahead import Recipe
+from catalogue.row_store import Parts
+from catalogue.rows import Choices, identity, make_parts, radius_of, schema_of
+from catalogue.table_shards import Together, noted, shard_path, shards_beside
+from galaxy.stretch import STRETCHES
+from machine import tables
+from machine.command_line import check_figure_name, check_page_name, natural_int, positive_int, run_script, shard_of
 from machine.cores import available_cores
 from machine.files import DataError
 from machine.locks import alone
 from machine.shared_folders import touch
-from report.names import check_figure_name, check_page_name
 
 MODELS = Path(__file__).resolve().parent / "models"
 SAMPLE_ROWS = 100
@@ -157,16 +157,16 @@ def show(
     """Write the page and draw the tree, where they are asked for."""
     if not args.report and not args.draw:
         return
-    from report import of_catalogue, of_field, page  # templates and figures, which a table does not need
+    from report import catalogue_page, field_section, page  # templates and figures, which a table does not need
 
     recipe = Recipe(args.stretch, args.framing, radius_of(models))
     if args.report:
-        pictures = of_catalogue.pictures_of(paths, recipe, num_workers)
-        fields = of_field.fields_of(paths, parts, args.stretch) if args.detect else []
-        page.write(of_catalogue.build(parts, schema, pictures, [each.card for each in models], fields), args.report)
+        pictures = catalogue_page.pictures_of(paths, recipe, num_workers)
+        fields = field_section.fields_of(paths, parts, args.stretch) if args.detect else []
+        page.write(catalogue_page.build(parts, schema, pictures, [each.card for each in models], fields), args.report)
         print(f"report: {args.report}")
     if args.draw:
-        of_catalogue.draw(next(iter(parts)), schema, paths[0], recipe, args.draw)
+        catalogue_page.draw(next(iter(parts)), schema, paths[0], recipe, args.draw)
 
 
 def merge(args: argparse.Namespace) -> None:

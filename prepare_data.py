@@ -20,7 +20,7 @@ import numpy as np
 from machine import locks
 from machine.command_line import positive_int, run_script, script_parser
 from machine.files import DataError, remove_leftovers
-from survey import kaggle, own_survey, preparation, readiness
+from survey import kaggle_download, own_survey, preparation, status
 from survey.folders import SUBSETS, Folders, use_folders
 from survey.own_labels import KINDS, Choices
 
@@ -56,21 +56,21 @@ def bring(args: argparse.Namespace, folders: Folders) -> None:
         return
     if own_survey.own_ids(folders).exists():
         raise DataError(f"{folders.data} holds own galaxies; name another folder with --root or --data")
-    num_new = kaggle.bring(args.kaggle or [folders.data / "raw"], folders)
+    num_new = kaggle_download.bring(args.kaggle or [folders.data / "raw"], folders)
     print(f"brought {num_new} files to {folders.data / 'raw'}; what was there is as it was")
 
 
 def write_arrays(folders: Folders) -> None:
     """Write ids and labels of what is there, as 2014's scripts do."""
-    before = {subset: readiness.known_ids(subset) for subset in SUBSETS}
+    before = {subset: status.known_ids(subset) for subset in SUBSETS}
     if folders.labels_csv.exists():
         preparation.write_train_ids()
         preparation.write_labels()
     if folders.raw_images("test").is_dir():
         preparation.write_test_ids()
     for subset in SUBSETS:
-        for path in (catalogue.path(subset) for catalogue in readiness.CATALOGUES):
-            if path.exists() and not np.array_equal(before[subset], readiness.known_ids(subset)):
+        for path in (catalogue.path(subset) for catalogue in status.CATALOGUES):
+            if path.exists() and not np.array_equal(before[subset], status.known_ids(subset)):
                 print(f"{path} is of other galaxies than {subset}_ids.npy is now: delete it, and measure again")
 
 
@@ -81,8 +81,8 @@ def main() -> None:
         remove_leftovers(folders.data / "*")
         bring(args, folders)
         write_arrays(folders)
-    rows = readiness.look(args.check_images, args.num_workers)
-    print(readiness.describe(rows))
+    rows = status.look(args.check_images, args.num_workers)
+    print(status.describe(rows))
     if open_ends := [row for row in rows if row.needed and row.remedy]:
         raise DataError(f"not ready: {open_ends[0].what}: {open_ends[0].remedy}")
     flags = [word for flag, given in (("--root", args.root), ("--data", args.data)) if given for word in (flag, given)]

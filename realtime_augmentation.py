@@ -16,8 +16,7 @@ import numpy as np
 from skimage.transform import AffineTransform
 
 import load_data
-from survey import calling, chunk_workers, images
-from survey.affine import (  # noqa: F401 (the transforms are documented as this module's)
+from galaxy.affine import (  # noqa: F401 (the transforms are documented as this module's)
     IMAGE_HEIGHT,
     IMAGE_WIDTH,
     build_augmentation_transform,
@@ -31,6 +30,8 @@ from survey.affine import (  # noqa: F401 (the transforms are documented as this
     tform_uncenter,
     view_matrices,
 )
+from galaxy.warping import fast_warp, touched_parts, warp_views  # noqa: F401
+from survey import chunk_workers, custom_processors, images
 from survey.centering import (  # noqa: F401 (these too)
     CENTRED,
     GEN1,
@@ -41,9 +42,8 @@ from survey.centering import (  # noqa: F401 (these too)
     build_pysexgen1_center_rescale_transform,
 )
 from survey.chunk_workers import Layout, Workers
-from survey.draws import draw_colour, select_indices  # noqa: F401
+from survey.draws import add_colour, colour_channel_weights, draw_colour, select_indices  # noqa: F401
 from survey.views import Views, Warp
-from survey.warping import add_colour, colour_channel_weights, fast_warp, touched_parts, warp_views  # noqa: F401
 
 CHUNK_SIZE = 10000
 
@@ -175,7 +175,7 @@ def _views_of(processor: object, workers: Workers) -> Views | None:
     """
     if type(processor).__call__ in (LoadAndProcess.__call__, LoadAndProcessFixed.__call__):
         return processor.views
-    calling.check(processor, workers)
+    custom_processors.check(processor, workers)
     return None
 
 
@@ -211,9 +211,9 @@ def realtime_augmented_data_gen(
         draws = (views.draw(indices, chunk_size, seed, chunk) for chunk in numbers)
         chunks = chunk_workers.drawn_chunks(views, draws, chunk_size, workers)
     else:
-        drawn = (calling.draw(indices, chunk_size, seed, chunk) for chunk in numbers)
+        drawn = (custom_processors.draw(indices, chunk_size, seed, chunk) for chunk in numbers)
         layout = Layout(chunk_size, [(*size, 3) for size in sizes])
-        chunks = chunk_workers.make_chunks(calling.Calls(processor).write_drawn, drawn, layout, workers)
+        chunks = chunk_workers.make_chunks(custom_processors.Calls(processor).write_drawn, drawn, layout, workers)
     for arrays, made in chunks:
         yield [*arrays, labels[made.indices]], chunk_size
 
@@ -244,7 +244,7 @@ def realtime_fixed_augmented_data_gen(
         processor, arguments = processor_class(*given), (subset,)
     if (views := _views_of(processor, workers)) is not None:
         return chunk_workers.fixed_chunks(views, selected_indices, subset, augmentation_transforms, chunk_size, workers)
-    make = calling.Calls(processor, arguments).write_fixed
+    make = custom_processors.Calls(processor, arguments).write_fixed
     layout = Layout(chunk_size, [(*size, 3) for size in sizes], rows=len(augmentation_transforms))
     return chunk_workers.whole_images(make, selected_indices, layout, workers)
 

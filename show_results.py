@@ -16,13 +16,12 @@ from pathlib import Path
 import numpy as np
 
 import load_data
-from machine.command_line import run_script, script_parser
+from galaxy import decision_tree
+from machine.command_line import check_page_name, run_script, script_parser
 from machine.files import DataError, load_pickle, replacing
-from report.names import check_page_name
-from survey import decision_tree, images
+from survey import images
 from survey.folders import Folders, use_folders
-from survey.predictions import find_models, load_predictions
-from survey.scores import rmse
+from survey.predictions import find_models, load_predictions, rmse
 
 # Kinds of galaxies worth seeing: for each of these answers, the validation galaxy that got the most votes for it.
 SHOWN_ANSWERS = ((7, 1), (2, 1), (4, 1), (3, 1), (6, 1), (7, 3))
@@ -105,9 +104,9 @@ def show(args: argparse.Namespace) -> None:
     draw(pixels, [predictions[name][rows] for name in shown], labels[valid][rows], title, path)
     print(f"picture: {path}")
     if args.report:
-        from report import of_training, page  # templates and figures, which a table does not need
+        from report import page, training_page  # templates and figures, which a table does not need
 
-        page.write(of_training.build(folders), args.report)
+        page.write(training_page.build(folders), args.report)
         print(f"report: {args.report}")
     for submission in sorted(folders.predictions.rglob("*.csv.gz")):
         print(f"submission: {submission}")

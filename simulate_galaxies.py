@@ -1,7 +1,7 @@
-"""Make up a survey of galaxies in the layout of Kaggle's Galaxy Challenge, for whoever has not downloaded the real one.
+"""Make up a survey of galaxies in the layout of Kaggle's Galaxy Challenge, without any download.
 
-Each galaxy is drawn as a set of traits, painted (`survey.painting`), and shown to 30 to 60 simulated volunteers, who
-walk the decision tree and answer by what of the traits can be seen: an arm that the atmosphere blurs away gets no
+Each galaxy is drawn as a set of traits, painted (`survey.simulated_image`), and shown to 30 to 60 simulated volunteers,
+who walk the decision tree and answer by what of the traits can be seen: an arm that the atmosphere blurs away gets no
 votes. Galaxy i of a subset depends on the seed, the subset and i, on nothing else.
 
 Source: Willett et al. 2013 (arXiv 1308.3496), figure 1 and table 2, for the tree and how often each answer is given.
@@ -16,15 +16,15 @@ import cv2
 import numpy as np
 import simplejpeg
 
+from galaxy.decision_tree import NUM_ANSWERS, QUESTIONS, SLICES, weigh
 from machine.command_line import positive_int, run_script, script_parser
 from machine.cores import available_cores
 from machine.files import DataError, replacing
 from machine.processes import Start, mapping
 from machine.progress import showing
-from survey.decision_tree import NUM_ANSWERS, QUESTIONS, SLICES, weigh
 from survey.folders import SUBSETS, Folders, adopt, use_folders
 from survey.images import read_labels_csv, write_labels_csv
-from survey.painting import SEEING, Traits, render
+from survey.simulated_image import SEEING, Traits, render
 
 # Every question stands after those whose answers lead to it.
 WALK = (1, 7, 2, 9, 3, 4, 10, 11, 5, 6, 8)

@@ -18,9 +18,10 @@ import numpy as np
 
 sys.path.insert(0, os.fspath(Path(__file__).resolve().parent.parent))
 
+from galaxy import decision_tree
 from machine.command_line import positive_int
 from machine.files import save_array, save_gz
-from survey import decision_tree, images
+from survey import images
 from survey.folders import use_folders
 
 ROOT = Path(__file__).resolve().parent.parent

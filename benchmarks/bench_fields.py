@@ -26,12 +26,12 @@ sys.path.insert(0, os.fspath(Path(__file__).resolve().parent.parent))
 
 from benchmarks.field_making import NOISE, STAR_FWHM, make_field
 from benchmarks.watching import HERE, Watched, watched
-from catalogue import cutouts, framing, surveying
-from catalogue.detection import THRESHOLD
-from catalogue.fields import CORE
+from catalogue import field_cutouts, field_sources, framing
+from catalogue.field_sources import Surveyed, survey_field
+from catalogue.field_tiles import CORE
 from catalogue.model_file import Model
-from catalogue.reading import Picture
-from catalogue.surveying import Surveyed, survey_field
+from galaxy.detection import THRESHOLD
+from galaxy.image_files import Picture
 from machine.command_line import positive_int, run_script
 
 # A galaxy has a clear signal where its pixels, down to a fifth of the brightest, have so many sigma on average.
@@ -94,7 +94,7 @@ def classes(predictions: np.ndarray, means: np.ndarray) -> int:
 def tell_answers(model: Model, found: Surveyed, objects: np.ndarray, truth: pandas.DataFrame, args) -> None:
     """Print how often galaxies of the field are called what their cutouts are, neighbours taken out and left in."""
     means = pandas.read_csv(args.galaxies / "class_mean_votes.csv").filter(regex=r"^Class\d").to_numpy()
-    places = surveying.places_of(found)
+    places = field_sources.places_of(found)
     rows = []
     for number, (index, row) in enumerate(zip(objects, truth.itertuples(), strict=True)):
         if index < 0 or row.surface <= CLEAR or found.kinds[index] != "galaxy":
@@ -105,7 +105,7 @@ def tell_answers(model: Model, found: Surveyed, objects: np.ndarray, truth: pand
             model.predict([framing.frame(whole, "auto", model.card.framing_radius)]).predictions[0], means
         )
         for masked in (True, False):
-            frame = cutouts.framed(places[index], None, model.card.framing_radius, masked)
+            frame = field_cutouts.framed(places[index], None, model.card.framing_radius, masked)
             got = classes(model.predict([frame]).predictions[0], means)
             crowd = np.hypot(truth["x"] - row.x, truth["y"] - row.y) < 1.2 * (truth["radius"] + row.radius)
             rows.append((number, masked, row.radius, crowd.sum() > 1, expected, got, frame.radius / row.radius))

@@ -36,11 +36,11 @@ from engine import prediction, training
 from engine.checkpoints import Progress
 from engine.examples import Examples
 from engine.experiment import Experiment
-from engine.flags import Options
 from engine.network import Network, fastest_precision, find_device
+from engine.options import Options
 from engine.steps import Trainer
+from galaxy.affine import build_flip_transform
 from survey import decoded_cache, images
-from survey.affine import build_flip_transform
 from try_finetune_efficientnet_lite0 import EXPERIMENT
 
 # As the script has it.

@@ -20,7 +20,7 @@ import layers
 from benchmarks.surveys import prepared
 from engine.checkpoints import Progress
 from engine.experiment import Experiment, Steps
-from engine.flags import Options
+from engine.options import Options
 from engine.training import Run
 from machine.command_line import positive_int, run_script
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT as BEST

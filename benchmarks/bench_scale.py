@@ -27,7 +27,7 @@ from benchmarks.watching import HERE, watched
 from catalogue import framing
 from catalogue.inputs import find
 from catalogue.model_file import Model
-from catalogue.reading import read
+from galaxy.image_files import read
 from machine.command_line import positive_int, run_script
 
 FILES_A_FOLDER, ROWS_A_GROUP = 1000, 500

@@ -20,7 +20,7 @@ from benchmarks.surveys import ROOT, prepared
 from machine.command_line import positive_int, run_script
 from machine.files import load_pickle
 from survey.folders import Folders
-from survey.scores import rmse
+from survey.predictions import rmse
 
 FIRST = "try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense"
 SECOND = f"{FIRST}_pysex"

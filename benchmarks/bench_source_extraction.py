@@ -30,8 +30,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import simulate_galaxies
 from benchmarks import measuring
+from galaxy import photometry
 from machine.command_line import positive_int, run_script
-from survey import images, sextractor
+from survey import images
 from survey.centering import EXTRA_CATALOGUE, GEN2_CATALOGUE, Catalogue
 
 CATALOGUES = {"gen2": GEN2_CATALOGUE, "gen1": EXTRA_CATALOGUE}
@@ -107,7 +108,7 @@ def print_agreement(agreement: dict[str, dict[str, float]]) -> None:
 
 
 def measure_file(catalogue: Catalogue, path: Path) -> np.ndarray:
-    return sextractor.measure(images.read_image(path)[:, :, 1], catalogue)
+    return photometry.measure(images.read_image(path)[:, :, 1], catalogue)
 
 
 def measure_by_program(catalogue: Catalogue, folder: Path, path: Path) -> None:

@@ -32,12 +32,12 @@ from engine import prediction, training
 from engine.checkpoints import Progress
 from engine.examples import Examples
 from engine.experiment import Experiment, Steps
-from engine.flags import Options
 from engine.network import Network, find_device
+from engine.options import Options
 from engine.steps import Step, Trainer
+from galaxy.affine import build_augmentation_transform, sixty_transforms
 from machine.cores import available_cores
 from survey import decoded_cache, images
-from survey.affine import build_augmentation_transform, sixty_transforms
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT
 
 FULL_RECIPE_HOURS_2014 = 67

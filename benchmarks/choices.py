@@ -31,11 +31,11 @@ from benchmarks.kept_results import KeptResults
 from benchmarks.measuring import RESULTS, table
 from engine import prediction, training
 from engine.experiment import Experiment
-from engine.flags import Options
+from engine.options import Options
+from galaxy.decision_tree import SLICES
 from machine.command_line import positive_int, run_script, script_parser
-from survey.decision_tree import SLICES
 from survey.folders import use_folders
-from survey.scores import rmse
+from survey.predictions import rmse
 from try_finetune_efficientnet_lite0 import EXPERIMENT
 
 

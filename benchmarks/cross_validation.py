@@ -22,13 +22,13 @@ from benchmarks.five_class_accuracy import scorer
 from benchmarks.measuring import RESULTS, table
 from engine import prediction, training
 from engine.experiment import Experiment
-from engine.flags import Options
+from engine.options import Options
 from export_model import find_experiment
 from machine.command_line import hms, positive_int, run_script, script_parser
 from machine.files import load_gz, save_gz
 from survey import images
 from survey.folders import use_folders
-from survey.scores import rmse
+from survey.predictions import rmse
 
 
 class FoldRun(training.Run):

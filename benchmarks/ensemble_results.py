@@ -23,8 +23,7 @@ from machine.command_line import run_script, script_parser
 from machine.files import load_pickle, replacing
 from survey import blending, images
 from survey.folders import Folders, use_folders
-from survey.predictions import find_models, load_predictions
-from survey.scores import rmse
+from survey.predictions import find_models, load_predictions, rmse
 
 OF_TODAY = "try_finetune_"
 WORDS = {

@@ -22,11 +22,11 @@ from benchmarks.five_class_accuracy import scorer
 from benchmarks.kept_results import KeptResults
 from benchmarks.measuring import RESULTS, table
 from engine import training
-from engine.flags import Options
+from engine.options import Options
 from machine.command_line import positive_int, run_script, script_parser
 from survey import images
 from survey.folders import use_folders
-from survey.scores import rmse
+from survey.predictions import rmse
 from try_finetune_efficientnet_lite0 import EXPERIMENT
 
 STARTS = {"2014": "fine-tuned", "random": "from scratch"}

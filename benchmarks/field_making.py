@@ -13,7 +13,7 @@ import sep
 import simplejpeg
 
 from catalogue.framing import BLUR, THRESHOLD
-from survey.sextractor import Source, detect, flux_radius, kron_radius, petrosian_radius, without_neighbours
+from galaxy.photometry import Source, detect, flux_radius, kron_radius, petrosian_radius, without_neighbours
 
 SKY, NOISE = 12.0, 3.0
 STAR_FWHM = 3.5

@@ -15,12 +15,12 @@ import numpy as np
 import pandas
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+from galaxy import decision_tree
 from machine.command_line import run_script, script_parser
 from machine.files import load_pickle
-from survey import decision_tree, images
+from survey import images
 from survey.folders import use_folders
-from survey.predictions import load_predictions
-from survey.scores import rmse
+from survey.predictions import load_predictions, rmse
 
 
 def scorer(classes_csv: str, means_csv: str, indices: np.ndarray | None = None) -> Callable[[np.ndarray], np.ndarray]:

@@ -22,13 +22,14 @@ from benchmarks.supervision import Finding, at_most, equal, measured, within
 from engine import device_augmentation, prediction
 from engine.device_augmentation import Images
 from engine.examples import Examples
-from engine.flags import Options
 from engine.network import PRECISIONS, Network, use_precision
+from engine.options import Options
+from galaxy import warping
+from galaxy.affine import IMAGE_SHAPE
 from machine.cores import available_cores
 from machine.files import DataError, first_line
-from survey import images, warping
+from survey import images
 from survey.decoded_cache import load_pixels
-from survey.jpeg import IMAGE_SHAPE
 
 ENGINES = ("torch", "torchvision", "triton", "numpy", "cv2", "simplejpeg", "skimage", "scipy", "sep")
 MODULES = (

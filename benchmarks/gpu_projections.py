@@ -21,7 +21,7 @@ from engine import device_augmentation, prediction, training
 from engine.device_augmentation import Images
 from engine.examples import Examples
 from engine.experiment import Experiment, Steps
-from engine.flags import Options
+from engine.options import Options
 from engine.part_sharing import PartSharing
 from machine.files import DataError
 from survey import folders, images

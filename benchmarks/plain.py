@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader, Dataset
 import custom
 import layers
 from engine.experiment import Experiment
+from galaxy.affine import random_perturbation_transform
 from survey import images
-from survey.affine import random_perturbation_transform
-from survey.warping import colour_channel_weights
+from survey.draws import colour_channel_weights
 
 
 class UntiedBias(nn.Module):

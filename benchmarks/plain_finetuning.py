@@ -17,9 +17,9 @@ import backbones
 import custom
 import layers
 from engine.experiment import Experiment
+from galaxy.affine import random_perturbation_transform
 from survey import images
-from survey.affine import random_perturbation_transform
-from survey.warping import colour_channel_weights
+from survey.draws import colour_channel_weights
 
 
 class PlainConvNorm(backbones.ConvNorm):

@@ -22,10 +22,10 @@ import made_pages
 from browsing import SCHEMES, WIDTHS, opened
 
 import simulate_galaxies
-from catalogue.predicting import Choices
+from catalogue.rows import Choices
 from machine.command_line import positive_int, run_script
 from machine.files import DataError
-from report import of_catalogue, page, thumbnails
+from report import catalogue_page, page, thumbnails
 
 # Different galaxies, which a larger page repeats: no picture costs less for having been seen.
 NUM_PAINTED = 48
@@ -56,7 +56,7 @@ def make_page(path: Path, num_galaxies: int) -> None:
 
     # Every seventh row can not be read.
     schema, parts, _ = made_pages.catalogue(num_galaxies * 7 // 6 + 1, choices=Choices(full=True))
-    page.write(of_catalogue.build(parts, schema, pictures), path)
+    page.write(catalogue_page.build(parts, schema, pictures), path)
 
 
 def look(browser: object, path: Path, pictures: Path | None) -> int:

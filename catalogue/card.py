@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from catalogue.calibration import MAX_BINS, Intervals
+from galaxy.decision_tree import NUM_ANSWERS
 from machine.files import DataError
-from survey.decision_tree import NUM_ANSWERS
 
 KEY, VERSION = "galaxy_card", 1
 MAX_BYTES = 2**22
@@ -22,7 +22,7 @@ _HINT = "export the model again (export_model.py)"
 
 @dataclass(frozen=True, eq=False)
 class Card:
-    """A model's card. Matrices are those of `survey.affine`: view -> image, and the test-time perturbations."""
+    """A model's card. Matrices are those of `galaxy.affine`: view -> image, and the test-time perturbations."""
 
     name: str
     # (views, 3, 3) and (rows, columns) of each

@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from catalogue.answers import FRACTIONS
-from catalogue.fields import Field
-from catalogue.stretch import composite
+from catalogue.answer_columns import FRACTIONS
+from catalogue.field_tiles import Field
+from galaxy.stretch import composite
 from machine.files import replacing
 
 # Pixels a side of a picture at most; smaller fields are enlarged until one side has LEAST.

@@ -4,7 +4,7 @@ Networks expect SDSS's cutouts: 424 pixels, of which the galaxy spans always muc
 in the middle, on the image brought to 212 pixels, and crops and scales so that its Petrosian radius is that of the
 training images, measured likewise; `sdss` takes the image as it is.
 
-Neighbours do not count (`survey.sextractor`). One sky for the whole image, and a blur that hides noise and blocks of
+Neighbours do not count (`galaxy.photometry`). One sky for the whole image, and a blur that hides noise and blocks of
 JPEGs, make the measurement independent of scale: over scales of 0.3 to 3 and shifts of 20 % it comes back to within
 11 % in radius and 1 pixel of 424 in position for 95 % of 150 galaxies, as it does on twice as many pixels a side, which
 cost three times as much.
@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 import sep
 
-from catalogue.reading import MIN_SIDE, Picture
-from survey.centering import place_matrices
-from survey.jpeg import IMAGE_SHAPE
-from survey.sextractor import Source, detect, petrosian_radius
+from catalogue.flags import BORDER, COMPANION, MAX_ENLARGEMENT, NO_OBJECT, SATURATED, SATURATED_PART, SEVERAL, SMALL
+from galaxy.affine import IMAGE_SHAPE, place_matrices
+from galaxy.image_files import MIN_SIDE, Picture
+from galaxy.photometry import Source, detect, petrosian_radius
 
 CHOICES = ("auto", "sdss")
 # The side of the frame.
@@ -35,29 +35,6 @@ PRIOR_SIGMA = 0.12
 PADDING_RANGE = 3
 # Of the frame, what is handed on around the galaxy: perturbed views reach beyond it.
 REACH = 0.625
-# A galaxy that is enlarged by more shows less than those of the training did.
-MAX_ENLARGEMENT = 2.0
-# Another object within the Petrosian radius counts from this part of the galaxy's light on.
-COMPANION = 0.25
-# A galaxy is saturated from this part of its pixels on.
-SATURATED_PART = 0.002
-
-SMALL, NO_OBJECT, SEVERAL, BORDER, SATURATED, FAR = 1, 2, 4, 8, 16, 32
-# Of objects that were found in a field.
-STAR, TINY, BLENDED = 64, 128, 256
-FLAGS = {
-    SMALL: f"small: the galaxy had to be enlarged by more than {MAX_ENLARGEMENT:g}",
-    NO_OBJECT: "no object: nothing was found above the sky, the whole image was taken",
-    SEVERAL: f"several: another object has more than {COMPANION:.0%} of the galaxy's light, within its radius",
-    BORDER: "border: the galaxy touches the border of the image",
-    SATURATED: f"saturated: more than {SATURATED_PART:.1%} of the galaxy's pixels are as bright as the file can tell",
-    FAR: "far: farther from the training images than almost all galaxies, or no object was found",
-}
-FIELD_FLAGS = {
-    STAR: "star: as narrow as the field's points of light, or with a telescope's spikes; it is not judged",
-    TINY: "tiny: too few pixels to have a visible shape; it is not judged",
-    BLENDED: "blended: it was parted from an object that it touches",
-}
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from catalogue.reading import SUFFIXES
+from galaxy.image_files import SUFFIXES
 from machine.files import DataError, first_line
 
 LISTS = (".txt", ".list", ".lst")
@@ -180,7 +180,7 @@ def _is_fits_table(path: Path) -> bool:
 
 
 def _of_table(path: Path, suffix: str) -> Inputs:
-    from catalogue.tables import read_columns
+    from machine.tables import read_columns
 
     columns = read_columns(path, suffix)
     if missing := [name for name in (_ID, _FILE) if name not in columns]:

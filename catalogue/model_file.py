@@ -18,12 +18,12 @@ import onnxruntime
 from catalogue import card as cards
 from catalogue.card import Card
 from catalogue.framing import Frame
+from galaxy.affine import CENTRE, place_matrices
+from galaxy.decision_tree import NUM_ANSWERS
+from galaxy.warping import touched_parts, warp_views
 from machine.cores import available_cores
 from machine.files import DataError, first_line, open_file
-from machine.whole_numbers import session_options
-from survey.centering import CENTRE, place_matrices
-from survey.decision_tree import NUM_ANSWERS
-from survey.warping import touched_parts, warp_views
+from machine.onnx_runtime import session_options
 
 MAX_BYTES = 2**30
 # Elements of any tensor within the network, for one image.

@@ -13,7 +13,7 @@ from matplotlib.transforms import Affine2D
 import cc_layers
 import custom
 import layers
-from survey import decision_tree
+from galaxy import decision_tree
 
 SLANT = np.array([0.42, 0.3])  # how far a unit of depth goes to the right and up
 

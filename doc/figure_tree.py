@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from matplotlib.path import Path as Curve
 
-from survey import decision_tree
+from galaxy import decision_tree
 
 # Where a question stands, from left to right: what is asked of smooth galaxies, of disks seen edge-on, of others.
 LANES = {1: -0.6, 7: -6.1, 2: 2.4, 9: -1.6, 3: 5.75, 4: 5.75, 10: 3.6, 11: 3.6, 5: 5.2, 6: -1.0, 8: -1.0}

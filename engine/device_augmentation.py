@@ -14,11 +14,11 @@ import torch
 from skimage.transform import AffineTransform
 from torch import Tensor
 
+from galaxy.affine import IMAGE_SHAPE
 from survey import images
 from survey.chunk_workers import Layout, Plan, Workers, make_chunks
 from survey.decoded_cache import load_pixels
 from survey.draws import Draw
-from survey.jpeg import IMAGE_SHAPE
 from survey.views import Views
 
 # Images that travel to the device at a time, and views that are sampled at a time: what bounds scratch memory.

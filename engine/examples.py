@@ -11,10 +11,10 @@ from skimage.transform import AffineTransform
 
 from engine import device_augmentation
 from engine.experiment import Experiment
-from engine.flags import Options
+from engine.options import Options
+from galaxy.affine import tform_identity
 from machine.files import DataError
 from survey import bad_images, chunk_workers, images
-from survey.affine import tform_identity
 from survey.folders import SUBSETS
 
 # Examples at a time in inference, which bounds the memory beside training's two chunks.

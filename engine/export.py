@@ -22,9 +22,9 @@ from engine.examples import Examples
 from engine.experiment import Experiment
 from engine.network import Network
 from engine.part_sharing import PartSharing
+from galaxy.warping import warp_views
 from machine.files import DataError, first_line
-from machine.whole_numbers import session_options
-from survey.warping import warp_views
+from machine.onnx_runtime import session_options
 
 OPSET = 18
 # What is stored in half precision, and computed in single: the weights, not the odd numbers between them.

@@ -17,7 +17,7 @@ from torch import Tensor
 
 import layers
 from engine.network import Network
-from survey.affine import view_matrices
+from galaxy.affine import view_matrices
 from survey.views import Views
 
 

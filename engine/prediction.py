@@ -23,18 +23,17 @@ from engine.description import describe
 from engine.device_augmentation import IMAGES_A_PIECE
 from engine.examples import Examples
 from engine.experiment import Experiment
-from engine.flags import Options, explain_want_of_memory, named, shared_parser
 from engine.network import PRECISIONS, Network, fastest_precision, find_device
+from engine.options import Options, explain_want_of_memory, named, shared_parser
 from engine.part_sharing import PartSharing
-from engine.shards import Shard, merge
+from engine.prediction_shards import Shard, merge
+from galaxy.decision_tree import NUM_ANSWERS
 from machine.command_line import hms, positive_int, run_script, shard_of
 from machine.files import DataError, load_pickle, save_gz
 from machine.locks import alone
 from machine.progress import showing
 from survey import folders, images
-from survey.decision_tree import NUM_ANSWERS
-from survey.predictions import twin_of
-from survey.scores import rmse
+from survey.predictions import rmse, twin_of
 from survey.views import Views
 
 # Bytes of views that go through the network together; activations take some forty times as much.

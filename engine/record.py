@@ -18,8 +18,8 @@ from engine.checkpoints import Progress
 from engine.description import Plain, describe, describe_optimizer
 from engine.examples import Examples
 from engine.experiment import Experiment
-from engine.flags import Options
 from engine.network import Network
+from engine.options import Options
 from engine.steps import Trainer
 from machine.files import replacing
 from survey import folders, images

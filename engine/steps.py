@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from engine.averaging import WeightAverage
+from engine.ema import WeightAverage
 from engine.experiment import Experiment
 from engine.network import Network
 from update_rules import set_rate

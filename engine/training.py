@@ -23,17 +23,17 @@ import torch
 from engine import checkpoints, record
 from engine.examples import Arrays, Examples
 from engine.experiment import Experiment
-from engine.flags import INITIALISATIONS, Options, explain_want_of_memory, named, shared_parser
 from engine.network import Network, find_device
+from engine.options import INITIALISATIONS, Options, explain_want_of_memory, named, shared_parser
 from engine.steps import Trainer
+from galaxy.decision_tree import NUM_ANSWERS
 from machine.command_line import hms, natural_int, positive_int, run_script
 from machine.files import DataError, remove_leftovers
 from machine.locks import alone
 from machine.progress import showing
 from machine.signals import UNFINISHED, Stopped, StopRequest
 from survey import folders, images
-from survey.decision_tree import NUM_ANSWERS
-from survey.scores import rmse
+from survey.predictions import rmse
 from survey.submission import write_submission
 
 Errors = list[float | torch.Tensor]

@@ -5,11 +5,15 @@ import re
 import sys
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 from machine.files import DataError
-from machine.jobs import end_with_engine
 from machine.shared_folders import is_lost
 from machine.signals import UNFINISHED, ending_in_order
+from machine.workflow_engine import end_with_engine
+
+PAGES = (".html", ".htm")
+FIGURES = (".png", ".svg", ".pdf")
 
 
 def script_parser(description: str | None) -> argparse.ArgumentParser:
@@ -49,6 +53,23 @@ def shard_of(text: str) -> tuple[int, int]:
     if not match or not 1 <= int(match[1]) <= int(match[2]):
         raise argparse.ArgumentTypeError(f"expected I/N, such as 2/8, got {text}")
     return int(match[1]), int(match[2])
+
+
+def check_page_name(path: Path) -> None:
+    """Raise DataError where no page can be written."""
+    _check_name(path, "--report", PAGES)
+
+
+def check_figure_name(path: Path) -> None:
+    """Raise DataError where no figure can be written."""
+    _check_name(path, "--draw", FIGURES)
+
+
+def _check_name(path: Path, flag: str, suffixes: tuple[str, ...]) -> None:
+    if path.suffix.lower() not in suffixes:
+        raise DataError(f"expected a {flag} that ends with {', '.join(suffixes)}, got {path}; rename it")
+    if path.is_dir():
+        raise DataError(f"{flag} {path} is a folder; name a file in it")
 
 
 def run_script(main: Callable[[], None]) -> None:

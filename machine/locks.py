@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from machine.files import DataError
-from machine.jobs import patience
+from machine.workflow_engine import patience
 
 try:
     import fcntl

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from galaxy.decision_tree import ANSWER_NAMES, QUESTIONS, SLICES
 from report.page import Figure
 from report.reliability import Reliability
 from report.tree_figure import COLOURS
 from report.tree_layout import PLACES
-from survey.decision_tree import ANSWER_NAMES, QUESTIONS, SLICES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from survey.decision_tree import NUM_ANSWERS
+from galaxy.decision_tree import NUM_ANSWERS
 
 # At most so many rows are shown; the rest is the table.
 MAX_ROWS = 5_000

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from survey.decision_tree import QUESTIONS, SLICES, likeliest_way, question_totals
+from galaxy.decision_tree import QUESTIONS, SLICES, likeliest_way, question_totals
 
 WIDTH, HEIGHT = 2330, 780
 # The width of a branch that has all votes, and what a branch takes at least where its name is written.

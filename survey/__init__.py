@@ -2,7 +2,7 @@
 
 - `decision_tree`, `scores`: questions, answers, columns; how far predictions are off.
 - `folders`: where things lie, and which folders are in use.
-- `jpeg`, `labels_table`: one file each, read with suspicion.
+- `jpeg`, `kaggle_labels`: one file each, read with suspicion.
 - `images`: ids, labels, the split, pixels.
 - `predictions`, `blending`, `submission`: what models predicted; their blends; Kaggle's format.
 - `decoded_cache`, `bad_images`: every image decoded once; those that can not be.

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from galaxy import jpeg
 from machine.files import DataError, replacing
 from machine.processes import mapping
 from machine.progress import showing
-from survey import decoded_cache, folders, images, jpeg
+from survey import decoded_cache, folders, images
 
 ON_BAD_IMAGE = ("fail", "skip")
 NUM_LISTED = 10

@@ -7,8 +7,8 @@ Source: documentation of 2014, 2.4.2 and 3.3.3.
 
 import numpy as np
 
-from survey import decision_tree
-from survey.scores import rmse
+from galaxy import decision_tree
+from survey.predictions import rmse
 
 # Of the validation galaxies; each part is predicted with weights fitted to the others.
 NUM_FOLDS = 5

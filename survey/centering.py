@@ -14,14 +14,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from skimage.transform import AffineTransform
 
+from galaxy.affine import place_matrices
 from machine.files import DataError, load_array
 from survey import folders, images
 from survey.folders import Folders
-from survey.jpeg import IMAGE_SHAPE
 
-# The middle of an image, to which galaxies are moved; as in 2014, the positions that SExtractor counts from 1 are
-# compared with the middle that arrays count from 0.
-CENTRE = (IMAGE_SHAPE[0] - 1) / 2
 MAX_RESCALING = 1.5
 # What the Petrosian radius is brought to, pixels.
 TARGET_RADIUS = 160.0
@@ -68,16 +65,6 @@ EXTRA_CATALOGUE = Catalogue(
 def _load(catalogue: Catalogue, subset: str, _: Folders) -> np.ndarray:
     """Load a catalogue once for the folders in use."""
     return catalogue.load(subset)
-
-
-def place_matrices(x: ArrayLike, y: ArrayLike, scale: ArrayLike = 1.0) -> np.ndarray:
-    """Return the matrices (n, 3, 3) that move (x, y) to the centre and enlarge by `scale`: output -> input pixel."""
-    scale = np.broadcast_to(scale, np.shape(x))
-    places = np.zeros((*np.shape(x), 3, 3))
-    places[..., 0, 0] = places[..., 1, 1] = 1 / scale
-    places[..., 0, 2], places[..., 1, 2] = x - CENTRE / scale, y - CENTRE / scale
-    places[..., 2, 2] = 1
-    return places
 
 
 @dataclass(frozen=True)

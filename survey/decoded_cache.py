@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.format import open_memmap
 
+from galaxy.affine import IMAGE_SHAPE
 from machine import files, processes
 from machine.files import DataError, replacing
 from machine.progress import showing
 from survey import folders, images
 from survey.folders import Folders
-from survey.jpeg import IMAGE_SHAPE
 
 # Images a task of building, and what is done again after an interruption.
 _BLOCK = 64

@@ -5,12 +5,15 @@ So a chunk does not depend on what was drawn before it, nor on how many processe
 Source: documentation of 2014, 2.1.2 and 2.1.3.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
 
 import numpy as np
 
-from survey.warping import colour_channel_weights
+# The first principal component of the colours of the training images, times its eigenvalue (2.1.3;
+# Krizhevsky et al. 2012).
+colour_channel_weights = np.array([-0.0148366, -0.01253134, -0.01040762], dtype=np.float32)
 
 
 class Stream(IntEnum):
@@ -41,6 +44,33 @@ def draw_colour(seed: int, chunk: int, num: int, std: float) -> np.ndarray:
     """Draw the colour noise of a chunk, (num, 3) float32."""
     alpha = generator(Stream.COLOUR, seed, chunk).normal(0, std, size=num).astype(np.float32)
     return alpha[:, None] * colour_channel_weights
+
+
+def colour_component(images: Iterable[np.ndarray]) -> np.ndarray:
+    """Return the first principal component of the colours of images, times its eigenvalue, (3,) float32.
+
+    For images (rows, columns, 3), uint8 or float from 0 to 1, of a survey of your own it is what
+    `colour_channel_weights` is for the Galaxy Challenge's. A component's sign means nothing; this one darkens, as that.
+    Raises ValueError where there is no image.
+    """
+    num, total, squares = 0, np.zeros(3), np.zeros((3, 3))
+    for image in images:
+        pixels = image.reshape(-1, 3) / (255 if image.dtype == np.uint8 else 1.0)
+        num, total, squares = num + len(pixels), total + pixels.sum(axis=0), squares + pixels.T @ pixels
+    if not num:
+        raise ValueError("expected images, got none")
+    mean = total / num
+    eigenvalues, components = np.linalg.eigh(squares / num - np.outer(mean, mean))  # in rising order
+    component = components[:, -1] * eigenvalues[-1]
+    return (-component if component.sum() > 0 else component).astype(np.float32)
+
+
+def add_colour(outs: Sequence[np.ndarray], noise: np.ndarray) -> None:
+    """Add colour noise (n, 3) to views (n, rows, columns, 3), one draw an image for all its views, clip to [0, 1]."""
+    for out in outs:
+        lines = out.reshape(len(out), out.shape[1], -1)  # NumPy is slow over a last axis of three
+        lines += np.tile(noise, out.shape[2])[:, None]
+        np.clip(lines, 0, 1, out=lines)
 
 
 def draw_gamma(seed: int, chunk: int, num: int, std: float) -> np.ndarray:

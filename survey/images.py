@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from galaxy import decision_tree, jpeg
 from machine.files import DataError, duplicate, load_array, replacing
-from survey import decision_tree, folders, jpeg
+from survey import folders
 from survey.folders import Folders
 
 # Eighteen digits fit an int64; a leading zero would be lost, and the image not found again.
@@ -91,9 +92,9 @@ def read_labels_csv(path: Path | None = None) -> tuple[np.ndarray, np.ndarray]:
 
     Raises DataError for anything else.
     """
-    from survey import labels_table  # pandas takes half a second that only the preparation scripts pay
+    from survey import kaggle_labels  # pandas takes half a second that only the preparation scripts pay
 
-    return labels_table.read(path or folders.current.labels_csv)
+    return kaggle_labels.read(path or folders.current.labels_csv)
 
 
 def write_labels_csv(path: Path, ids: Sequence[int], labels: Sequence[np.ndarray]) -> None:

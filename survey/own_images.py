@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 import simplejpeg
 
+from galaxy import jpeg
+from galaxy.affine import IMAGE_SHAPE
 from machine.files import DataError, link_or_copy, replacing
-from survey import jpeg
-from survey.jpeg import IMAGE_SHAPE
 from survey.own_labels import IMAGE_SUFFIXES
 
 # A square of 8192 pixels: a mosaic of a survey is no cutout.

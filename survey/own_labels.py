@@ -1,6 +1,6 @@
 """Votes on one's own galaxies, in whatever table they are, as Kaggle's weighted fractions.
 
-Columns are found by name: Kaggle's, those of Galaxy Zoo 2's table, or those of later projects (`survey.answer_names`),
+Columns are found by name: Kaggle's, those of Galaxy Zoo 2's table, or those of later projects (`galaxy.answer_names`),
 as counts or as fractions. What a table says of a question is taken as the proportions of its answers, so that it makes
 no difference whether it counts votes, divides them by those who were asked, or weighs them down the tree as Kaggle
 does; the labels obey the tree to rounding.
@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from galaxy import decision_tree
+from galaxy.answer_names import COLUMN_OF, NAMES, PUBLISHED_NAMES, simplified
+from galaxy.decision_tree import COLUMN_NAMES, NUM_ANSWERS, QUESTIONS, SLICES
 from machine.files import DataError
-from survey import decision_tree, tables
-from survey.answer_names import COLUMN_OF, NAMES, PUBLISHED_NAMES, simplified
-from survey.decision_tree import COLUMN_NAMES, NUM_ANSWERS, QUESTIONS, SLICES
+from survey import tables
 
 if TYPE_CHECKING:
     import pandas

@@ -1,9 +1,9 @@
-"""What models predicted: which have files, and the files."""
+"""What models predicted: which models have files, the files, and their score."""
 
 import numpy as np
 
+from galaxy import decision_tree
 from machine.files import DataError, load_array
-from survey import decision_tree
 from survey.folders import Folders
 
 # Ends the name of an experiment that was trained on all galaxies.
@@ -39,3 +39,11 @@ def load_predictions(folders: Folders, part: str, name: str, num_galaxies: int) 
             "train the model again, or move its files away"
         )
     return predictions
+
+
+def rmse(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Return the root mean squared error over all galaxies and answers, predictions clipped to [0, 1].
+
+    Kaggle's score; fractions lie there, and what a network predicts without normalisation need not.
+    """
+    return float(np.sqrt(np.mean((np.clip(predictions, 0, 1) - labels) ** 2, dtype=np.float64)))

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from galaxy import decision_tree
 from machine.files import DataError, save_array
-from survey import decision_tree, folders
+from survey import folders
 from survey.images import ids_of, list_ids, read_labels_csv
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from galaxy import decision_tree
 from machine.files import DataError, replacing
-from survey import decision_tree
 
 
 def write_submission(path: str | Path, ids: np.ndarray, predictions: np.ndarray) -> None:

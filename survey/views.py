@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from skimage.transform import AffineTransform
 
-from survey.affine import random_perturbations, view_matrices
+from galaxy.affine import random_perturbations, view_matrices
+from galaxy.warping import touched_parts, warp_views
 from survey.centering import Placement
 from survey.decoded_cache import load_pixels
-from survey.draws import Draw, Stream, draw_colour, draw_gamma, draw_noise, generator, select_indices
-from survey.warping import add_colour, touched_parts, warp_views
+from survey.draws import Draw, Stream, add_colour, draw_colour, draw_gamma, draw_noise, generator, select_indices
 
 # Writes the views of an image, as `warp_views` does.
 Warp = Callable[[np.ndarray, Sequence[int], np.ndarray, Sequence[np.ndarray]], None]

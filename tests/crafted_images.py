@@ -152,11 +152,11 @@ _CONTENT = {
 
 def kill_or_prepare(path: Path, recipe: object) -> object:
     """Stand in for `preparing._prepare` where a library of image formats crashes on a file."""
-    from catalogue import preparing
+    from catalogue import read_ahead
 
     if path.name == "killer.png":
         os.kill(os.getpid(), signal.SIGKILL)
-    return preparing.prepare(path, recipe)
+    return read_ahead.prepare(path, recipe)
 
 
 def write_bad(case: str, folder: Path, name: str = "a.jpg") -> Path:

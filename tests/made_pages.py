@@ -8,14 +8,15 @@ import numpy as np
 import pyarrow as pa
 from tiny import draw_blob, draw_labels
 
-from catalogue import answers, tables
-from catalogue.framing import BORDER, FAR
-from catalogue.predicting import OK, UNREADABLE, Choices, schema_of
+from catalogue import answer_columns
+from catalogue.flags import BORDER, FAR, OK, UNREADABLE
+from catalogue.rows import Choices, schema_of
+from galaxy.decision_tree import obey
+from machine import tables
 from machine.files import save_gz
 from report import thumbnails
 from report.galaxies import Field
 from survey import images
-from survey.decision_tree import obey
 from survey.folders import Folders
 
 # What a page is to show as it is: markup, quotes, what ends a script, formulas, other ways to write, halves of pairs.
@@ -45,11 +46,11 @@ def catalogue(
     ]
     schema = schema_of([], choices, own)
     votes = draw_labels(num_rows, rng)
-    fractions = votes if choices.weighted else answers.conditional(votes)
+    fractions = votes if choices.weighted else answer_columns.conditional(votes)
     number = np.arange(num_rows)
     unread = number % 7 == 6
     texts = [tables.printable(names[n] if n < len(names) else f"galaxy {n}") for n in range(num_rows)]
-    ways = ["" if bad else answers.most_likely_path(each) for bad, each in zip(unread, votes, strict=True)]
+    ways = ["" if bad else answer_columns.most_likely_path(each) for bad, each in zip(unread, votes, strict=True)]
     columns: dict[str, object] = {
         "id_str": texts,
         "file_loc": [f"folder/{text}.png" for text in texts],
@@ -64,7 +65,7 @@ def catalogue(
     for name in schema.names:
         if name not in columns:
             columns[name] = np.where(unread, np.nan, rng.uniform(0, 1, num_rows))
-    for place, name in enumerate(answers.FRACTIONS):
+    for place, name in enumerate(answer_columns.FRACTIONS):
         columns[name] = np.where(unread, np.nan, fractions[:, place])
     table = pa.table([pa.array(columns[each.name], each.type, from_pandas=True) for each in schema], schema=schema)
     return schema, [table[: num_rows // 3], table[num_rows // 3 :]], votes

@@ -16,7 +16,7 @@ from tiny import CPU, ROOT
 import backbones
 import layers
 import try_finetune_efficientnet_lite0 as lite0
-from engine import flags
+from engine import options
 from engine.network import Network
 from machine.files import DataError
 
@@ -144,7 +144,7 @@ def test_what_is_frozen_stays_as_it_is_in_training():
 def test_without_published_weights_a_network_starts_at_random_and_all_of_it_trains(monkeypatch):
     monkeypatch.setattr(backbones, "read_weights", None)  # would be called
     network = Network(dataclasses.replace(lite0.EXPERIMENT, batch_size=2), CPU)
-    flags.INITIALISATIONS["random"](network.output_layer)
+    options.INITIALISATIONS["random"](network.output_layer)
     assert all(param.requires_grad for param in network.parameters)
 
 

@@ -5,8 +5,8 @@ import pytest
 from tiny import Survey, draw_labels, read_submission
 
 import create_submission_from_npy
+from galaxy import decision_tree
 from machine.files import DataError, save_array, save_gz
-from survey import decision_tree
 
 
 @pytest.fixture

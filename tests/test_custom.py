@@ -6,7 +6,7 @@ import torch
 
 import custom
 import layers
-from survey import decision_tree
+from galaxy import decision_tree
 
 with np.load(Path(__file__).parent / "reference" / "output_layers.npz") as arrays:
     REFERENCE = dict(arrays)

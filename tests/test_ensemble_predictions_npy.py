@@ -5,10 +5,11 @@ import pytest
 from tiny import STEMS, Survey, draw_labels, write_models
 
 import ensemble_predictions_npy as ensemble
+from galaxy import decision_tree
 from machine.files import DataError, load_gz, save_gz
-from survey import blending, decision_tree, folders, images
+from survey import blending, folders, images
 from survey.folders import use_folders
-from survey.scores import rmse
+from survey.predictions import rmse
 
 
 def predictions_of(part: str, names: list[str]) -> np.ndarray:

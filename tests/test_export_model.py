@@ -15,9 +15,9 @@ import export_model
 from catalogue import card as cards
 from catalogue import framing
 from catalogue.model_file import Model
-from catalogue.reading import read
 from engine.experiment import Experiment
-from machine import whole_numbers
+from galaxy.image_files import read
+from machine import onnx_runtime
 from survey.folders import use_folders
 
 
@@ -118,7 +118,7 @@ def test_a_model_in_whole_numbers_answers_the_same_on_any_processor(tmp_path: Pa
         frames = [framing.frame(read(path), "sdss", model.card.framing_radius) for path in paths]
         predictions.append(model.predict(frames).predictions)
     exact, here = predictions
-    monkeypatch.setattr(whole_numbers, "exact", lambda: False)
+    monkeypatch.setattr(onnx_runtime, "exact", lambda: False)
     elsewhere = Model(tmp_path / "int8.onnx").predict(frames).predictions
     assert 0 < np.abs(here - exact).max() < 0.05
     np.testing.assert_allclose(elsewhere, here, atol=0.01)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tiny import ROOT
 
-ROOMS = ("machine", "survey", "catalogue", "report", "engine", "tried")
-WITHOUT_TORCH = ("machine", "survey", "catalogue", "report")
+ROOMS = ("machine", "galaxy", "survey", "catalogue", "report", "engine", "tried")
+WITHOUT_TORCH = ("machine", "galaxy", "survey", "catalogue", "report")
 
 
 def module_of(path: Path) -> str:

@@ -19,8 +19,9 @@ from engine.experiment import Experiment, NormConstraint
 from engine.network import Network
 from engine.optimizers import Nesterov
 from engine.steps import Trainer
+from galaxy import decision_tree
 from machine.files import save_gz
-from survey import centering, decision_tree
+from survey import centering
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT as BEST
 
 PREFIX = "try_convnet_cc_multirotflip_3x69r45_"

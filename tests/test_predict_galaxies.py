@@ -25,14 +25,14 @@ from tiny import CPU, OPTIONS, ROOT, TINY, draw_blob
 
 import predict_galaxies
 from benchmarks.watching import memory
-from catalogue import answers, framing, parts, preparing
-from catalogue.tables import read_columns
+from catalogue import answer_columns, framing, read_ahead, row_store
 from engine.examples import Examples
 from engine.prediction import load_network
 from engine.prediction import predict as predict_with_torch
 from machine import shared_folders
 from machine.command_line import run_script
 from machine.files import DataError
+from machine.tables import read_columns
 from survey.folders import use_folders
 
 Predict = Callable[..., dict[str, np.ndarray]]
@@ -68,7 +68,7 @@ def test_each_file_is_a_row_with_what_the_network_says_or_the_reason(folder: Pat
     assert list(rows["id_str"]) == ["a", "b", *(f"galaxy {number}" for number in range(6))]
     assert list(rows["status"]) == ["unreadable"] * 2 + ["ok"] * 6
     assert list(rows["reason"][:3]) == ["is empty", "can not be decoded as a PNG (it ends early)", ""]
-    fractions = np.stack([rows[name] for name in answers.FRACTIONS], axis=1)
+    fractions = np.stack([rows[name] for name in answer_columns.FRACTIONS], axis=1)
     assert np.isnan(fractions[:2]).all() and (fractions[2:, :3].sum(axis=1) - 1 < 1e-5).all()
     assert all(
         path.split(", ")[0] in ("smooth", "features or disk", "star or artifact")
@@ -86,11 +86,11 @@ def test_weighted_fractions_are_those_of_the_predict_script(tmp_path: Path, pred
     expected = predict_with_torch(network, Examples(TINY, OPTIONS, CPU), np.arange(5), "train")
     images = root / "data" / "raw" / "images_train_rev1"
     rows = predict(tmp_path / "out.parquet", *sorted(images.glob("50[0-4].jpg")), "--weighted", "--framing", "sdss")
-    found = np.stack([rows[name] for name in answers.FRACTIONS], axis=1)
+    found = np.stack([rows[name] for name in answer_columns.FRACTIONS], axis=1)
     np.testing.assert_allclose(found, expected, atol=1e-4)
     conditional = predict(tmp_path / "b.parquet", *sorted(images.glob("50[0-4].jpg")), "--framing", "sdss")
-    found = np.stack([conditional[name] for name in answers.FRACTIONS], axis=1)
-    np.testing.assert_allclose(found, answers.conditional(expected), atol=1e-3)
+    found = np.stack([conditional[name] for name in answer_columns.FRACTIONS], axis=1)
+    np.testing.assert_allclose(found, answer_columns.conditional(expected), atol=1e-3)
 
 
 def test_all_formats_tell_the_same(folder: Path, predict: Predict):
@@ -237,18 +237,18 @@ def test_a_sample_for_a_first_look_lies_beside_and_replaces_nobody_s_file(folder
 def test_what_stopped_goes_on_with_the_parts_that_are_missing(
     folder: Path, predict: Predict, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(parts, "ROWS_A_PART", 3)
+    monkeypatch.setattr(row_store, "ROWS_A_PART", 3)
     expected = predict(folder.parent / "a.parquet", folder)
-    saved, save = [], parts.Parts.save
+    saved, save = [], row_store.Parts.save
 
     def stop_after(number: int) -> None:
-        def stopping(self: parts.Parts, part: int, table: object) -> None:
+        def stopping(self: row_store.Parts, part: int, table: object) -> None:
             save(self, part, table)
             saved.append(part)
             if len(saved) == number:
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(parts.Parts, "save", stopping)
+        monkeypatch.setattr(row_store.Parts, "save", stopping)
 
     output = folder.parent / "out.parquet"
     stop_after(2)
@@ -304,11 +304,11 @@ def test_worker_processes_give_the_same_rows(folder: Path, predict: Predict):
 def test_a_file_that_ends_its_process_is_one_row(folder: Path, monkeypatch: pytest.MonkeyPatch):
     paths = sorted(folder.glob("galaxy*"))
     paths.insert(2, folder / "killer.png")
-    recipe = preparing.Recipe(None, "auto", 160.0)
-    monkeypatch.setattr(preparing, "_prepare", crafted.kill_or_prepare)
-    results = list(preparing.prepared(paths, recipe, 2))
+    recipe = read_ahead.Recipe(None, "auto", 160.0)
+    monkeypatch.setattr(read_ahead, "_prepare", crafted.kill_or_prepare)
+    results = list(read_ahead.prepared(paths, recipe, 2))
     assert [isinstance(each, framing.Frame) for each in results] == [True, True, False, True, True, True, True]
-    assert results[2] == preparing.KILLER
+    assert results[2] == read_ahead.KILLER
 
 
 @pytest.mark.skipif("TORTURE" not in os.environ, reason="takes minutes: TORTURE=1")

@@ -15,8 +15,9 @@ import copy_data_to_shm
 import create_test_ids_file
 import create_train_ids_file
 import load_data
+from galaxy import decision_tree
 from machine.files import DataError, save_array
-from survey import decision_tree, images
+from survey import images
 from survey.folders import Folders, adopt
 
 SCRIPTS = (

@@ -37,8 +37,9 @@ import create_test_ids_file
 import create_train_ids_file
 import prepare_data
 from engine import prediction
-from survey import decision_tree, folders, images
-from survey.answer_names import PUBLISHED_NAMES
+from galaxy import decision_tree
+from galaxy.answer_names import PUBLISHED_NAMES
+from survey import folders, images
 from survey.folders import use_folders
 
 

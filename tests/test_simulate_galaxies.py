@@ -12,12 +12,12 @@ import pytest
 import simplejpeg
 
 import simulate_galaxies
+from galaxy.affine import IMAGE_SHAPE
+from galaxy.decision_tree import COLUMN_NAMES, column, question_totals
 from machine.files import DataError
 from survey import images
-from survey.decision_tree import COLUMN_NAMES, column, question_totals
 from survey.folders import SUBSETS, Folders
-from survey.jpeg import IMAGE_SHAPE
-from survey.painting import Traits, render
+from survey.simulated_image import Traits, render
 
 SCRIPT = Path(simulate_galaxies.__file__)
 DISK = Traits(resolution=26, brightness=0.04, age=0.4, angle=30, inclination=20, disk=0.85, bulge_size=0.13)

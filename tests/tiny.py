@@ -22,12 +22,13 @@ import layers
 import realtime_augmentation as ra
 from engine import record, training
 from engine.experiment import Experiment, Steps
-from engine.flags import Options
 from engine.network import Network
 from engine.optimizers import SGD, Adadelta, Adagrad, AdamW, Momentum, Nesterov, RMSprop
+from engine.options import Options
+from galaxy import decision_tree
 from machine.command_line import run_script
 from machine.files import load_pickle, save_gz
-from survey import decision_tree, folders, images
+from survey import folders, images
 from survey.draws import Draw
 from survey.views import Views
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT as BEST

@@ -19,8 +19,8 @@ import numpy as np
 from skimage.transform import AffineTransform
 
 import realtime_augmentation as ra
+from galaxy.warping import warp_views
 from survey.draws import Stream, generator
-from survey.warping import warp_views
 
 Chunks = Iterator[tuple[list[np.ndarray], int]]
 

@@ -9,7 +9,8 @@ import torch
 from tiny import Survey
 
 from benchmarks.gpu_setting import Setting
-from survey import decision_tree, images
+from galaxy import decision_tree
+from survey import images
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from tiny import CPU
 
 import layers
 from benchmarks import choices
-from engine.flags import Options
 from engine.network import Network
+from engine.options import Options
 from survey.folders import use_folders
-from survey.scores import rmse
+from survey.predictions import rmse
 
 
 @pytest.mark.parametrize("name", choices.CHOICES)

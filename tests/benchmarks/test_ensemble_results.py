@@ -7,8 +7,7 @@ from tiny import Survey, write_models
 from benchmarks import ensemble_results
 from engine import record
 from survey import folders, images
-from survey.predictions import load_predictions
-from survey.scores import rmse
+from survey.predictions import load_predictions, rmse
 
 
 @pytest.fixture

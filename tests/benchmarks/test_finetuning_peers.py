@@ -19,7 +19,7 @@ from engine.examples import Examples
 from engine.network import Network
 from machine.files import load_gz
 from survey import folders, images
-from survey.scores import rmse
+from survey.predictions import rmse
 
 
 @pytest.fixture

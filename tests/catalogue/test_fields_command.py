@@ -10,10 +10,10 @@ from fields import GALAXIES, SPIKED, draw_field, sky_header
 from PIL import Image
 
 import predict_galaxies
-from catalogue import parts
-from catalogue.answers import FRACTIONS
-from catalogue.framing import STAR
-from catalogue.tables import read_columns
+from catalogue import row_store
+from catalogue.answer_columns import FRACTIONS
+from catalogue.flags import STAR
+from machine.tables import read_columns
 
 
 @pytest.fixture
@@ -78,18 +78,18 @@ def test_several_fields_and_what_is_none(tmp_path: Path, predict: Callable, caps
 def test_what_stopped_goes_on_and_gives_the_same_bytes(
     tmp_path: Path, predict: Callable, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(parts, "ROWS_A_PART", 5)
+    monkeypatch.setattr(row_store, "ROWS_A_PART", 5)
     write_fits(tmp_path / "sky.fits", "CD")
     predict(tmp_path / "whole.parquet", tmp_path / "sky.fits")
-    saved, save = [], parts.Parts.save
+    saved, save = [], row_store.Parts.save
 
-    def stopping(self: parts.Parts, number: int, table: object) -> None:
+    def stopping(self: row_store.Parts, number: int, table: object) -> None:
         save(self, number, table)
         saved.append(number)
         if len(saved) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(parts.Parts, "save", stopping)
+    monkeypatch.setattr(row_store.Parts, "save", stopping)
     with pytest.raises(SystemExit):
         predict(tmp_path / "again.parquet", tmp_path / "sky.fits")
     predict(tmp_path / "again.parquet", tmp_path / "sky.fits")

@@ -6,8 +6,8 @@ import pytest
 from tiny import draw_blob
 
 from catalogue import framing
-from catalogue.reading import Picture
-from survey.warping import touched_parts, warp_views
+from galaxy.image_files import Picture
+from galaxy.warping import touched_parts, warp_views
 
 RADIUS = 120.0
 

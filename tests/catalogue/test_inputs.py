@@ -10,8 +10,8 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from catalogue import tables
 from catalogue.inputs import Paths, Rows, find
+from machine import tables
 from machine.files import DataError
 
 STRANGE = [

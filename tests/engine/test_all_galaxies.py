@@ -8,7 +8,7 @@ import pytest
 from tiny import SIX_CHUNKS, TINY, run
 
 from engine import prediction, training
-from engine.flags import Options, named
+from engine.options import Options, named
 from machine.files import DataError, load_gz, load_pickle
 from survey import folders
 

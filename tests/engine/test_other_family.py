@@ -36,7 +36,7 @@ from engine.network import Network
 from engine.steps import Trainer
 from machine.files import load_gz, load_pickle
 from survey import folders
-from survey.scores import rmse
+from survey.predictions import rmse
 
 NAME, STEPS_A_CHUNK = "other_family", 3
 TORTURE = bool(os.environ.get("TORTURE"))

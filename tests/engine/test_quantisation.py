@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from catalogue.model_file import OPERATORS
 from engine.quantisation import quantised
-from machine import whole_numbers
+from machine import onnx_runtime
 from machine.files import DataError
 
 
@@ -44,7 +44,7 @@ def feeds(number: int, seed: int) -> Iterator[dict[str, np.ndarray]]:
 
 
 def run(model: onnx.ModelProto) -> np.ndarray:
-    options = whole_numbers.session_options()
+    options = onnx_runtime.session_options()
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return np.concatenate([session.run(None, each)[0] for each in feeds(20, seed=2)])
 
@@ -55,7 +55,7 @@ def test_answers_move_by_the_rounding_alone(monkeypatch: pytest.MonkeyPatch):
     expected, found = run(plain), run(made)
     error = np.sqrt(np.mean((found - expected) ** 2))
     assert 0 < error < 0.02 * expected.std()
-    monkeypatch.setattr(whole_numbers, "exact", lambda: False)
+    monkeypatch.setattr(onnx_runtime, "exact", lambda: False)
     elsewhere = run(made)
     np.testing.assert_allclose(elsewhere, found, atol=0.01 * expected.std())
 

@@ -22,11 +22,12 @@ from engine import device_augmentation, prediction, record, training
 from engine.checkpoints import Progress
 from engine.examples import Examples
 from engine.experiment import Cosine, NormConstraint, Steps
-from engine.flags import INITIALISATIONS
 from engine.network import Network
+from engine.options import INITIALISATIONS
 from engine.steps import Trainer
+from galaxy import decision_tree
 from machine.files import DataError, load_pickle, save_array
-from survey import decision_tree, folders
+from survey import folders
 
 
 class TestTraining:

@@ -22,8 +22,9 @@ from crafted import ANALYSIS, BOMBS, CALLS, CRAFTED, Python2Pickler
 from PIL import Image
 from tiny import draw_blob, draw_labels
 
+from galaxy import decision_tree
 from machine.files import DataError, load_array, load_pickle
-from survey import decision_tree, images
+from survey import images
 
 SECONDS_AN_INPUT = 60
 MORE_MEMORY = 2**29

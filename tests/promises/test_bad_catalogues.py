@@ -11,7 +11,7 @@ from fields import draw_field, sky_header
 from tiny import cases_of, draw_blob, files_of, refused, rows_of_page, write_jpeg
 
 import predict_galaxies
-from catalogue.tables import read_columns
+from machine.tables import read_columns
 
 REFUSED = {
     "nothing to catalogue": [

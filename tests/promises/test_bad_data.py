@@ -25,8 +25,9 @@ import load_data
 import show_results
 import try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense as model
 from engine import prediction, training
+from galaxy import decision_tree
 from machine.files import load_gz, save_array, save_gz
-from survey import decision_tree, folders, images, labels_table
+from survey import folders, images, kaggle_labels
 from survey.folders import use_folders
 
 NAME = model.EXPERIMENT.name
@@ -224,7 +225,7 @@ def test_bad_ids_and_labels(prepared_survey: Survey, run_main, script: object, s
 
 
 def test_table_that_is_too_large(survey: Survey, run_main, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(labels_table, "MAX_BYTES", 1000)
+    monkeypatch.setattr(kaggle_labels, "MAX_BYTES", 1000)
     assert "expected at most 1000 bytes, got 1" in refused(run_main, survey.root, create_train_ids_file)
 
 

@@ -12,7 +12,7 @@ import pytest
 from tiny import ROOT, draw_blob, files_of, write_jpeg
 
 import predict_galaxies
-from catalogue.tables import read_columns
+from machine.tables import read_columns
 
 
 @pytest.fixture

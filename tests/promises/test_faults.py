@@ -340,17 +340,17 @@ def test_leftovers_of_dead_processes_are_removed(tmp_path):
 EXTRACT = """
 import os, signal
 from machine.command_line import run_script
-from survey import centering, extraction
-measure, count = extraction.measure, 0
+from survey import centering, pysex_params
+measure, count = pysex_params.measure, 0
 def stopping(channel, catalogue):
     global count
     count += 1
     if count == 8:
         os.kill(os.getpid(), signal.{name})
     return measure(channel, catalogue)
-extraction.measure = stopping
+pysex_params.measure = stopping
 if __name__ == "__main__":
-    run_script(lambda: extraction.run(centering.GEN2_CATALOGUE, ""))
+    run_script(lambda: pysex_params.run(centering.GEN2_CATALOGUE, ""))
 """
 
 

@@ -9,7 +9,7 @@ import pandas
 import pytest
 
 import predict_galaxies
-from survey.decision_tree import COLUMN_NAMES
+from galaxy.decision_tree import COLUMN_NAMES
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "models" / "lite0.onnx"

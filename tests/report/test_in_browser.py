@@ -13,12 +13,12 @@ from browsing import SCHEMES, WIDTHS, opened
 from made_pages import HOSTILE
 from tiny import draw_labels
 
-from catalogue import answers
-from catalogue.predicting import Choices
-from report import of_catalogue, of_training, tree_layout
+from catalogue import answer_columns
+from catalogue.rows import Choices
+from galaxy.decision_tree import column
+from report import catalogue_page, training_page, tree_layout
 from report import page as pages
 from survey import folders
-from survey.decision_tree import column
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -38,7 +38,7 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the page of a field with hostile names."""
     path = tmp_path_factory.mktemp("pages") / "field <b>.html"
     schema, parts, _ = made_pages.catalogue(NUM_ROWS, choices=Choices(full=True))
-    pages.write(of_catalogue.build(parts, schema, made_pages.pictures, (), [made_pages.field(NUM_ROWS)]), path)
+    pages.write(catalogue_page.build(parts, schema, made_pages.pictures, (), [made_pages.field(NUM_ROWS)]), path)
     return path
 
 
@@ -69,7 +69,7 @@ class TestEverywhere:
     def test_a_training_root(self, browser: "Browser", prepared_survey, width: int, scheme: str):
         made_pages.write_results(folders.current)
         path = prepared_survey.root / "report.html"
-        pages.write(of_training.build(folders.current), path)
+        pages.write(training_page.build(folders.current), path)
         with opened(browser, path, width, scheme) as it:
             for fold in it.page.locator("summary").all():
                 fold.click()
@@ -130,7 +130,7 @@ def test_names_sort_as_people_count(browser: "Browser", catalogue: Path):
 
 def test_filters_show_what_they_say(browser: "Browser", catalogue: Path):
     _, _, votes = made_pages.catalogue(NUM_ROWS, choices=Choices(full=True))
-    fractions, read = answers.conditional(votes), np.arange(NUM_ROWS) % 7 != 6
+    fractions, read = answer_columns.conditional(votes), np.arange(NUM_ROWS) % 7 != 6
     with opened(browser, catalogue) as it:
 
         def count() -> int:
@@ -181,7 +181,7 @@ def test_ways_are_those_of_the_catalogue(browser: "Browser", catalogue: Path):
 @pytest.mark.parametrize("number", [0, 1])
 def test_pages_of_nothing_and_of_one(browser: "Browser", tmp_path: Path, number: int):
     schema, parts, _ = made_pages.catalogue(number)
-    pages.write(of_catalogue.build(parts, schema), tmp_path / "a.html")
+    pages.write(catalogue_page.build(parts, schema), tmp_path / "a.html")
     with opened(browser, tmp_path / "a.html") as it:
         assert len(names(it)) == number
         assert (it.said, it.asked, it.violations()) == ([], [], [])

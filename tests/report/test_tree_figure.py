@@ -8,9 +8,10 @@ from made_pages import HOSTILE
 from PIL import Image
 from tiny import draw_blob, draw_labels
 
+from galaxy.decision_tree import column
+from machine import command_line
 from machine.files import DataError
-from report import names, tree_figure
-from survey.decision_tree import column
+from report import tree_figure
 
 VOTES = draw_labels(1, np.random.default_rng(5))[0]
 
@@ -63,8 +64,8 @@ def test_names_are_text(tmp_path: Path, name: str):
 
 def test_names_of_files_are_checked(tmp_path: Path):
     for check, good, flag in (
-        (names.check_page_name, "a.html", "--report"),
-        (names.check_figure_name, "a.PDF", "--draw"),
+        (command_line.check_page_name, "a.html", "--report"),
+        (command_line.check_figure_name, "a.PDF", "--draw"),
     ):
         check(tmp_path / good)
         with pytest.raises(DataError, match=f"expected a {flag} that ends with"):

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from tiny import draw_labels
 
-from catalogue.answers import most_likely_path
+from catalogue.answer_columns import most_likely_path
+from galaxy.decision_tree import ANSWER_NAMES, QUESTIONS, column
 from report import tree_layout
 from report.tree_layout import BROAD, FULL, HEIGHT, PITCH, PLACES, WIDTH, branches
-from survey.decision_tree import ANSWER_NAMES, QUESTIONS, column
 
 GALAXIES = st.integers(0, 10_000).map(lambda seed: draw_labels(1, np.random.default_rng(seed))[0])
 

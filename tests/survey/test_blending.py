@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from scipy.optimize import nnls
 from tiny import draw_labels
 
-from survey import blending, decision_tree
-from survey.scores import rmse as score
+from galaxy import decision_tree
+from survey import blending
+from survey.predictions import rmse as score
 
 
 def rmse(weights: np.ndarray, gram: np.ndarray) -> float:

@@ -11,8 +11,9 @@ import copy_data_to_shm
 import create_test_ids_file
 import create_train_ids_file
 import load_data
+from galaxy import decision_tree
 from machine.files import DataError, save_array
-from survey import bad_images, decision_tree, decoded_cache, folders, images
+from survey import bad_images, decoded_cache, folders, images
 from survey.folders import Folders, adopt, use_folders
 
 

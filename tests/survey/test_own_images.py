@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from tiny import draw_blob, write_jpeg
 
+from galaxy.jpeg import decode_image
 from machine.files import DataError
 from survey import own_images
-from survey.jpeg import decode_image
 
 BLOB = draw_blob(np.random.default_rng(3))
 

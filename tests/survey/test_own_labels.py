@@ -8,11 +8,12 @@ import pandas
 import pytest
 from tiny import draw_labels
 
-from catalogue.answers import FRACTIONS as FRACTIONS_OF_CATALOGUE
+from catalogue.answer_columns import FRACTIONS as FRACTIONS_OF_CATALOGUE
+from galaxy import decision_tree
+from galaxy.answer_names import COLUMN_OF, NAMES, PUBLISHED_NAMES
+from galaxy.decision_tree import COLUMN_NAMES, SLICES
 from machine.files import DataError
-from survey import decision_tree, own_labels
-from survey.answer_names import COLUMN_OF, NAMES, PUBLISHED_NAMES
-from survey.decision_tree import COLUMN_NAMES, SLICES
+from survey import own_labels
 from survey.own_labels import Choices
 
 GALAXIES = [f"J{number:03d}+0.5" for number in range(12)]

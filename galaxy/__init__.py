@@ -1,0 +1,1 @@
+"""What one galaxy is: its questions, its image file, its pixels, its photometry. No folder, no network."""

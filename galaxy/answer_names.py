@@ -1,0 +1,73 @@
+"""What Galaxy Zoo 2's tables call the 37 answers, beside Kaggle's `Class1.1`.
+
+Two ways are in use: that of the published table, `t01_smooth_or_features_a01_smooth_fraction` (Willett et al. 2013,
+table 5), and the one of later projects and their tools, `smooth-or-featured_smooth_fraction`.
+"""
+
+import re
+
+from galaxy.decision_tree import COLUMN_NAMES
+
+# Of each question, in the order of the tree's answers: its name, and those of its answers. What follows a bar are other
+# names that are read, and never written.
+_MODERN = {
+    1: ("smooth-or-featured", "smooth", "featured-or-disk|features-or-disk", "artifact|star-or-artifact"),
+    2: ("disk-edge-on", "yes", "no"),
+    3: ("bar", "yes", "no"),
+    4: ("has-spiral-arms", "yes", "no"),
+    5: ("bulge-size", "no|none", "just-noticeable", "obvious", "dominant"),
+    6: ("something-odd", "yes", "no"),
+    7: ("how-rounded", "round|completely-round", "in-between", "cigar|cigar-shaped"),
+    8: ("odd-feature", "ring", "lens-or-arc|lens", "disturbed", "irregular", "other", "merger", "dust-lane"),
+    9: ("bulge-shape", "round|rounded", "boxy", "no-bulge|none"),
+    10: ("spiral-winding", "tight", "medium", "loose"),
+    11: ("spiral-arm-count", "1", "2", "3", "4", "more-than-4", "cant-tell"),
+}
+_PUBLISHED = {
+    1: ("smooth_or_features", "a01_smooth", "a02_features_or_disk", "a03_star_or_artifact"),
+    2: ("edgeon", "a04_yes", "a05_no"),
+    3: ("bar", "a06_bar", "a07_no_bar"),
+    4: ("spiral", "a08_spiral", "a09_no_spiral"),
+    5: ("bulge_prominence", "a10_no_bulge", "a11_just_noticeable", "a12_obvious", "a13_dominant"),
+    6: ("odd", "a14_yes", "a15_no"),
+    7: ("rounded", "a16_completely_round", "a17_in_between", "a18_cigar_shaped"),
+    8: (
+        "odd_feature",
+        *("a19_ring", "a20_lens_or_arc", "a21_disturbed", "a22_irregular", "a23_other", "a24_merger", "a38_dust_lane"),
+    ),
+    9: ("bulge_shape", "a25_rounded", "a26_boxy", "a27_no_bulge"),
+    10: ("arms_winding", "a28_tight", "a29_medium", "a30_loose"),
+    11: ("arms_number", "a31_1", "a32_2", "a33_3", "a34_4", "a36_more_than_4", "a37_cant_tell"),
+}
+
+
+def simplified(name: str) -> str:
+    """Return a column's name in small letters, digits and underscores: `Class1.1` and `class1_1` are the same."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+# `smooth-or-featured_smooth` and so on, in the order of the columns.
+NAMES: tuple[str, ...] = tuple(
+    f"{question}_{answer.partition('|')[0]}" for question, *answers in _MODERN.values() for answer in answers
+)
+PUBLISHED_NAMES: tuple[str, ...] = tuple(
+    f"t{number:02d}_{question}_{answer}" for number, (question, *answers) in _PUBLISHED.items() for answer in answers
+)
+
+
+def _columns() -> dict[str, int]:
+    """Return the column (0..36) of every simplified name, without the ending that says what is counted."""
+    found = {}
+    column = 0
+    for question, *answers in _MODERN.values():
+        for answer in answers:
+            for synonym in answer.split("|"):
+                found[simplified(f"{question}_{synonym}")] = column
+                found[simplified(f"{question}-gz2_{synonym}")] = column
+            column += 1
+    for names in (COLUMN_NAMES, PUBLISHED_NAMES):
+        found |= {simplified(name): column for column, name in enumerate(names)}
+    return found
+
+
+COLUMN_OF: dict[str, int] = _columns()

@@ -1,0 +1,202 @@
+"""The page of a training root: scores, learning curves, calibration, residuals, the best and the worst galaxies."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from catalogue.answer_columns import most_likely_path
+from galaxy.decision_tree import ANSWER_NAMES, COLUMN_NAMES
+from machine.command_line import hms
+from machine.files import DataError
+from report import figures, reliability, thumbnails
+from report.galaxies import MAX_ROWS, Column, Galaxies, spread_evenly
+from report.page import Facts, Gallery, Page, Section, Table
+from survey import blending, images
+from survey.folders import Folders
+from survey.predictions import find_models, load_predictions, rmse, twin_of
+
+NUM_BEST = 12
+# Of a run record, values longer than this are cut, and so many are shown.
+MAX_FACTS, MAX_DEPTH = 400, 5
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """What a training root holds: labels of validation galaxies (n, 37), predictions of models, the baseline's RMSE."""
+
+    ids: np.ndarray
+    labels: np.ndarray
+    predictions: dict[str, np.ndarray]
+    baseline: float
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """The validation RMSE of each model."""
+        return {name: rmse(each, self.labels) for name, each in self.predictions.items()}
+
+
+def read(folders: Folders) -> Results:
+    """Read what the folders in use hold; raises DataError where no model has predicted the validation galaxies."""
+    labels = images.load_labels()
+    train, valid = images.split(len(labels))
+    predictions = {name: load_predictions(folders, "valid", name, len(valid)) for name in find_models(folders, "valid")}
+    return Results(
+        images.ids_of("train")[valid], labels[valid], predictions, rmse(labels[train].mean(axis=0), labels[valid])
+    )
+
+
+def read_record(folders: Folders, name: str) -> dict:
+    """Return a model's run record; nothing where there is none that can be read."""
+    try:
+        record = json.loads(folders.analysis(twin_of(name)).with_suffix(".json").read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def losses(record: Mapping) -> tuple[list[float], dict[int, float]]:
+    """Return a record's errors: of the training, by chunk; of the validation by chunk. Nothing where they are odd."""
+    try:
+        train = [float(each) for each in record.get("losses_train", ())]
+        valid = record.get("losses_valid", {})
+        if not isinstance(valid, dict):  # records of before had a list
+            valid = {}
+        return train, {int(chunk): float(each) for chunk, each in valid.items()}
+    except (TypeError, ValueError):
+        return [], {}
+
+
+def build(folders: Folders) -> Page:
+    """Return the page of a training root."""
+    results = read(folders)
+    scores = results.scores
+    best = min(scores, key=scores.__getitem__)
+    predictions, labels = np.clip(results.predictions[best], 0, 1), results.labels
+    errors = np.sqrt(np.mean((predictions - labels) ** 2, axis=1, dtype=np.float64))
+    ranked = np.argsort(errors, kind="stable")
+    shown = np.sort(ranked[spread_evenly(len(ranked), MAX_ROWS)])
+    galaxies = _galaxies(folders, results.ids[shown], predictions[shown], labels[shown], errors[shown])
+    lead = (
+        f"{len(labels):,} validation galaxies, which no network learnt from; {len(scores)} "
+        f"{'model' if len(scores) == 1 else 'models'}. Figures and galaxies are those of the best single model, {best}."
+    )
+    text = "What the model predicts and what volunteers answered: orange marks are their votes."
+    if len(shown) < len(labels):
+        text += f" Listed are {len(shown):,} of {len(labels):,}, evenly spread from the best to the worst."
+    return Page(
+        title="What came out of training",
+        lead=lead,
+        before=[
+            _scores(results, scores),
+            *_curves(folders, list(scores)),
+            *_calibration(predictions, labels),
+            *_extremes(galaxies, errors[shown]),
+        ],
+        galaxies=galaxies,
+        galaxies_text=text,
+        after=_records(folders, list(scores)),
+    )
+
+
+def _scores(results: Results, scores: Mapping[str, float]) -> Section:
+    titles = ("", "validation RMSE", "cross-validated")
+    rows: list[tuple] = [("mean votes of the training galaxies", results.baseline, "")]
+    rows += [(name, value, "") for name, value in sorted(scores.items(), key=lambda each: each[1])]
+    if len(scores) > 1:
+        stacked = np.stack(list(results.predictions.values()))
+        blends = blending.fit_blends(blending.residual_grams(stacked - results.labels))
+        crossed = blending.cross_validate(stacked, results.labels)
+        for name, weights in blends.items():
+            rows.append((name, rmse(blending.blend(weights, stacked), results.labels), crossed[name]))
+    else:
+        titles, rows = titles[:2], [row[:2] for row in rows]
+    caption = "Root mean squared error over all galaxies and answers; the first line is what to beat"
+    return Section("scores", "Scores", [Table(caption, ("model or blend", *titles[1:]), rows)])
+
+
+def _curves(folders: Folders, names: Sequence[str]) -> list[Section]:
+    runs = {name: losses(read_record(folders, name)) for name in names}
+    runs = {name: curves for name, curves in runs.items() if curves[0] or curves[1]}
+    if not runs:
+        return []
+    most = figures.MAX_CURVES
+    text = f"The first {most} of {len(runs)} runs." if len(runs) > most else ""
+    return [Section("learning", "Learning curves", [figures.learning_curves(runs)], text)]
+
+
+def _calibration(predictions: np.ndarray, labels: np.ndarray) -> list[Section]:
+    found, off = reliability.measure(predictions, labels), predictions - labels
+    columns = labels.mean(axis=0), found.errors, off.mean(axis=0), np.sqrt((off**2).mean(axis=0))
+    names = [f"{column} {answer}" for column, answer in zip(COLUMN_NAMES, ANSWER_NAMES, strict=True)]
+    rows = [(name, *map(float, of_answer)) for name, *of_answer in zip(names, *columns, strict=True)]
+    table = Table("Calibration and residuals an answer", ("answer", "mean vote", "ECE", "mean residual", "RMSE"), rows)
+    text = (
+        "Votes are weighted by the answers that lead to their question, as they are scored. The expected calibration "
+        f"error is over {reliability.BINS} bins; its mean over the answers is {found.errors.mean():.4f}."
+    )
+    return [
+        Section("calibration", "Calibration", [figures.calibration_curves(found)], text),
+        Section("residuals", "Residuals", [figures.residuals(off)]),
+        Section("answers", "All answers in numbers", [table], folded=True),
+    ]
+
+
+def _galaxies(
+    folders: Folders, ids: np.ndarray, predictions: np.ndarray, labels: np.ndarray, errors: np.ndarray
+) -> Galaxies:
+    most = thumbnails.share(len(ids))
+    return Galaxies(
+        names=[str(id) for id in ids],
+        votes=predictions,
+        pictures=[_picture(folders, int(id), most) for id in ids],
+        columns=[
+            Column("error", errors, 4, True, "root mean squared error over the 37 answers"),
+            Column("volunteers' way", [most_likely_path(votes) for votes in labels], listed=True),
+        ],
+        others=labels,
+        noun="validation galaxies",
+        order=("error", True),
+    )
+
+
+def _picture(folders: Folders, id: int, max_bytes: int) -> bytes | None:
+    try:
+        pixels = images.read_image(images.image_path(folders.images("train"), id))
+    except DataError:
+        return None
+    return thumbnails.encode(thumbnails.middle(pixels), max_bytes)
+
+
+def _extremes(galaxies: Galaxies, errors: np.ndarray) -> list[Section]:
+    order = np.argsort(errors, kind="stable")
+    number = min(NUM_BEST, len(order) // 2)
+    found = []
+    for key, title, rows in (("best", "Best", order[:number]), ("worst", "Worst", order[::-1][:number])):
+        words = [f"error {errors[row]:.4f}" for row in rows]
+        if number:
+            found.append(Section(key, title, [Gallery(rows.tolist(), words)]))
+    return found
+
+
+def _records(folders: Folders, names: Sequence[str]) -> list[Section]:
+    found = []
+    for place, name in enumerate(names):
+        if record := read_record(folders, name):
+            left_out = {"losses_train", "losses_valid"}
+            facts = flat({key: value for key, value in record.items() if key not in left_out})
+            if isinstance(seconds := record.get("seconds"), (int, float)):
+                facts = [("trained for", hms(seconds)), *facts]
+            found.append(Section(f"record{place}", f"Run record of {name}", [Facts(facts[:MAX_FACTS])], folded=True))
+    return found
+
+
+def flat(value: object, prefix: str = "", depth: int = 0) -> list[tuple[str, str]]:
+    """Return what plain values hold as names ("network 3 class") and texts; what is nested deeply, as JSON."""
+    if depth < MAX_DEPTH and isinstance(value, (dict, list)) and value:
+        items = value.items() if isinstance(value, dict) else enumerate(value, 1)
+        if isinstance(value, dict) or any(isinstance(each, (dict, list)) for each in value):
+            return [pair for key, each in items for pair in flat(each, f"{prefix} {key}".strip(), depth + 1)]
+    text = value if isinstance(value, str) else json.dumps(value)
+    return [(prefix, text if len(text) <= 300 else f"{text[:299]}…")]
