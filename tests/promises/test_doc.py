@@ -19,7 +19,7 @@ import figure_basics
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*sorted((ROOT / "doc").glob("*.md")), *ROOT.glob("README.md")]
-ROOMS = ("machine", "survey", "engine", "tried")
+ROOMS = ("machine", "galaxy", "survey", "engine", "tried")
 # What a dotted name can begin with, and what that stands for: a room, a module of the top level, or one of a room,
 # which may be named without it; only what is tried is called in full.
 MODULES = {

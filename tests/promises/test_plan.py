@@ -1,4 +1,4 @@
-"""The plan on doc/README.md is that of the code: its rooms, what each may import, the order of their floors."""
+"""doc/README.md agrees with the code: packages, what each imports, the order of modules."""
 
 import ast
 import re
@@ -16,22 +16,25 @@ def section(heading: str) -> str:
     return PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
 
 
-ROWS = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section("Rooms").splitlines() if line[:1] == "|"]
-# The names of a room's modules, and the rooms that they may import.
-PLACES = {room: re.findall(r"`([^`]+)`", what) for room, what, *_ in ROWS[2:]}
-ALLOWED = {room: {room, *allowed.split(", ")} for room, *_, allowed in ROWS[2:]}
-FLOORS = re.findall(r"`([\w/]+\.py)`(?=[^:]*:)", section("Floors"))
+_LINES = [line for line in section("Packages").splitlines() if line[:1] == "|"]
+ROWS = [[cell.strip() for cell in line.split("|")[1:-1]] for line in _LINES]
+    [cell.strip() for cell in line.split("|")[1:-1]] for line in section("Packages").splitlines() if line[:1] == "|"
+]
+# The modules of each package, and the packages that they may import.
+NAMES = {package: re.findall(r"`([^`]+)`", files) for package, files, *_ in ROWS[2:]}
+ALLOWED = {package: {package, *allowed.split(", ")} for package, *_, allowed in ROWS[2:]}
+ORDER = re.findall(r"`([\w/]+\.py)`(?=[^:]*:)", section("Modules"))
 # Of the top level, and of all folders that one can import.
 FOLDERS = [ROOT, *(path.parent for path in ROOT.glob("*/__init__.py"))]
 MODULES = sorted(str(path.relative_to(ROOT)) for folder in FOLDERS for path in folder.glob("*.py"))
 
 
-def room_of(module: str) -> str:
-    """Return the room of a module; "commands" are all scripts that no other room names."""
-    named = {room: names for room, names in PLACES.items() if room != "commands"}
-    for room, names in named.items():
+def package_of(module: str) -> str:
+    """Return the package of a module; "commands" are all scripts that no other package names."""
+    named = {package: names for package, names in NAMES.items() if package != "commands"}
+    for package, names in named.items():
         if any(fnmatch(module, name) or (name.endswith("/") and module.startswith(name)) for name in names):
-            return room
+            return package
     return "commands"
 
 
@@ -47,17 +50,17 @@ def imports(module: str) -> Iterator[str]:
 
 
 def test_the_table_says_what_modules_import():
-    wrong = [f"{a} imports {b}" for a in MODULES for b in imports(a) if room_of(b) not in ALLOWED[room_of(a)]]
+    wrong = [f"{a} imports {b}" for a in MODULES for b in imports(a) if package_of(b) not in ALLOWED[package_of(a)]]
     assert not wrong
 
 
-def test_floors_are_all_modules_but_scripts_each_above_what_it_imports():
+def test_the_list_holds_all_modules_each_below_what_it_imports():
     scripts = ("models", "commands")
-    expected = [name for name in MODULES if room_of(name) not in scripts and not name.endswith("__init__.py")]
-    assert sorted(FLOORS) == expected
-    for place, module in enumerate(FLOORS):
-        below = [other for other in imports(module) if room_of(other) == room_of(module)]
-        assert set(below) <= set(FLOORS[:place]), f"{module} imports what stands after it"
+    expected = [name for name in MODULES if package_of(name) not in scripts and not name.endswith("__init__.py")]
+    assert sorted(ORDER) == expected
+    for place, module in enumerate(ORDER):
+        below = [other for other in imports(module) if package_of(other) == package_of(module)]
+        assert set(below) <= set(ORDER[:place]), f"{module} imports what stands after it"
 
 
 def test_every_page_is_in_the_index():
