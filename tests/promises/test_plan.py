@@ -18,8 +18,6 @@ def section(heading: str) -> str:
 
 _LINES = [line for line in section("Packages").splitlines() if line[:1] == "|"]
 ROWS = [[cell.strip() for cell in line.split("|")[1:-1]] for line in _LINES]
-    [cell.strip() for cell in line.split("|")[1:-1]] for line in section("Packages").splitlines() if line[:1] == "|"
-]
 # The modules of each package, and the packages that they may import.
 NAMES = {package: re.findall(r"`([^`]+)`", files) for package, files, *_ in ROWS[2:]}
 ALLOWED = {package: {package, *allowed.split(", ")} for package, *_, allowed in ROWS[2:]}
