@@ -29,7 +29,7 @@ from catalogue.row_store import Parts
 from catalogue.rows import Choices, identity, make_parts, radius_of, schema_of
 from catalogue.table_shards import Together, noted, shard_path, shards_beside
 from galaxy.stretch import STRETCHES
-from machine import tables
+from machine import table_writers, tables
 from machine.command_line import check_figure_name, check_page_name, natural_int, positive_int, run_script, shard_of
 from machine.cores import available_cores
 from machine.files import DataError
@@ -105,9 +105,9 @@ def written_beside(output: Path) -> list[Path]:
 
 def write_all(output: Path, schema: pa.Schema, parts: Iterable[pa.Table], num_rows: int) -> None:
     """Write the catalogue, and a sample of its first rows beside it."""
-    tables.write(output, schema, parts, num_rows)
+    table_writers.write(output, schema, parts, num_rows)
     head = next(iter(parts), schema.empty_table())[:SAMPLE_ROWS]
-    tables.write_sample(sample_beside(output), head)
+    table_writers.write_sample(sample_beside(output), head)
 
 
 def predict(args: argparse.Namespace) -> None:

@@ -19,8 +19,8 @@ import numpy as np
 from galaxy import decision_tree
 from galaxy.answer_names import COLUMN_OF, NAMES, PUBLISHED_NAMES, simplified
 from galaxy.decision_tree import COLUMN_NAMES, NUM_ANSWERS, QUESTIONS, SLICES
+from machine import tables
 from machine.files import DataError
-from survey import tables
 
 if TYPE_CHECKING:
     import pandas
@@ -59,7 +59,7 @@ def read(path: Path, stems: Collection[str], choices: Choices = Choices()) -> tu
     names = tables.column_names(path)
     kind, columns = find_columns(path, names, choices)
     candidates = _name_columns(path, names, choices.name_column)
-    table = tables.read_columns(path, list(dict.fromkeys([*candidates, *columns.values()])))
+    table = tables.read_cells(path, list(dict.fromkeys([*candidates, *columns.values()])))
     if len(table) == 0:
         raise DataError(f"{path}: expected one row for each galaxy, got none")
     keys = {name: [_key(path, name, cell) for cell in table[name].tolist()] for name in candidates}

@@ -142,7 +142,7 @@ def test_what_was_written_into_the_folder_of_images_is_no_image_of_it(
 ):
     expected, output = predict(folder.parent / "out.parquet", folder), folder / "all.parquet"
     for number in (1, 2):
-        with pytest.raises(DataError, match=r"all\.parquet is no parquet table"):
+        with pytest.raises(DataError, match=r"all\.parquet is not a readable parquet table"):
             predict(output, folder, "--shard", f"{number}/2")
     shards = [folder / f"all.{number}of2.parquet" for number in (1, 2)]
     run_main(predict_galaxies, "--merge", *shards, "--output", output)

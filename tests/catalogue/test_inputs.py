@@ -128,7 +128,7 @@ def test_a_fits_image_is_an_image(tmp_path: Path):
         (["t.csv"], "expected columns id_str and file_loc, but file_loc is missing"),
         (["t.csv", "a.jpg"], "t.csv is a table: expected it alone"),
         (["none.csv"], "expected rows, got none"),
-        (["bad.parquet"], "is no parquet table"),
+        (["bad.parquet"], "is not a readable parquet table"),
     ],
 )
 def test_what_is_no_input_is_told_in_one_line(

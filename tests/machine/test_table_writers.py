@@ -1,0 +1,146 @@
+"""One content in four formats, read back by the libraries that astronomers use."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pyarrow as pa
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from pyarrow import parquet
+
+from machine import table_writers, tables
+
+NAMES = [
+    "plain.jpg",
+    "with space.png",
+    "quote'\"`.jpg",
+    "new\nline.fits",
+    "naïve Ω 星系.jpg",
+    "<script>alert(1)</script>",
+    "a\\nb",
+    "tab\t,;#",
+    "",
+    "\udcff.jpg",
+]
+
+
+def content(num_batches: int = 3) -> tuple[pa.Schema, list[pa.Table]]:
+    rng = np.random.default_rng(0)
+    passed = tables.passed_fields(
+        {"ra": rng.random(len(NAMES)), "näme with ü": np.array(NAMES, dtype=object), "flag": np.arange(len(NAMES)),
+         "good": np.arange(len(NAMES)) % 2 == 0},
+        ["id_str", "file_loc", "fraction", "flag"],
+    )  # fmt: skip
+    schema = pa.schema(
+        [
+            tables.field("id_str", pa.string(), "identifier"),
+            tables.field("file_loc", pa.string(), "file"),
+            tables.field("fraction", pa.float32(), "a fraction of votes, with a long description " * 3),
+            tables.field("radius", pa.float64(), "radius", "pix"),
+            tables.field("flag", pa.int32(), "bits"),
+            *(column for column, _ in passed),
+        ],
+        metadata={
+            tables.PROVENANCE: json.dumps({"models": [{"name": "m", "sha256": "ab" * 32}], "text": "é"}).encode()
+        },
+    )
+    fractions = rng.random(len(NAMES)).astype(np.float32)
+    fractions[::3] = np.nan
+    table = pa.table(
+        [
+            pa.array([f"{index:03d}" for index in range(len(NAMES))]),
+            pa.array([tables.printable(name) for name in NAMES]),
+            pa.array(fractions, from_pandas=True),
+            pa.array(rng.normal(size=len(NAMES)) * 1e-7),
+            pa.array(np.arange(len(NAMES), dtype=np.int32)),
+            *(pa.array(values) for _, values in passed),
+        ],
+        schema=schema,
+    )
+    return schema, [table] * num_batches
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tables")
+    schema, batches = content()
+    for suffix in tables.SUFFIXES:
+        table_writers.write(folder / f"a{suffix}", schema, batches, 3 * len(NAMES))
+    return folder
+
+
+def test_all_formats_have_the_same_content(written: Path):
+    expected = tables.read_columns(written / "a.parquet")
+    assert (
+        list(expected["file_loc"])
+        == [name.encode("utf-8", "surrogatepass").decode("utf-8", "surrogatepass") for name in NAMES] * 3
+    )
+    for suffix in tables.SUFFIXES[1:]:
+        found = tables.read_columns(written / f"a{suffix}")
+        assert list(found) == list(expected)
+        for name, values in expected.items():
+            if values.dtype.kind == "f":
+                np.testing.assert_array_equal(found[name].astype(values.dtype), values)
+            else:
+                assert list(found[name]) == list(values), (suffix, name)
+
+
+def test_pandas_and_astropy_read_them_without_help(written: Path):
+    frame = pandas.read_parquet(written / "a.parquet")
+    assert len(pandas.read_csv(written / "a.csv")) == len(frame) == 3 * len(NAMES)
+    for suffix in ("fits", "ecsv"):
+        table = Table.read(written / f"a.{suffix}")
+        assert len(table) == len(frame) and table.colnames == list(frame)
+        assert str(table["radius"].unit) == "pix" and table["fraction"].unit is None
+    assert np.isnan(frame["fraction"]).sum() == np.ma.getmaskarray(Table.read(written / "a.ecsv")["fraction"]).sum() > 0
+
+
+def test_fits_tables_obey_the_rules_of_topcat(written: Path):
+    with fits.open(written / "a.fits") as hdus:
+        hdus.verify("exception")
+        columns = hdus[1].columns
+        assert all(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) for name in columns.names)
+        assert len({name.lower() for name in columns.names}) == len(columns)
+        assert all(re.fullmatch(r"\d*[ALJKED]", form) for form in columns.formats)
+        assert hdus[1].header["NAXIS2"] == len(hdus[1].data) == 3 * len(NAMES)
+        start = hdus[1].fileinfo()["datLoc"]
+    assert (written / "a.fits").stat().st_size % 2880 == 0
+    assert (written / "a.fits").read_bytes()[:start].isascii()
+
+
+def test_each_format_stores_the_provenance(written: Path):
+    digest = "ab" * 32
+    assert tables.provenance(parquet.read_schema(written / "a.parquet"))["models"][0]["sha256"] == digest
+    assert Table.read(written / "a.ecsv").meta["models"][0]["sha256"] == digest
+    assert digest in str(fits.getheader(written / "a.fits", 1)["COMMENT"]).replace("\n", "")
+    metadata = json.loads((written / "a.csv-metadata.json").read_text())
+    assert metadata["provenance"]["models"][0]["sha256"] == digest
+    assert {"name": "radius", "dc:description": "radius", "unit": "pix"} in metadata["tableSchema"]["columns"]
+
+
+def test_a_table_without_rows_can_be_read(tmp_path: Path):
+    schema, _ = content()
+    for suffix in tables.SUFFIXES:
+        table_writers.write(tmp_path / f"a{suffix}", schema, [], 0)
+        assert all(len(values) == 0 for values in tables.read_columns(tmp_path / f"a{suffix}").values())
+
+
+def test_the_catalogue_package_does_not_import_torch():
+    command = (
+        "import sys; import catalogue.rows, catalogue.model_file, galaxy.fits_images, predict_galaxies; "
+        "sys.exit('torch' in sys.modules)"
+    )
+    root = Path(tables.__file__).parent.parent
+    assert subprocess.run([sys.executable, "-c", command], cwd=root, check=False).returncode == 0
+
+
+def test_a_sample_has_three_digits_and_exact_texts(tmp_path: Path):
+    table = pa.table({"id_str": ["007", "a,b"], "fraction": pa.array([0.12345, np.nan], pa.float32()), "flag": [1, 20]})
+    table_writers.write_sample(tmp_path / "sample.csv", table)
+    assert (tmp_path / "sample.csv").read_text() == 'id_str,fraction,flag\n007,0.123,1\n"a,b",,20\n'
