@@ -1,0 +1,153 @@
+"""Pixels that carry no data: not finite, areas of one exact value, sentinels, and what a quality plane marks.
+
+Mosaics, rotated images, survey edges and chip gaps are often filled with one value in place of NaN. It is told
+from sky by its exact repetition: noise never repeats a value over a large connected area. An area as bright as the top
+of the image is a saturated star, and data. A model without noise has an exactly constant sky, which is data as well:
+there the pixels at the border of the area continue its value.
+
+All comparisons are relative to the noise of the image, so the result does not depend on units.
+"""
+
+import cv2
+import numpy as np
+
+# Values that repeat are sought among these many; real files have one or two fill values.
+_MAX_VALUES = 6
+# Quantised noise (small integers) repeats values by chance. A value is isolated where the adjacent values are rarer
+# than this part of it; then an area needs few pixels.
+_ISOLATED, _LEAST_AREA = 0.002, 24
+# Else the least area is above the clusters that a value of this frequency forms by chance.
+_LEAST_AREAS = ((0.15, 200), (0.3, 800))
+# A value that is much more frequent than the adjacent ones fills an area only where it fills blocks of this side.
+_DOMINANT, _SOLID_BLOCK = 0.4, 16
+# Brightness, in sigma of the sky, above which an area of one value is a saturated object.
+_SATURATED = 5.0
+# Deviations, in sigma, that no detector produces: sentinels such as -32768 below and 1e30 above.
+_BELOW, _ABOVE = 200.0, 1e8
+# A model without noise fades into its constant sky: light at the first distance (pixels) from the area is fainter than
+# at the second by this factor. Resampling at the edge of real data reaches no farther than the first distance.
+_NEAR, _FAR, _FADES = (3, 6), (9, 14), 0.8
+# Of pictures: channels up to this value are black in an area without data (JPEG's ripple included), grown by one block.
+_BLACK, _JPEG_BLOCK = 4, 8
+# Beside an area without data, up to 24 pixels away, less of the picture is black than beside a clipped sky.
+_BESIDE, _MAX_BLACK_BESIDE = 24, 0.05
+# Resampling mixes the pixels at the border of an area with its fill value, over this many pixels.
+_RESAMPLED = 2
+
+
+def missing_pixels(bands: np.ndarray, quality: np.ndarray | None = None) -> np.ndarray:
+    """Return where an image carries no data, (rows, columns) bool.
+
+    `bands` is (bands, rows, columns), linear, of any real type; `quality` (rows, columns) is True for pixels that the
+    file itself marks as bad. A pixel without data in one band has none in any, except where only that band is filled.
+    """
+    missing = np.ones(bands.shape[1:], bool)
+    for band in bands:
+        missing &= _of_band(band)
+    missing |= ~np.isfinite(bands).any(axis=0)
+    return missing if quality is None else missing | quality
+
+
+def _of_band(band: np.ndarray) -> np.ndarray:
+    finite = np.isfinite(band) if band.dtype.kind == "f" else np.ones(band.shape, bool)
+    missing = ~finite
+    areas = _constant_areas(band, finite)
+    if areas and _is_sky_of_model(band, finite, *areas[0]):
+        return missing
+    for value, area in areas:
+        if not _is_bright(band, finite & ~missing & ~area, value):
+            missing |= _grown(area, _RESAMPLED)
+    return missing | _sentinels(band, ~missing)
+
+
+def missing_in_picture(pixels: np.ndarray) -> np.ndarray:
+    """Return where a picture (rows, columns, 3) uint8, or float32 from 0 to 1, carries no data, (rows, columns) bool.
+
+    These are large black areas, including JPEG's ripple. A sky that is clipped to black is data: its black is patchy.
+    """
+    black = _BLACK if pixels.dtype == np.uint8 else _BLACK / 255
+    brightest = pixels.max(axis=2)
+    dark = brightest <= black
+    solid = cv2.morphologyEx(dark.astype(np.uint8), cv2.MORPH_OPEN, np.ones((_SOLID_BLOCK, _SOLID_BLOCK), np.uint8)) > 0
+    if not solid.any():
+        return solid
+    area = _grown(solid, _JPEG_BLOCK)
+    beside = _grown(area, _BESIDE) & ~area
+    if not beside.any() or dark[beside].mean() > _MAX_BLACK_BESIDE:
+        return np.zeros(dark.shape, bool)
+    return solid | (area & (brightest <= 16 * black))
+
+
+def _constant_areas(band: np.ndarray, finite: np.ndarray) -> list[tuple[float, np.ndarray]]:
+    """Return values that repeat over connected areas, and the masks of these areas, the most frequent value first."""
+    across = (band[:, 1:] == band[:, :-1]) & finite[:, 1:]
+    along = (band[1:] == band[:-1]) & finite[1:]
+    if across.sum() + along.sum() < _LEAST_AREA:
+        return []
+    repeated, pairs = np.unique(np.concatenate([band[:, 1:][across], band[1:][along]]), return_counts=True)
+    areas = []
+    values, counts = np.unique(band[finite], return_counts=True)
+    for value in repeated[np.argsort(-pairs)[:_MAX_VALUES]]:
+        index = int(np.searchsorted(values, value))
+        adjacent = int(max([counts[i] for i in (index - 1, index + 1) if 0 <= i < len(values)], default=0))
+        equal = (band == value).astype(np.uint8)
+        least = _LEAST_AREA
+        if adjacent > max(2, _ISOLATED * counts[index]):
+            frequency = adjacent / band.size
+            least = next((area for limit, area in _LEAST_AREAS if frequency <= limit), _SOLID_BLOCK**2)
+            if adjacent < _DOMINANT * counts[index] or frequency > _LEAST_AREAS[-1][0]:
+                equal = cv2.morphologyEx(equal, cv2.MORPH_OPEN, np.ones((_SOLID_BLOCK, _SOLID_BLOCK), np.uint8))
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(equal, connectivity=4)
+        large = stats[:, cv2.CC_STAT_AREA] >= least
+        large[0] = False
+        if large.any():
+            areas.append((value, large[labels]))
+    return areas
+
+
+def _is_bright(band: np.ndarray, rest: np.ndarray, value: float) -> bool:
+    """Tell whether an area of one value is part of bright objects: saturated, or a contour of coarse steps."""
+    values = band[rest].astype(np.float64)
+    if not len(values):
+        return False
+    sky = float(np.median(values))
+    noise = 1.4826 * float(np.median(sky - values[values <= sky]))
+    above = float(value) - sky
+    return _SATURATED * noise < above <= _ABOVE * max(noise, np.finfo(float).tiny)
+
+
+def _is_sky_of_model(band: np.ndarray, finite: np.ndarray, value: float, area: np.ndarray) -> bool:
+    """Tell whether the largest area of one value is the sky of a model without noise: all light fades into it."""
+    rest = finite & ~area
+    if area.mean() < 0.3 or not rest.any() or (band[rest] < value).mean() > 0.001:
+        return False
+    near, far = (_ring(area, *distances) & rest for distances in (_NEAR, _FAR))
+    if not near.any() or not far.any():
+        return False
+    light = [float(np.median(band[ring].astype(np.float64) - value)) for ring in (near, far)]
+    return light[0] < _FADES * light[1]
+
+
+def _ring(mask: np.ndarray, inner: int, outer: int) -> np.ndarray:
+    return _grown(mask, outer) & ~_grown(mask, inner - 1)
+
+
+def _sentinels(band: np.ndarray, data: np.ndarray) -> np.ndarray:
+    """Return pixels far beyond anything that light and noise produce, (rows, columns) bool."""
+    values = band[data].astype(np.float64)
+    if not len(values):
+        return np.zeros(band.shape, bool)
+    sky = float(np.median(values))
+    noise = 1.4826 * float(np.median(np.abs(values - sky)))
+    if noise == 0:
+        noise = float(np.abs(values - sky).mean())
+    if noise == 0:
+        return np.zeros(band.shape, bool)
+    with np.errstate(over="ignore"):
+        deviation = (band.astype(np.float64) - sky) / noise
+    return data & ((deviation < -_BELOW) | (deviation > _ABOVE))
+
+
+def _grown(mask: np.ndarray, pixels: int) -> np.ndarray:
+    side = 2 * pixels + 1
+    return cv2.dilate(mask.astype(np.uint8), np.ones((side, side), np.uint8)) > 0
