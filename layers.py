@@ -1,19 +1,28 @@
-"""Layers that know their input layer and their output shape, and access to their parameters.
+"""The layers of a network, and how their parameters start.
 
-A network is a graph of `torch.nn.Module`s: each layer is given the layer it reads from. `forward` maps a layer's own
-input tensor to its output; `output` evaluates the graph from the network's inputs, computing each layer once. Shapes
-name a batch size, but the batch axis of a tensor may have any size.
+A layer receives the layer that it reads from, and knows its output shape. Views are (batch, channels, rows, columns).
 
-Source: documentation of 2014, 3.2.3; parameter order and shapes as in its analysis pickles.
+Source: documentation of 2014, 3.2.3.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from layer_graph import (  # noqa: F401 documented as this module's
+    InputBase,
+    Layer,
+    OutputBase,
+    all_bias_parameters,
+    all_layers,
+    all_parameters,
+    all_state,
+    get_param_values,
+    reset_all_params,
+    set_param_values,
+)
 from update_rules import (  # noqa: F401 documented as this module's
     gen_updates_adadelta,
     gen_updates_adagrad,
@@ -28,97 +37,13 @@ Nonlinearity = Callable[[Tensor], Tensor]
 
 
 def identity(x: Tensor) -> Tensor:
-    """Return x: a linear layer."""
+    """Return x; the nonlinearity of a linear layer."""
     return x
 
 
 rectify: Nonlinearity = torch.relu
 sigmoid: Nonlinearity = torch.sigmoid
 tanh: Nonlinearity = torch.tanh
-
-
-class Layer(nn.Module):
-    """A node of the network; subclasses say their output shape and their `forward`."""
-
-    # The part of a layer's input that training sets to zero at random, the rest rescaled by 1 / (1 - dropout).
-    dropout = 0.0
-
-    def __init__(self, *input_layers: "Layer"):
-        super().__init__()
-        self.input_layers = nn.ModuleList(input_layers)
-        self.params: list[nn.Parameter] = []
-        self.bias_params: list[nn.Parameter] = []
-
-    @property
-    def input_layer(self) -> "Layer":
-        """The layer below, where there is but one."""
-        return self.input_layers[0]
-
-    @property
-    def mb_size(self) -> int:
-        """The declared batch size of the output."""
-        return self.get_output_shape()[0]
-
-    def get_output_shape(self) -> tuple[int, ...]:
-        """Return the shape of the output for the declared batch size."""
-        return self.input_layer.get_output_shape()
-
-    @property
-    def state(self) -> list[Tensor]:
-        """What training changes beside the parameters, and predictions depend on: a batch norm's statistics."""
-        return []
-
-    def reset_params(self) -> None:
-        """Draw the parameters anew."""
-
-    def forward_dropout(self, *xs: Tensor) -> Tensor:
-        """Map the input tensors to the output as training does it, with what is random there."""
-        return self(*(functional.dropout(x, self.dropout) if self.dropout else x for x in xs))
-
-    def output(self, inputs: Mapping["Layer", Tensor], dropout_active: bool = True) -> Tensor:
-        """Evaluate the graph up to this layer, given the tensor of each input layer, or the output of other layers."""
-        done = {layer: x for layer, x in inputs.items() if not isinstance(layer, InputBase)}
-        return _evaluate(self, inputs, dropout_active, done)
-
-
-def _evaluate(layer: Layer, inputs: Mapping[Layer, Tensor], dropout_active: bool, done: dict[Layer, Tensor]) -> Tensor:
-    if layer not in done:
-        if isinstance(layer, InputBase):
-            if layer not in inputs:
-                raise ValueError(f"expected a tensor for every input layer, got none for {layer.describe()}")
-            done[layer] = layer(inputs[layer])
-        else:
-            xs = [_evaluate(below, inputs, dropout_active, done) for below in layer.input_layers]
-            done[layer] = layer.forward_dropout(*xs) if dropout_active else layer(*xs)
-    return done[layer]
-
-
-class InputBase(Layer):
-    """What all input layers share: they check the shape of what they are given, but for the batch axis."""
-
-    def __init__(self, *shape: int):
-        super().__init__()
-        self.shape = shape
-
-    def get_output_shape(self) -> tuple[int, ...]:
-        return self.shape
-
-    def batch_axis(self) -> int:
-        """Return which axis is the batch."""
-        return 0
-
-    def describe(self) -> str:
-        """Name the layer and its shape, the batch axis left open."""
-        return f"{type(self).__name__} {self.free_shape(self.shape)}"
-
-    def free_shape(self, shape: Sequence[int]) -> tuple[int | str, ...]:
-        """Return a shape with its batch axis replaced by 'batch'."""
-        return tuple("batch" if axis == self.batch_axis() else size for axis, size in enumerate(shape))
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.free_shape(x.shape) != self.free_shape(self.shape):
-            raise ValueError(f"{self.describe()}: got a tensor of shape {tuple(x.shape)}")
-        return x
 
 
 class Input2DLayer(InputBase):
@@ -129,7 +54,7 @@ class Input2DLayer(InputBase):
 
 
 class WeightedLayer(Layer):
-    """A layer with weights W, biases b and a nonlinearity; both parameters start as 2014's scripts say."""
+    """A layer with weights W, biases b and a nonlinearity; both parameters start as in 2014: W normal, b constant."""
 
     def __init__(
         self,
@@ -151,7 +76,7 @@ class WeightedLayer(Layer):
 
     @property
     def fan_in(self) -> int:
-        """The number of inputs of one output; the last axis of W counts the outputs."""
+        """The number of inputs of one output; the last axis of W is the outputs."""
         return self.W.numel() // self.W.shape[-1]
 
     @torch.no_grad()
@@ -161,7 +86,7 @@ class WeightedLayer(Layer):
 
 
 class DenseLayer(WeightedLayer):
-    """A fully connected layer, (batch, n_outputs); flattens its input where necessary; W is (inputs, outputs)."""
+    """A fully connected layer, (batch, n_outputs); flattens its input if necessary; W is (inputs, outputs)."""
 
     def __init__(
         self,
@@ -195,9 +120,9 @@ class DenseLayer(WeightedLayer):
 class ModuleLayer(Layer):
     """Any `torch.nn.Module` as a layer: in training mode in training, in evaluation mode in prediction.
 
-    Its persistent buffers are this layer's `state`. `load` brings the module to its published parameters; it is called
-    where parameters are drawn, at the start of a training run, and nowhere else. `bias_params` are the module's
-    vectors, which weight decay spares as it does biases.
+    Its persistent buffers are this layer's `state`. `load` sets the published parameters; it is called only when
+    parameters are drawn, at the start of a training run. `bias_params` are the module's vectors, which get no weight
+    decay, like biases.
     """
 
     def __init__(
@@ -221,13 +146,13 @@ class ModuleLayer(Layer):
         return self.output_shape
 
     def draw_params(self) -> None:
-        """Draw all parameters as the module's parts do by themselves."""
+        """Draw all parameters with the `reset_parameters` of each submodule."""
         for each in self.module.modules():
             if callable(reset := getattr(each, "reset_parameters", None)):
                 reset()
 
     def reset_params(self) -> None:
-        """Draw all parameters, then load what is published."""
+        """Draw all parameters, then load the published ones."""
         self.draw_params()
         if self.load is not None:
             self.load(self.module)
@@ -245,7 +170,7 @@ class ModuleLayer(Layer):
 
 
 class FlattenLayer(Layer):
-    """Flattens all axes but the batch, (batch, features)."""
+    """Flattens all axes except the batch, (batch, features)."""
 
     def get_output_shape(self) -> tuple[int, ...]:
         batch, *rest = self.input_layer.get_output_shape()
@@ -270,21 +195,21 @@ class ConcatenateLayer(Layer):
 
 
 class MultiRotSliceLayer(Layer):
-    """Cuts views into overlapping parts, aligned so that the galaxy lies to the bottom right (2.2.1).
+    """Cuts views into overlapping parts, rotated so that the galaxy is at the bottom right of each (2.2.1).
 
-    Views (batch, channels, size, size) become (parts * batch, channels, part_size, part_size), the batch innermost:
-    view by view, unmirrored before mirrored with `include_flip`, four quarter turns each.
+    Views (batch, channels, size, size) become (parts * batch, channels, part_size, part_size); the batch is the inner
+    axis. Order of parts: by view, then (with `include_flip`) unmirrored before mirrored, then four quarter turns.
     """
 
     def __init__(self, input_layers: Iterable[Layer], part_size: int, include_flip: bool = True):
         super().__init__(*input_layers)
         self.part_size, self.include_flip = part_size, include_flip
         self.num_parts = 4 * len(self.input_layers) * (2 if include_flip else 1)
-        # Which pixel of all views, view by view, each pixel of each part is.
+        # For each pixel of each part: its index among the pixels of all views, concatenated.
         *_, rows, columns = self.input_layer.get_output_shape()
-        numbers = torch.arange(len(self.input_layers) * rows * columns).view(-1, rows, columns)
-        places = torch.stack([part for view in numbers for part in self._cut(view)]).flatten()
-        self.register_buffer("places", places, persistent=False)
+        indices = torch.arange(len(self.input_layers) * rows * columns).view(-1, rows, columns)
+        pixel_indices = torch.stack([part for view in indices for part in self._cut(view)]).flatten()
+        self.register_buffer("pixel_indices", pixel_indices, persistent=False)
 
     def get_output_shape(self) -> tuple[int, ...]:
         batch, channels, *_ = self.input_layer.get_output_shape()
@@ -297,20 +222,20 @@ class MultiRotSliceLayer(Layer):
         return [each.rot90(turns, (0, 1))[:size, :size] for each in oriented for turns in range(4)]
 
     def forward(self, *views: Tensor) -> Tensor:
-        # One gather for all parts, in the order of memory that the engine's convolutions like.
+        # One gather for all parts, in the memory layout that is fastest for the convolutions: channels last on CUDA.
         batch, channels, *_ = views[0].shape
         size = self.part_size
         if views[0].is_cuda:
             pixels = torch.cat([view.permute(0, 2, 3, 1).flatten(1, 2) for view in views], 1)
-            parts = pixels.index_select(1, self.places).view(batch, self.num_parts, size, size, channels)
+            parts = pixels.index_select(1, self.pixel_indices).view(batch, self.num_parts, size, size, channels)
             return parts.transpose(0, 1).flatten(0, 1).permute(0, 3, 1, 2)
         pixels = torch.cat([view.flatten(2) for view in views], 2)
-        parts = pixels.index_select(2, self.places).view(batch, channels, self.num_parts, size, size)
+        parts = pixels.index_select(2, self.pixel_indices).view(batch, channels, self.num_parts, size, size)
         return parts.permute(2, 0, 1, 3, 4).flatten(0, 1)
 
 
 class MultiRotMergeLayer(Layer):
-    """Brings the parts of an image together again, (batch, parts * features), part by part; four parts a view."""
+    """Concatenates the features of an image's parts, (batch, parts * features); a view has four parts."""
 
     def __init__(self, input_layer: Layer, num_views: int):
         super().__init__(input_layer)
@@ -325,10 +250,10 @@ class MultiRotMergeLayer(Layer):
 
 
 class FeatureMaxPoolingLayer(Layer):
-    """Takes the maximum of each `pool_size` adjacent features: maxout, above a linear layer (Goodfellow et al. 2013).
+    """Takes the maximum of `pool_size` adjacent features: maxout if above a linear layer (Goodfellow et al. 2013).
 
     Features are axis `feature_dim`: 1 of (batch, features, ..), 0 of cuda-convnet's (channels, rows, columns, batch).
-    `implementation` is accepted for the sake of 2014's scripts; there is one.
+    `implementation` is accepted so that scripts of 2014 run; it has no effect.
     """
 
     def __init__(self, input_layer: Layer, pool_size: int, feature_dim: int = 1, implementation: str = "reshape"):
@@ -336,11 +261,11 @@ class FeatureMaxPoolingLayer(Layer):
         shape = input_layer.get_output_shape()
         self.pool_size, self.feature_dim = pool_size, feature_dim % len(shape)
         if (n_features := shape[feature_dim]) % pool_size:
-            raise ValueError(f"expected a number of features that pool_size {pool_size} divides, got {n_features}")
+            raise ValueError(f"expected a multiple of pool_size {pool_size} as features, got {n_features}")
 
     @property
     def mb_size(self) -> int:
-        return self.input_layer.mb_size  # whichever axis that is
+        return self.input_layer.mb_size  # the output's batch axis may be 0 or 3
 
     def get_output_shape(self) -> tuple[int, ...]:
         shape = list(self.input_layer.get_output_shape())
@@ -351,84 +276,8 @@ class FeatureMaxPoolingLayer(Layer):
         return x.unflatten(self.feature_dim, (-1, self.pool_size)).amax(self.feature_dim + 1)
 
 
-class OutputBase(Layer):
-    """What all output layers share: predictions, and an error to train on; a subclass says how activations become them.
-
-    `forward` maps the activations of the layer below to predictions, `forward_no_normalisation` to what the first steps
-    of training use instead, where predictions are normalised at all.
-    """
-
-    def forward_no_normalisation(self, activations: Tensor) -> Tensor:
-        """Map activations to predictions that are not normalised; the same where none are."""
-        return self(activations)
-
-    def predictions(self, inputs: Mapping[Layer, Tensor], dropout_active: bool = True) -> Tensor:
-        """Return the predictions for the tensors of the input layers."""
-        return self(self.input_layer.output(inputs, dropout_active))
-
-    def error(
-        self,
-        inputs: Mapping[Layer, Tensor],
-        targets: Tensor,
-        normalisation: bool = True,
-        dropout_active: bool = True,
-    ) -> Tensor:
-        """Return the error of the predictions, a scalar."""
-        return self.error_of(self.input_layer.output(inputs, dropout_active), targets, normalisation)
-
-    def error_of(self, activations: Tensor, targets: Tensor, normalisation: bool = True) -> Tensor:
-        """Return the error of what activations are turned into, the mean square unless a subclass measures another."""
-        predictions = self(activations) if normalisation else self.forward_no_normalisation(activations)
-        return functional.mse_loss(predictions, targets)
-
-
-def all_layers(layer: Layer) -> list[Layer]:
-    """Return a layer and all below it, from the top down, each once."""
-    found: dict[Layer, None] = {layer: None}
-    for below in layer.input_layers:
-        found.update(dict.fromkeys(all_layers(below)))
-    return list(found)
-
-
-def all_parameters(layer: Layer) -> list[nn.Parameter]:
-    """Return all parameters below a layer, from the top down, W before b."""
-    return [param for each in all_layers(layer) for param in each.params]
-
-
-def all_bias_parameters(layer: Layer) -> list[nn.Parameter]:
-    """Return all biases below a layer, from the top down."""
-    return [param for each in all_layers(layer) for param in each.bias_params]
-
-
-def all_state(layer: Layer) -> list[Tensor]:
-    """Return what training changes below a layer beside the parameters (batch norm's statistics), from the top down."""
-    return [buffer for each in all_layers(layer) for buffer in each.state]
-
-
-def get_param_values(layer: Layer) -> list[np.ndarray]:
-    """Return copies of all parameters below a layer, in the order of `all_parameters`, then those of `all_state`."""
-    return [each.detach().cpu().numpy().copy() for each in (*all_parameters(layer), *all_state(layer))]
-
-
-@torch.no_grad()
-def set_param_values(layer: Layer, param_values: Sequence[np.ndarray]) -> None:
-    """Set all parameters below a layer; raises ValueError, having set none, when a number or shape differs."""
-    params = [*all_parameters(layer), *all_state(layer)]
-    expected, got = [tuple(p.shape) for p in params], [tuple(np.shape(v)) for v in param_values]
-    if expected != got:
-        raise ValueError(f"the parameters are another network's: expected shapes {expected}, got {got}")
-    for param, value in zip(params, param_values, strict=True):
-        param.copy_(torch.as_tensor(np.asarray(value)))
-
-
-def reset_all_params(layer: Layer) -> None:
-    """Draw the parameters of a layer and of all below it anew."""
-    for each in all_layers(layer):
-        each.reset_params()
-
-
 def reset_without_loading(layer: Layer) -> None:
-    """Draw the parameters of a layer and of all below it anew; no module loads what is published."""
+    """Draw the parameters of a layer and of all layers below it again, without loading published weights."""
     for each in all_layers(layer):
         if isinstance(each, ModuleLayer):
             each.draw_params()
@@ -440,8 +289,8 @@ def reset_without_loading(layer: Layer) -> None:
 def reset_variance_preserving(layer: Layer) -> None:
     """Draw all parameters so that a signal keeps its variance from layer to layer.
 
-    He et al. 2015 (arXiv 1502.01852) for rectified layers, std fan_in^-1/2 for linear ones, biases 0. The topmost layer
-    stays as the recipe has it.
+    Std is (2 / fan_in)^1/2 for rectified layers (He et al. 2015, arXiv 1502.01852) and fan_in^-1/2 for linear ones;
+    biases are 0. The topmost layer keeps the initialisation of its script.
     """
     reset_all_params(layer)
     weighted = [each for each in all_layers(layer) if isinstance(each, WeightedLayer)]

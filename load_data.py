@@ -1,7 +1,7 @@
-"""The survey as arrays: ids, images, `.npy.gz` files, generators that run ahead.
+"""Ids and images as arrays, `.npy.gz` files, and buffered generators.
 
-The documented attributes `train_ids`, `test_ids`, `num_train` and `num_test` are read on first use from the folders in
-use, so that importing this module reads nothing.
+The documented attributes `train_ids`, `test_ids`, `num_train` and `num_test` are loaded on first use, from the current
+folders. So importing this module reads no file.
 
 Source: documentation of 2014, 3.2.1.
 """
@@ -26,12 +26,12 @@ def __getattr__(name: str) -> object:
 
 
 def load_image(img_id: int, subset: str = "train", normalise: bool = True, from_ram: bool = False) -> np.ndarray:
-    """Load a galaxy, (424, 424, 3): float32 in [0, 1], or uint8 where `normalise` is False.
+    """Load the image of a galaxy, (424, 424, 3) RGB: float32 in [0, 1], or uint8 if `normalise` is False.
 
-    With `from_ram`, it is read from the copies of copy_data_to_shm.py.
+    With `from_ram`, read the copy that copy_data_to_shm.py made. Raises DataError if the image cannot be read.
     """
-    in_use = folders.current
-    folder = in_use.ram_images(subset) if from_ram else in_use.images(subset)
+    current = folders.current
+    folder = current.ram_images(subset) if from_ram else current.images(subset)
     image = images.read_image(images.image_path(folder, img_id))
     return np.divide(image, np.float32(255), dtype=np.float32) if normalise else image
 
@@ -39,5 +39,5 @@ def load_image(img_id: int, subset: str = "train", normalise: bool = True, from_
 def load_images(
     img_ids: Iterable[int], subset: str = "train", normalise: bool = True, from_ram: bool = False
 ) -> np.ndarray:
-    """Load several galaxies, (n, 424, 424, 3), as `load_image` does."""
+    """Load the images of several galaxies, (n, 424, 424, 3), like `load_image`."""
     return np.stack([load_image(img_id, subset, normalise, from_ram) for img_id in img_ids])

@@ -1,8 +1,8 @@
-"""Augmentation while the network trains: every example is warped anew, straight from the full image.
+"""Augmentation during training: every example is warped from the full image, with a new random perturbation.
 
-Cropping, downsampling, perturbation and placement are affine, so they are composed into one matrix, and each view of
+Cropping, downsampling, perturbation and placement are affine. They are composed into one matrix, so that each view of
 an image is interpolated once. Transforms are scikit-image objects that map output pixels to input pixels; `a + b`
-applies `a` first. Worker processes write the chunks into shared memory.
+applies `a` first. Worker processes write chunks of views into shared memory.
 
 Source: documentation of 2014, 2.1 and 3.2.2.
 """
@@ -16,7 +16,7 @@ import numpy as np
 from skimage.transform import AffineTransform
 
 import load_data
-from galaxy.affine import (  # noqa: F401 (the transforms are documented as this module's)
+from galaxy.affine import (  # noqa: F401 (documented as this module's)
     IMAGE_HEIGHT,
     IMAGE_WIDTH,
     build_augmentation_transform,
@@ -32,7 +32,7 @@ from galaxy.affine import (  # noqa: F401 (the transforms are documented as this
 )
 from galaxy.warping import fast_warp, touched_parts, warp_views  # noqa: F401
 from survey import chunk_workers, custom_processors, images
-from survey.centering import (  # noqa: F401 (these too)
+from survey.centering import (  # noqa: F401 (documented as this module's)
     CENTRED,
     GEN1,
     GEN2,
@@ -76,7 +76,7 @@ def perturb_and_dscrop(
     target_sizes: Sequence[tuple[int, int]] | None = None,
     rng: np.random.Generator | None = None,
 ) -> list[np.ndarray]:
-    """Return one view (rows, columns, 3) of a randomly perturbed image for each ds_transform."""
+    """Perturb an image at random; return one view (rows, columns, 3) for each ds_transform."""
     tform = random_perturbation_transform(**augmentation_params, rng=rng)
     return augment_fixed_and_dscrop(img, ds_transforms, [tform], target_sizes)[0]
 
@@ -87,17 +87,17 @@ def augment_fixed_and_dscrop(
     augmentation_transforms: Sequence[AffineTransform],
     target_sizes: Sequence[tuple[int, int]] | None = None,
 ) -> list[list[np.ndarray]]:
-    """Return the views of an image under each of the given perturbations, [transform][ds_transform]."""
+    """Return the views of an image under each given perturbation, [transform][ds_transform] -> (rows, columns, 3)."""
     sizes = _sizes(ds_transforms, target_sizes)
     outs = _new_views(len(augmentation_transforms), sizes)
     matrices = view_matrices(ds_transforms, [tform.params for tform in augmentation_transforms], np.eye(3))
-    [part] = touched_parts(matrices[None], sizes, img.shape)
-    warp_views(img, part, matrices, outs)
+    [region] = touched_parts(matrices[None], sizes, img.shape)
+    warp_views(img, region, matrices, outs)
     return [list(views) for views in zip(*outs, strict=True)]
 
 
 class _Processor:
-    """What every processor shares: the views that it makes, of galaxies placed as the class says."""
+    """Base of all processors: builds their `Views`; a subclass sets the placement of the galaxy."""
 
     placement: ClassVar[Placement | None] = None
     warp: ClassVar[Warp] = staticmethod(warp_views)
@@ -126,7 +126,7 @@ class _Processor:
 
 
 class LoadAndProcess(_Processor):
-    """Load training image `img_index` and perturb it at random: one array (rows, columns, 3) a ds_transform."""
+    """Load training image `img_index` and perturb it at random: one array (rows, columns, 3) per ds_transform."""
 
     def __call__(self, img_index: int, rng: np.random.Generator | None = None) -> list[np.ndarray]:
         outs = _new_views(1, self.views.target_sizes)
@@ -149,11 +149,11 @@ class LoadAndProcessPysexCentering(LoadAndProcess, placement=CENTRED):
 
 
 class LoadAndProcessPysexCenteringRescaling(LoadAndProcess, placement=GEN2):
-    """`LoadAndProcess` of the galaxy centred and rescaled by what is seen at 2 sigma."""
+    """`LoadAndProcess` of the galaxy centred and rescaled by SExtractor's measurements at 2 sigma."""
 
 
 class LoadAndProcessPysexGen1CenteringRescaling(LoadAndProcess, placement=GEN1):
-    """`LoadAndProcess` of the galaxy centred and rescaled by what is seen at 10 sigma."""
+    """`LoadAndProcess` of the galaxy centred and rescaled by SExtractor's measurements at 10 sigma."""
 
 
 class LoadAndProcessFixedPysexCentering(LoadAndProcessFixed, placement=CENTRED):
@@ -161,17 +161,17 @@ class LoadAndProcessFixedPysexCentering(LoadAndProcessFixed, placement=CENTRED):
 
 
 class LoadAndProcessFixedPysexCenteringRescaling(LoadAndProcessFixed, placement=GEN2):
-    """`LoadAndProcessFixed` of the galaxy centred and rescaled by what is seen at 2 sigma."""
+    """`LoadAndProcessFixed` of the galaxy centred and rescaled by SExtractor's measurements at 2 sigma."""
 
 
 class LoadAndProcessFixedPysexGen1CenteringRescaling(LoadAndProcessFixed, placement=GEN1):
-    """`LoadAndProcessFixed` of the galaxy centred and rescaled by what is seen at 10 sigma."""
+    """`LoadAndProcessFixed` of the galaxy centred and rescaled by SExtractor's measurements at 10 sigma."""
 
 
 def _views_of(processor: object, workers: Workers) -> Views | None:
-    """Return the views of a processor of this module, None for one that makes its views in a way of its own.
+    """Return the `Views` of a processor of this module, None for a custom processor.
 
-    Raises TypeError where that one can not be called, or not be sent to worker processes.
+    Raises TypeError if a custom processor cannot be called, or cannot be sent to worker processes.
     """
     if type(processor).__call__ in (LoadAndProcess.__call__, LoadAndProcessFixed.__call__):
         return processor.views
@@ -180,7 +180,7 @@ def _views_of(processor: object, workers: Workers) -> Views | None:
 
 
 def any_seed() -> int:
-    """Return a seed that no one has chosen."""
+    """Return a random seed, from the operating system's entropy."""
     return int(np.random.SeedSequence().entropy % 2**63)
 
 
@@ -195,23 +195,23 @@ def realtime_augmented_data_gen(
     seed: int | None = None,
     workers: Workers = Workers(),  # noqa: B008 (it is frozen)
 ) -> Iterator[tuple[list[np.ndarray], int]]:
-    """Yield (target_arrays, chunk_size): views (chunk_size, rows, columns, 3) a ds_transform, then labels (.., 37).
+    """Yield (target_arrays, chunk_size): views (chunk_size, rows, columns, 3) per ds_transform, then labels (.., 37).
 
-    Images are drawn from the training part of the split; afresh each time unless there is a seed. Any class serves as
-    `processor_class` that is made of (ds_transforms, augmentation_params, target_sizes), and whose instances, called
-    with an index, return one array (rows, columns, 3) a ds_transform.
+    Images are drawn from the training part of the split; without `seed`, differently in each call. `processor_class`
+    may be any class with the constructor (ds_transforms, augmentation_params, target_sizes). An instance, called with
+    an index, returns one array (rows, columns, 3) per ds_transform.
     """
     sizes = _sizes(ds_transforms, target_sizes)
     processor = processor_class(ds_transforms, augmentation_params, sizes)
     indices, _ = images.split(load_data.num_train)
     labels = images.load_labels()
     seed = any_seed() if seed is None else seed
-    numbers = itertools.count() if num_chunks is None else range(num_chunks)
+    chunk_indices = itertools.count() if num_chunks is None else range(num_chunks)
     if (views := _views_of(processor, workers)) is not None:
-        draws = (views.draw(indices, chunk_size, seed, chunk) for chunk in numbers)
+        draws = (views.draw(indices, chunk_size, seed, chunk) for chunk in chunk_indices)
         chunks = chunk_workers.drawn_chunks(views, draws, chunk_size, workers)
     else:
-        drawn = (custom_processors.draw(indices, chunk_size, seed, chunk) for chunk in numbers)
+        drawn = (custom_processors.draw(indices, chunk_size, seed, chunk) for chunk in chunk_indices)
         layout = Layout(chunk_size, [(*size, 3) for size in sizes])
         chunks = chunk_workers.make_chunks(custom_processors.Calls(processor).write_drawn, drawn, layout, workers)
     for arrays, made in chunks:
@@ -229,12 +229,13 @@ def realtime_fixed_augmented_data_gen(
     *,
     workers: Workers = Workers(),  # noqa: B008 (it is frozen)
 ) -> Iterator[tuple[list[np.ndarray], int]]:
-    """Yield (target_arrays, current_chunk_size): views (chunk_size, rows, columns, 3) a ds_transform.
+    """Yield (target_arrays, current_chunk_size): views (chunk_size, rows, columns, 3) per ds_transform.
 
-    All transforms of an image stand together, in the given order. A chunk holds whole images only; rows from
-    `current_chunk_size` on are zero. Any class serves as `processor_class` that is made of (ds_transforms,
-    augmentation_transforms, target_sizes) and called with an index and a subset; or that is made of the same after the
-    subset and called with an index, as the classes of 2014. It returns arrays [transform][ds_transform].
+    The transforms of an image are adjacent rows, in the given order. A chunk contains whole images only; rows from
+    `current_chunk_size` on are zero. `processor_class` may be any class with the constructor (ds_transforms,
+    augmentation_transforms, target_sizes), called with (index, subset); or, as in 2014, with the constructor (subset,
+    ds_transforms, augmentation_transforms, target_sizes), called with (index). A call returns arrays
+    [transform][ds_transform].
     """
     sizes = _sizes(ds_transforms, target_sizes)
     given = (ds_transforms, augmentation_transforms, sizes)
@@ -250,7 +251,7 @@ def realtime_fixed_augmented_data_gen(
 
 
 def _takes_subset_first(processor_class: Callable[..., Callable]) -> bool:
-    """Say whether a class is made of four arguments, as those of 2014 were that load images under fixed transforms."""
+    """Return whether the constructor takes the subset first, as the fixed-transform classes of 2014 did."""
     if isinstance(processor_class, type) and issubclass(processor_class, _Processor):
         return False
     try:
@@ -263,9 +264,9 @@ def _takes_subset_first(processor_class: Callable[..., Callable]) -> bool:
 def post_augment_brightness_gen(
     data_gen: Iterable[tuple[list[np.ndarray], int]], std: float = 0.5, *, seed: int | None = None
 ) -> Iterator[tuple[list[np.ndarray], int]]:
-    """Add colour noise to the views of each chunk: one draw an image for all its views, then clip to [0, 1].
+    """Add colour noise to the views of each chunk, one draw per image for all its views, then clip to [0, 1].
 
-    It is drawn afresh each time unless there is a seed.
+    `std` is the standard deviation of the draw. Without `seed`, each call draws differently.
     """
     seed = any_seed() if seed is None else seed
     for chunk, (target_arrays, chunk_size) in enumerate(data_gen):

@@ -1,4 +1,4 @@
-"""The update rules of 2014 as `torch.optim` optimizers that follow them to rounding, whatever the rate does meanwhile.
+"""The update rules of 2014 as `torch.optim` optimizers; they agree to rounding, also if the learning rate changes.
 
 Source: documentation of 2014, 2.3.2 and 6.
 """
@@ -10,19 +10,20 @@ from torch import Tensor, nn
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Change an optimizer's learning rate, each group's by its `share`; raises ValueError unless it is above 0.
+    """Set the learning rate of each parameter group to `rate` times the group's `share` (default 1).
 
-    Where a rate is a tensor, in place, so that a captured graph sees it.
+    A rate that is a tensor is changed in place, so that a captured CUDA graph reads the new one. Raises ValueError
+    unless `rate` is above 0.
     """
     _need_positive(rate)
     for group in optimizer.param_groups:
-        of_group = rate * group.get("share", 1.0)
+        group_rate = rate * group.get("share", 1.0)
         if isinstance(optimizer, _Momentum):
-            optimizer.follow(group, of_group)
+            optimizer.follow(group, group_rate)
         if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(of_group)
+            group["lr"].fill_(group_rate)
         else:
-            group["lr"] = of_group
+            group["lr"] = group_rate
 
 
 def _need_positive(rate: float) -> None:
@@ -31,10 +32,10 @@ def _need_positive(rate: float) -> None:
 
 
 class _Momentum(torch.optim.SGD):
-    """2014's momentum, v <- mu v - lr g, kept in torch's buffer -v / lr, which a change of lr must rescale."""
+    """2014's momentum, v <- mu v - lr g; torch's buffer is -v / lr, so a new lr must rescale it."""
 
     def follow(self, group: dict, rate: float) -> None:
-        """Rescale a group's buffers where its rate is another than in the last step."""
+        """Rescale the momentum buffers of a group if its rate differs from that of the last step."""
         _need_positive(rate)
         last = group.setdefault("last_lr", rate)
         if rate != last:
@@ -44,7 +45,7 @@ class _Momentum(torch.optim.SGD):
             group["last_lr"] = rate
 
     def step(self, closure: Callable | None = None) -> Tensor | None:
-        """Move the parameters once."""
+        """Update the parameters once."""
         for group in self.param_groups:
             if not isinstance(group["lr"], Tensor):
                 self.follow(group, group["lr"])
@@ -52,14 +53,14 @@ class _Momentum(torch.optim.SGD):
 
 
 class _RMSProp(torch.optim.Optimizer):
-    """2014's RMSprop and Adagrad, which add epsilon below the root (torch's add it outside)."""
+    """2014's RMSprop and Adagrad: epsilon is added under the square root (torch adds it outside)."""
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float, decay: float, new: float, epsilon: float):
         super().__init__(params, {"lr": lr, "decay": decay, "new": new, "epsilon": epsilon})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
-        """Move the parameters once."""
+        """Update the parameters once."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -73,7 +74,7 @@ class _RMSProp(torch.optim.Optimizer):
                     state["squares"] = torch.zeros_like(param)
                 squares = state["squares"].mul_(group["decay"]).addcmul_(param.grad, param.grad, value=group["new"])
                 root = (squares + group["epsilon"]).sqrt_()
-                if isinstance(group["lr"], Tensor):  # of a captured graph
+                if isinstance(group["lr"], Tensor):  # in a captured CUDA graph
                     param.sub_(group["lr"] * (param.grad / root))
                 else:
                     param.addcdiv_(param.grad, root, value=-group["lr"])
@@ -81,21 +82,21 @@ class _RMSProp(torch.optim.Optimizer):
 
 
 def gen_updates_sgd(all_parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
-    """Stochastic gradient descent."""
+    """Build stochastic gradient descent: w <- w - lr g."""
     return torch.optim.SGD(all_parameters, lr=learning_rate, fused=True)
 
 
 def gen_updates_regular_momentum(
     all_parameters: Iterable[nn.Parameter], learning_rate: float, momentum: float, weight_decay: float
 ) -> torch.optim.Optimizer:
-    """Momentum: v <- mu v - lr (g + decay w), w <- w + v."""
+    """Build momentum: v <- mu v - lr (g + decay w), w <- w + v."""
     return _Momentum(all_parameters, lr=learning_rate, momentum=momentum, weight_decay=weight_decay, fused=True)
 
 
 def gen_updates_nesterov_momentum(
     all_parameters: Iterable[nn.Parameter], learning_rate: float, momentum: float, weight_decay: float
 ) -> torch.optim.Optimizer:
-    """Nesterov momentum: v as in regular momentum, w <- w + mu v - lr (g + decay w)."""
+    """Build Nesterov momentum: v as in regular momentum, w <- w + mu v - lr (g + decay w)."""
     return gen_updates_nesterov_momentum_no_bias_decay(all_parameters, [], learning_rate, momentum, weight_decay)
 
 
@@ -106,7 +107,7 @@ def gen_updates_nesterov_momentum_no_bias_decay(
     momentum: float,
     weight_decay: float,
 ) -> torch.optim.Optimizer:
-    """Nesterov momentum with weight decay on all parameters but the biases."""
+    """Build Nesterov momentum with weight decay on all parameters except the biases."""
     biases = set(all_bias_parameters)
     groups = [
         {"params": [p for p in all_parameters if p not in biases], "weight_decay": weight_decay},
@@ -119,20 +120,20 @@ def gen_updates_nesterov_momentum_no_bias_decay(
 def gen_updates_adagrad(
     all_parameters: Iterable[nn.Parameter], learning_rate: float = 1.0, epsilon: float = 1e-6
 ) -> torch.optim.Optimizer:
-    """Adagrad (Duchi et al. 2011)."""
+    """Build Adagrad (Duchi et al. 2011)."""
     return _RMSProp(all_parameters, lr=learning_rate, decay=1.0, new=1.0, epsilon=epsilon)
 
 
 def gen_updates_rmsprop(
     all_parameters: Iterable[nn.Parameter], learning_rate: float = 1.0, rho: float = 0.9, epsilon: float = 1e-6
 ) -> torch.optim.Optimizer:
-    """RMSprop (Tieleman & Hinton 2012)."""
+    """Build RMSprop (Tieleman & Hinton 2012); `rho` is the decay of the mean square."""
     return _RMSProp(all_parameters, lr=learning_rate, decay=rho, new=1 - rho, epsilon=epsilon)
 
 
 def gen_updates_adadelta(
     all_parameters: Iterable[nn.Parameter], learning_rate: float = 1.0, rho: float = 0.95, epsilon: float = 1e-6
 ) -> torch.optim.Optimizer:
-    """Adadelta (Zeiler 2012)."""
+    """Build Adadelta (Zeiler 2012); `rho` is the decay of the mean squares."""
     params = list(all_parameters)
     return torch.optim.Adadelta(params, lr=learning_rate, rho=rho, eps=epsilon, capturable=params[0].is_cuda)

@@ -90,7 +90,10 @@ SCALED_BY: dict[int, int | None] = {n: q.scaled_by and column(*q.scaled_by) for 
 
 
 def weigh(fractions: np.ndarray) -> np.ndarray:
-    """Turn the answer fractions of each question (..., 37) into Kaggle's weighted fractions (..., 37)."""
+    """Convert the answer fractions of each question (..., 37) to Kaggle's weighted fractions, with NumPy, by question.
+
+    `custom.weigh` does the same with torch, level by level, for output layers.
+    """
     weighted = np.array(fractions)
     for number, scaling in SCALED_BY.items():
         if scaling is not None:

@@ -208,8 +208,8 @@ class TestWeights:
             backbones.VARIANTS, "lite0", dataclasses.replace(backbones.VARIANTS["lite0"], file="lite0-other.pth")
         )
         assert "lite0-other.pth" in self.refused()
-        assert "can not be read" in self.refused(tmp_path / "none.pth")
-        assert "can not be read" in self.refused(tmp_path)
+        assert "cannot be read" in self.refused(tmp_path / "none.pth")
+        assert "cannot be read" in self.refused(tmp_path)
 
     def test_of_another_variant_are_named(self, monkeypatch, published):
         assert "expected the published weights" in self.refused(ROOT / "LICENSE")

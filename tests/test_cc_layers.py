@@ -120,5 +120,5 @@ def test_maxout_of_maps_keeps_the_batch_last(feature_dim):
 
 
 def test_maxout_of_maps_refuses_what_does_not_divide():
-    with pytest.raises(ValueError, match="pool_size 4 divides, got 6"):
+    with pytest.raises(ValueError, match="multiple of pool_size 4 as features, got 6"):
         layers.FeatureMaxPoolingLayer(cc_layers.CudaConvnetInput2DLayer(5, 6, 4, 4), pool_size=4, feature_dim=0)
