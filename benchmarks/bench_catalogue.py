@@ -27,7 +27,8 @@ from catalogue import calibration, framing
 from catalogue.calibration import FAR_FROM, fit_intervals
 from catalogue.framing import Frame
 from catalogue.model_file import Answers, Model
-from galaxy.image_files import Picture, read
+from galaxy.image_files import read
+from galaxy.pictures import Picture
 from machine.command_line import positive_int, run_script
 from survey import folders, images
 from survey.folders import use_folders

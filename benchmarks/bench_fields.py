@@ -31,7 +31,7 @@ from catalogue.field_sources import Surveyed, survey_field
 from catalogue.field_tiles import CORE
 from catalogue.model_file import Model
 from galaxy.detection import THRESHOLD
-from galaxy.image_files import Picture
+from galaxy.pictures import Picture
 from machine.command_line import positive_int, run_script
 
 # A galaxy has a clear signal where its pixels, down to a fifth of the brightest, have so many sigma on average.

@@ -9,7 +9,7 @@ Source: Willett et al. 2013 (arXiv 1308.3496); names after the Galaxy Zoo 2 and 
 import numpy as np
 
 from galaxy.answer_names import NAMES, simplified
-from galaxy.decision_tree import QUESTIONS, SLICES, likeliest_way, question_totals
+from galaxy.decision_tree import QUESTIONS, SLICES, likeliest_path, question_totals
 
 # In small letters and underscores, which tables of all formats bear.
 FRACTIONS: tuple[str, ...] = tuple(f"{simplified(name)}_fraction" for name in NAMES)
@@ -46,7 +46,7 @@ def most_likely_path(weighted: np.ndarray) -> str:
 
     Whether anything is odd is said last; that nothing is, is not said.
     """
-    way = likeliest_way(weighted)
+    way = likeliest_path(weighted)
     if way[-1][0] == ODD:  # from which nothing follows but for what is odd
         way.pop()
     return ", ".join(QUESTIONS[question].answers[answer - 1] for question, answer in way)

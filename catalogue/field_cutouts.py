@@ -13,7 +13,7 @@ import numpy as np
 
 from catalogue.field_tiles import Field, Tile, open_field, segments_of
 from catalogue.framing import REACH, SIDE, Frame, Measurement, cut, frame_of, measure
-from galaxy.image_files import MIN_SIDE, Picture
+from galaxy.pictures import MIN_SIDE, Picture
 
 # Neighbours' light reaches beyond their segments, pixels.
 HALO = 2
@@ -66,7 +66,7 @@ def cut_out(place: Place, stretch: str | None, radius: float, masked: bool = Tru
         ours = np.zeros_like(others)
         ours[inside] = whose == place.number
         _take_out(pixels, saturated, others, ours, sky)
-    return Picture(pixels, saturated, picture.kind, pixels.shape[:2])
+    return Picture(pixels, saturated, picture.format, pixels.shape[:2])
 
 
 def _segments(place: Place, rows: slice, columns: slice) -> np.ndarray:

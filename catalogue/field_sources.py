@@ -13,7 +13,7 @@ from catalogue.field_tiles import Field, Tile, find_in_tile, objects_of, open_fi
 from catalogue.flags import BLENDED, BORDER, STAR, TINY
 from catalogue.inputs import Inputs
 from galaxy.detection import OBJECT
-from galaxy.jpeg import Unreadable
+from galaxy.image_formats import Unreadable
 from machine.processes import Start, pool
 from machine.progress import showing
 

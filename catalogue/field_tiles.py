@@ -13,8 +13,9 @@ import numpy as np
 
 from galaxy.detection import MESH, OBJECT, find_objects
 from galaxy.fits_images import is_gzip, opened, read_bands, read_part, shape_of
-from galaxy.image_files import MIN_SIDE, Picture, kind_of, picture_of_bands, read
-from galaxy.jpeg import Unreadable
+from galaxy.image_files import read
+from galaxy.image_formats import Unreadable, format_of
+from galaxy.pictures import MIN_SIDE, Picture, picture_of_bands
 from machine.files import replacing
 
 # Pixels a side of a tile without its overlap, and of the overlap; whole meshes of the background, so that it is one.
@@ -78,21 +79,19 @@ def _full(pixels: np.ndarray) -> np.ndarray:
 
 def open_field(path: Path, folder: Path | None = None) -> Field:
     """Open an image of any format; `folder` takes what has to be unpacked, None: memory does. Raises Unreadable."""
-    kind, _ = kind_of(path)
-    if kind == "FITS" and not is_gzip(path):
+    format_name, _ = format_of(path)
+    if format_name == "FITS" and not is_gzip(path):
         with opened(path) as hdu:
             planes, rows, columns = shape_of(hdu)
         if not (min(rows, columns) >= MIN_SIDE and max(rows, columns) <= MAX_FIELD_SIDE):
             raise Unreadable(f"has {columns}x{rows} pixels: expected {MIN_SIDE} to {MAX_FIELD_SIDE:,} a side")
         return Field(path, path, planes, rows, columns, True)
-    linear = kind == "FITS"
+    linear = format_name == "FITS"
     if linear:
         bands, _, _ = read_bands(path, lambda rows, columns: _whole(rows, columns))
         pixels = np.moveaxis(bands, 0, 2)
     else:
-        picture = read(path, max_pixels=MAX_DECODED_PIXELS)
-        _whole(*picture.size)
-        pixels = picture.pixels
+        pixels = read(path, choose_reduction=_whole).pixels
     rows, columns, planes = pixels.shape
     if folder is None:
         return Field(path, pixels, planes, rows, columns, linear)

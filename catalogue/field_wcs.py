@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from galaxy.fits_images import opened
-from galaxy.jpeg import Unreadable
+from galaxy.image_formats import Unreadable
 from machine.files import first_line
 
 

@@ -18,8 +18,8 @@ import sep
 
 from catalogue.flags import BORDER, COMPANION, MAX_ENLARGEMENT, NO_OBJECT, SATURATED, SATURATED_PART, SEVERAL, SMALL
 from galaxy.affine import IMAGE_SHAPE, place_matrices
-from galaxy.image_files import MIN_SIDE, Picture
 from galaxy.photometry import Source, detect, petrosian_radius
+from galaxy.pictures import MIN_SIDE, Picture
 
 CHOICES = ("auto", "sdss")
 # The side of the frame.

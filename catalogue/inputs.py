@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from galaxy.image_files import SUFFIXES
+from galaxy.image_formats import SUFFIXES
 from machine.files import DataError, first_line
 
 LISTS = (".txt", ".list", ".lst")

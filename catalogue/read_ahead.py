@@ -15,8 +15,8 @@ from pathlib import Path
 
 from catalogue.field_cutouts import Place, framed
 from catalogue.framing import Frame, frame
-from galaxy.image_files import no_lock, read
-from galaxy.jpeg import Unreadable
+from galaxy.image_files import read
+from galaxy.image_formats import Unreadable
 from machine.processes import Start, pool
 
 # Files that are read ahead, a worker.
@@ -37,7 +37,7 @@ class NotJudged(str):
     """The reason why an object of a field is not judged."""
 
 
-def prepare(path: Path | Place, recipe: Recipe, alone: Callable = no_lock) -> Frame | str:
+def prepare(path: Path | Place, recipe: Recipe, alone: Callable = contextlib.nullcontext) -> Frame | str:
     """Read and frame a file, or an object of a field; a text is the reason why it can not be."""
     try:
         if isinstance(path, Place):

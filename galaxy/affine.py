@@ -1,7 +1,7 @@
 """The affine transforms of a view: cropping, downsampling, perturbation.
 
-Transforms are scikit-image objects that map output pixels to input pixels; `a + b` applies `a` first. Where many are
-made at once they are matrices (n, 3, 3), of which `a + b` is `b @ a`.
+Transforms are scikit-image objects that map output pixels to input pixels; `a + b` applies `a` first. Many transforms
+at once are matrices (n, 3, 3); there `a + b` is `b @ a`.
 
 Source: documentation of 2014, 2.1.
 """
@@ -14,8 +14,7 @@ from skimage.transform import AffineTransform
 
 IMAGE_SHAPE = (424, 424, 3)
 IMAGE_HEIGHT, IMAGE_WIDTH, _ = IMAGE_SHAPE
-# The middle of an image, where galaxies are centred. As in 2014, positions that SExtractor counts from 1 are compared
-# with this middle, which counts from 0.
+# The middle of an image, counted from 0. As in 2014, positions of SExtractor, counted from 1, are compared with it.
 CENTRE = (IMAGE_SHAPE[0] - 1) / 2
 
 tform_identity = AffineTransform()
@@ -33,10 +32,10 @@ def build_ds_transform(
 ) -> AffineTransform:
     """Build the transform that crops and downsamples: target pixel -> original pixel; sizes are (rows, columns).
 
-    `do_shift` crops the centre. `subpixel_shift` centres on the largest part that holds whole blocks of `ds_factor`
-    pixels, so that an odd target samples at whole pixels of the original.
+    `do_shift` crops the centre. `subpixel_shift` centres on the largest area of whole blocks of `ds_factor` pixels, so
+    that an odd target samples at whole pixels of the original.
     """
-    # Pixel centres: the block of ds_factor pixels that makes target pixel 0 is centred at (ds_factor - 1) / 2.
+    # Target pixel 0 covers a block of ds_factor pixels, with its centre at (ds_factor - 1) / 2.
     offset = np.full(2, (ds_factor - 1) / 2)
     if do_shift:
         original = np.array(orig_size[::-1], dtype=float)
@@ -49,9 +48,9 @@ def build_ds_transform(
 def augmentation_matrices(zoom: ArrayLike, rotation: ArrayLike, shear: ArrayLike, translation: ArrayLike) -> np.ndarray:
     """Return the matrices (n, 3, 3) of n perturbations about the image's centre.
 
-    zoom (n,) enlarges the galaxy where above 1; rotation and shear (n,) are in degrees, translation (n, 2) in pixels.
-    The matrix is scikit-image 0.9.3's, in which shear=180 with rotation+180 mirrors; later versions give shear
-    another meaning, under which the mirror vanishes.
+    A zoom (n,) above 1 enlarges the galaxy; rotation and shear (n,) are in degrees, translation (n, 2) in pixels. The
+    matrix is that of scikit-image 0.9.3, where shear=180 with rotation+180 mirrors. Later versions define shear
+    differently, and do not mirror.
     """
     zoom, r, translation = np.asarray(zoom), np.deg2rad(rotation), np.asarray(translation)
     s = r + np.deg2rad(shear)
@@ -66,12 +65,12 @@ def augmentation_matrices(zoom: ArrayLike, rotation: ArrayLike, shear: ArrayLike
 def build_augmentation_transform(
     zoom: float = 1.0, rotation: float = 0, shear: float = 0, translation: tuple[float, float] = (0, 0)
 ) -> AffineTransform:
-    """Build one perturbation, as `augmentation_matrices` does many."""
+    """Build one perturbation as a transform; see `augmentation_matrices`."""
     return AffineTransform(matrix=augmentation_matrices(zoom, rotation, shear, translation))
 
 
 def build_flip_transform(zoom: float = 1.0, rotation: float = 0, flip: bool = True) -> AffineTransform:
-    """Build a perturbation by zoom and rotation (degrees) that mirrors the image where `flip` is true."""
+    """Build a perturbation by zoom and rotation (degrees) that mirrors the image if `flip` is true."""
     half_turn = 180 if flip else 0
     return build_augmentation_transform(zoom=zoom, rotation=rotation + half_turn, shear=half_turn)
 
@@ -93,8 +92,8 @@ def random_perturbations(
 ) -> np.ndarray:
     """Draw the matrices (num, 3, 3) of perturbations.
 
-    Zoom is log-uniform; rotation, shear (degrees) and translation (pixels) are uniform; half of the images are mirrored
-    with `do_flip`. Without a generator, draws go on from NumPy's global one, as in 2014.
+    Zoom is log-uniform; rotation, shear (degrees) and translation (pixels) are uniform; `do_flip` mirrors half of the
+    images. Without a generator, NumPy's global one seeds the draws, as in 2014.
     """
     if rng is None:
         rng = np.random.default_rng(np.random.randint(2**32, size=4, dtype=np.uint32))  # noqa: NPY002 (see above)
@@ -113,7 +112,7 @@ def random_perturbation_transform(
     do_flip: bool = False,
     rng: np.random.Generator | None = None,
 ) -> AffineTransform:
-    """Draw one perturbation, as `random_perturbations` does many."""
+    """Draw one perturbation as a transform; see `random_perturbations`."""
     ranges = zoom_range, rotation_range, shear_range, translation_range
     return AffineTransform(matrix=random_perturbations(1, *ranges, do_flip, rng)[0])
 
@@ -129,10 +128,10 @@ def place_matrices(x: ArrayLike, y: ArrayLike, scale: ArrayLike = 1.0) -> np.nda
 
 
 def view_matrices(ds_transforms: list[AffineTransform], perturbations: ArrayLike, places: ArrayLike) -> np.ndarray:
-    """Compose what maps a view's pixels to the image's, (..., views, 3, 3), of perturbations and places (..., 3, 3).
+    """Compose the matrices (..., views, 3, 3) that map a view's pixels to the image's.
 
-    A place comes after the perturbation; it says where the galaxy lies in its image (2.1.5). Axes of length 1, or
-    absent ones, are shared: (n, 1, 3, 3) places and (1, transforms, 3, 3) perturbations give (n, transforms, ...).
+    `places` (..., 3, 3), of `place_matrices`, move the galaxy to the centre (2.1.5), after `perturbations` (..., 3, 3).
+    Their leading axes broadcast: (n, 1, 3, 3) places and (1, transforms, 3, 3) perturbations give (n, transforms, ...).
     """
     ds = np.stack([tform.params for tform in ds_transforms])
     return (np.asarray(places) @ np.asarray(perturbations))[..., None, :, :] @ ds

@@ -1,15 +1,15 @@
-"""What Galaxy Zoo 2's tables call the 37 answers, beside Kaggle's `Class1.1`.
+"""Names of the 37 answers in Galaxy Zoo 2's tables, beside Kaggle's `Class1.1`.
 
-Two ways are in use: that of the published table, `t01_smooth_or_features_a01_smooth_fraction` (Willett et al. 2013,
-table 5), and the one of later projects and their tools, `smooth-or-featured_smooth_fraction`.
+Two schemes are in use: that of the published table, `t01_smooth_or_features_a01_smooth_fraction` (Willett et al. 2013,
+table 5), and that of later projects and their tools, `smooth-or-featured_smooth_fraction`.
 """
 
 import re
 
 from galaxy.decision_tree import COLUMN_NAMES
 
-# Of each question, in the order of the tree's answers: its name, and those of its answers. What follows a bar are other
-# names that are read, and never written.
+# The name of each question, and those of its answers in the order of the tree. Names after a bar are read, but never
+# written.
 _MODERN = {
     1: ("smooth-or-featured", "smooth", "featured-or-disk|features-or-disk", "artifact|star-or-artifact"),
     2: ("disk-edge-on", "yes", "no"),
@@ -42,7 +42,7 @@ _PUBLISHED = {
 
 
 def simplified(name: str) -> str:
-    """Return a column's name in small letters, digits and underscores: `Class1.1` and `class1_1` are the same."""
+    """Return a column's name in lower case, digits and underscores: `Class1.1` and `class1_1` become equal."""
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
@@ -56,18 +56,18 @@ PUBLISHED_NAMES: tuple[str, ...] = tuple(
 
 
 def _columns() -> dict[str, int]:
-    """Return the column (0..36) of every simplified name, without the ending that says what is counted."""
-    found = {}
+    """Return the column (0..36) of every simplified name, without its ending (fraction, count, ...)."""
+    columns = {}
     column = 0
     for question, *answers in _MODERN.values():
         for answer in answers:
             for synonym in answer.split("|"):
-                found[simplified(f"{question}_{synonym}")] = column
-                found[simplified(f"{question}-gz2_{synonym}")] = column
+                columns[simplified(f"{question}_{synonym}")] = column
+                columns[simplified(f"{question}-gz2_{synonym}")] = column
             column += 1
     for names in (COLUMN_NAMES, PUBLISHED_NAMES):
-        found |= {simplified(name): column for column, name in enumerate(names)}
-    return found
+        columns |= {simplified(name): column for column, name in enumerate(names)}
+    return columns
 
 
 COLUMN_OF: dict[str, int] = _columns()

@@ -1,8 +1,8 @@
 """The Galaxy Zoo 2 decision tree: 11 questions, 37 answers, and which answer leads to which question.
 
-A volunteer walks the tree from question 1; an answer either asks another question or ends the walk. The competition
-publishes one number an answer: the fraction of answers a question received, multiplied by the (already weighted)
-fraction of the one answer that leads to it. Nothing else in the project spells a column number.
+A volunteer starts at question 1; each answer leads to another question or ends the path. The competition publishes one
+number per answer: its fraction among the answers to its question, multiplied by the weighted fraction of the answer
+that leads to the question. No other module contains a column number.
 
 Source: Willett et al. 2013 (arXiv 1308.3496), figure 1 and table 2; documentation of 2014, 2.2.2.
 """
@@ -14,7 +14,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Question:
-    """One task of the tree; `leads_to` names the next question of each answer, `scaled_by` (question, answer)."""
+    """One task of the tree: `leads_to` is the next question of each answer, `scaled_by` the (question, answer)."""
 
     text: str
     answers: tuple[str, ...]
@@ -37,7 +37,7 @@ QUESTIONS: dict[int, Question] = {
         (6, 6, 6, 6),
         (2, 2),
     ),
-    # Asked at the end of every walk but a star's; the competition's fractions sum to one for stars all the same.
+    # Asked at the end of every path except a star's. The competition's fractions sum to one for stars, too.
     6: Question("Is there anything odd?", ("odd", "not odd"), (8, None)),
     7: Question("How rounded is it?", ("completely round", "in between", "cigar-shaped"), (6, 6, 6), (1, 1)),
     8: Question(
@@ -62,17 +62,17 @@ QUESTIONS: dict[int, Question] = {
 }
 
 COLUMN_NAMES: tuple[str, ...] = tuple(
-    f"Class{number}.{answer}" for number, q in QUESTIONS.items() for answer in range(1, len(q.answers) + 1)
+    f"Class{question}.{answer}" for question, q in QUESTIONS.items() for answer in range(1, len(q.answers) + 1)
 )
 ANSWER_NAMES: tuple[str, ...] = tuple(answer for q in QUESTIONS.values() for answer in q.answers)
 NUM_ANSWERS = len(COLUMN_NAMES)
 
-# The table has six decimals: seven answers and the answer they are compared with are off by at most 8 * 0.5e-6.
+# Kaggle's table has six decimals: the sum of seven answers differs from its parent answer by at most 8 * 0.5e-6.
 TOLERANCE = 1e-5
 
 
 def column(question: int, answer: int) -> int:
-    """Return the column (0..36) of an answer, both counted from 1 as in Kaggle's `Class1.1`."""
+    """Return the column (0..36) of an answer; question and answer count from 1, as in Kaggle's `Class1.1`."""
     return COLUMN_NAMES.index(f"Class{question}.{answer}")
 
 
@@ -82,10 +82,10 @@ def columns(question: int) -> slice:
     return slice(first, first + len(QUESTIONS[question].answers))
 
 
-SLICES: dict[int, slice] = {number: columns(number) for number in QUESTIONS}
+SLICES: dict[int, slice] = {question: columns(question) for question in QUESTIONS}
 
-# The column that scales each question, None for those asked of every galaxy. A scaling answer always stands before
-# the questions it scales, so that one pass in the order of the questions weighs the whole tree.
+# The column that scales each question; None for questions about every galaxy. The scaling answer precedes its
+# questions, so one pass in their order weights the whole tree.
 SCALED_BY: dict[int, int | None] = {n: q.scaled_by and column(*q.scaled_by) for n, q in QUESTIONS.items()}
 
 
@@ -95,16 +95,16 @@ def weigh(fractions: np.ndarray) -> np.ndarray:
     `custom.weigh` does the same with torch, level by level, for output layers.
     """
     weighted = np.array(fractions)
-    for number, scaling in SCALED_BY.items():
+    for question, scaling in SCALED_BY.items():
         if scaling is not None:
-            weighted[..., SLICES[number]] *= weighted[..., scaling, None]
+            weighted[..., SLICES[question]] *= weighted[..., scaling, None]
     return weighted
 
 
 def obey(weighted: np.ndarray) -> np.ndarray:
-    """Restore the sums of the tree to weighted fractions (..., 37): the answers of a question keep their proportions.
+    """Rescale weighted fractions (..., 37) to the sums of the tree: the answers of a question keep their proportions.
 
-    A question without any vote is answered evenly.
+    A question without votes gets equal fractions.
     """
     fractions = np.array(weighted, dtype=np.float64)
     for answers in SLICES.values():
@@ -114,19 +114,19 @@ def obey(weighted: np.ndarray) -> np.ndarray:
     return weigh(fractions)
 
 
-def likeliest_way(votes: np.ndarray) -> list[tuple[int, int]]:
+def likeliest_path(votes: np.ndarray) -> list[tuple[int, int]]:
     """Return the likeliest answers along the tree, (question, answer) counted from 1, for votes (37,)."""
-    way: list[tuple[int, int]] = []
+    path: list[tuple[int, int]] = []
     question: int | None = 1
     while question is not None:
         answer = int(np.argmax(votes[SLICES[question]])) + 1
-        way.append((question, answer))
+        path.append((question, answer))
         question = QUESTIONS[question].leads_to[answer - 1]
-    return way
+    return path
 
 
 def question_totals(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return what each question's answers sum to and what they should, both (..., 11), for votes (..., 37)."""
+    """Return the sum of each question's answers and its expected value, both (..., 11), for votes (..., 37)."""
     totals = np.stack([votes[..., s].sum(axis=-1) for s in SLICES.values()], axis=-1)
     ones = np.ones(votes.shape[:-1])
     expected = np.stack([ones if s is None else votes[..., s] for s in SCALED_BY.values()], axis=-1)

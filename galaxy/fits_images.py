@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-from galaxy.jpeg import Unreadable
+from galaxy.image_formats import Unreadable
 from machine.files import first_line
 
 # A header's blocks of 2,880 bytes: real ones have a few.

@@ -1,13 +1,11 @@
-"""A galaxy's JPEG, decoded with suspicion: whole, of the right size and in colour, or refused with the reason.
+"""JPEGs, decoded with suspicion: whole and in colour, or refused with a reason.
 
-libjpeg fills what a damaged file lacks with grey and only warns; here a warning is a refusal. A header costs little
-and promises anything, so that it is compared with what is expected before room is made for pixels.
+libjpeg fills the missing end of a damaged file with grey, and only warns. Here a warning is an error. A header costs
+little and can promise any size, so it is compared with what is expected before pixels are allocated.
 
-A JPEG has no checksum: bytes that changed and still decode are pixels like any other.
+A JPEG has no checksum: changed bytes that still decode are not noticed.
 """
 
-import os
-import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,71 +13,50 @@ import numpy as np
 import simplejpeg
 
 from galaxy.affine import IMAGE_SHAPE
+from galaxy.image_formats import Unreadable, identify, read_content
+from machine.files import first_line
 
-# The largest JPEG of this size, noise at quality 100, takes 740 kB.
+# The largest JPEG of 424x424 pixels, noise at quality 100, takes 740 kB.
 MAX_BYTES = 2**20
-# A progressive JPEG has about ten scans, and each takes time, whatever it holds.
+# A progressive JPEG has about ten scans. Each takes time, even an empty one.
 MAX_SCANS = 100
-_START, _SCAN = b"\xff\xd8\xff", b"\xff\xda"
-# What else is found under the name of a JPEG.
-_SIGNATURES = {
-    b"\x89PNG": "a PNG image",
-    b"GIF8": "a GIF image",
-    b"BM": "a BMP image",
-    b"RIFF": "a WebP image",
-    b"II*\0": "a TIFF image",
-    b"MM\0*": "a TIFF image",
-    b"SIMPLE": "a FITS image",
-    b"<": "a web page",
-    b"\0\0\0\0": "zeros",
-}
-
-
-class Unreadable(ValueError):
-    """A file that cannot be read; the message goes after the file's name."""
+SCAN = b"\xff\xda"
 
 
 def decode_image(path: Path | str) -> np.ndarray:
     """Decode a JPEG file into (424, 424, 3) uint8: rows, columns, RGB.
 
-    A grey JPEG gives three equal channels. Raises ValueError for anything else, with a reason that goes after the
-    image's name.
+    A grey JPEG gives three equal channels. Raises Unreadable, a ValueError, for anything else; the message is a reason,
+    to be written after the file's name.
     """
-    data = _read(path)
-    if not data.startswith(_START):
-        kind = next((kind for start, kind in _SIGNATURES.items() if data.startswith(start)), "something else")
-        raise ValueError(f"can not be decoded as a JPEG (it holds {kind if data else 'nothing'})")
-    height, width, colours, _ = _decoder(simplejpeg.decode_jpeg_header, data)
+    data = read_content(path, MAX_BYTES)
+    format_name, description = identify(data[:16])
+    if format_name != "JPEG":
+        raise Unreadable(f"cannot be decoded as a JPEG (it holds {description})")
+    height, width, colours, _ = _call(simplejpeg.decode_jpeg_header, data)
     if (height, width) != IMAGE_SHAPE[:2]:
-        raise ValueError(f"has the wrong size: expected 424x424 pixels, got {width}x{height}")
+        raise Unreadable(f"has the wrong size: expected 424x424 pixels, got {width}x{height}")
     if colours in ("CMYK", "YCCK"):
-        raise ValueError(f"has the wrong colours: expected RGB, got {colours}")
-    # To count single bytes is far quicker, and nearly always enough.
-    if data.count(_SCAN[1]) > MAX_SCANS and (scans := data.count(_SCAN)) > MAX_SCANS:
-        raise ValueError(f"is too laborious: expected at most {MAX_SCANS} scans, got {scans}")
-    return _decoder(simplejpeg.decode_jpeg, data, colorspace="RGB", fastdct=False, fastupsample=False)
+        raise Unreadable(f"has the wrong colours: expected RGB, got {colours}")
+    # Counting single bytes is much faster, and almost always enough.
+    if data.count(SCAN[1]) > MAX_SCANS and (scans := data.count(SCAN)) > MAX_SCANS:
+        raise Unreadable(f"is too laborious: expected at most {MAX_SCANS} scans, got {scans}")
+    return decode(data)
 
 
-def _decoder(function: Callable, data: bytes, **options: object) -> tuple | np.ndarray:
-    """Call the decoder, for which a warning of libjpeg is an error, too."""
+def decode(data: bytes, **smallest: int) -> np.ndarray:
+    """Decode a JPEG of any size into (rows, columns, 3) uint8, RGB; raises Unreadable.
+
+    With `min_height` and `min_width` libjpeg-turbo may decode at a fraction of the size, not below these.
+    """
+    return _call(simplejpeg.decode_jpeg, data, colorspace="RGB", fastdct=False, fastupsample=False, **smallest)
+
+
+def _call(function: Callable, data: bytes, **options: object) -> tuple | np.ndarray:
+    """Call simplejpeg in strict mode, in which a warning of libjpeg is an error."""
     try:
         return function(data, strict=True, **options)
     except ValueError as error:
-        raise ValueError(f"can not be decoded as a JPEG ({error})") from None
-    except KeyError:  # simplejpeg has no name for every kind of subsampling that libjpeg reads
-        raise ValueError("can not be decoded as a JPEG (unknown subsampling)") from None
-
-
-def _read(path: Path | str) -> bytes:
-    try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for ever
-            raise ValueError("is no file")
-        if status.st_size > MAX_BYTES:
-            raise ValueError(f"is too large: expected at most {MAX_BYTES} bytes, got {status.st_size}")
-        with open(path, "rb", buffering=0) as file:
-            return file.read()
-    except FileNotFoundError:
-        raise ValueError("is missing") from None
-    except OSError as error:
-        raise ValueError(f"can not be read ({error.strerror})") from None
+        raise Unreadable(f"cannot be decoded as a JPEG ({first_line(error)})") from None
+    except KeyError:  # libjpeg reads more kinds of subsampling than simplejpeg has names for
+        raise Unreadable("cannot be decoded as a JPEG (unknown subsampling)") from None

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from galaxy.jpeg import Unreadable
+from galaxy.image_formats import Unreadable
 
 # Below so many sigma of the sky's noise, asinh is linear.
 SOFTENING = 3.0

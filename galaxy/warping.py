@@ -1,6 +1,6 @@
-"""Pixels: views of an image, sampled bilinearly.
+"""Views of an image, sampled bilinearly.
 
-A warp reads a float copy of the part of the image that it touches, and only that; samples are never rounded.
+A warp converts only the region of the image that it reads to floating point; samples are not rounded.
 
 Source: documentation of 2014, 3.2.2.
 """
@@ -26,7 +26,7 @@ _SAMPLING = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
 @functools.cache
 def _need_exact_positions() -> None:
-    """Raise DataError where OpenCV rounds sampling positions; who does not warp with it may have any version."""
+    """Raise DataError if OpenCV rounds sampling positions; only warps call this: the rest works with any version."""
     if int(cv2.__version__.split(".")[0]) < 5:
         raise DataError(
             f"expected OpenCV 5, which samples at exact positions, got {cv2.__version__}, which rounds them to 1/32 "
@@ -40,7 +40,7 @@ def fast_warp(
     """Sample a float image (rows, columns[, channels]) bilinearly at `tf` of every output pixel -> float32."""
     _need_exact_positions()
     if mode not in _BORDERS:
-        raise ValueError(f"mode is one of {', '.join(_BORDERS)}, not {mode!r}")
+        raise ValueError(f"expected mode {', '.join(_BORDERS)}, got {mode!r}")
     rows, columns = output_shape
     return cv2.warpAffine(
         np.asarray(img, dtype=np.float32),
@@ -54,31 +54,32 @@ def fast_warp(
 def touched_parts(
     matrices: np.ndarray, sizes: Sequence[tuple[int, int]], shape: Sequence[int] = (IMAGE_HEIGHT, IMAGE_WIDTH)
 ) -> np.ndarray:
-    """Return what of each image its views may read, borders mirrored: first row, last + 1, first column, last + 1.
+    """Return the region of each image that its views read: first row, last + 1, first column, last + 1.
 
-    Matrices (n, transforms, views, 3, 3) -> (n, 4) integers.
+    Matrices (n, transforms, views, 3, 3) -> (n, 4) integers. Where a view reaches beyond a border, which mirrors, the
+    region is the whole width or height.
     """
     half = (np.array(sizes)[:, ::-1] - 1) / 2  # of each view, (x, y)
     middle = np.einsum("ntvij,vj->ntvi", matrices[..., :2, :2], half) + matrices[..., :2, 2]
     reach = np.einsum("ntvij,vj->ntvi", np.abs(matrices[..., :2, :2]), half)
-    # A pixel to spare on both sides: bilinear interpolation reads the next one, and positions are rounded.
+    # One more pixel on both sides: bilinear interpolation reads the next one, and positions are rounded.
     low = np.floor((middle - reach).min(axis=(1, 2))) - 1
     high = np.ceil((middle + reach).max(axis=(1, 2))) + 2
-    # What is mirrored at a border may lie anywhere.
+    # A mirrored position can lie anywhere.
     ends = np.array(shape[1::-1])
     inside = (low >= 0) & (high <= ends)
     low, high = np.where(inside, low, 0), np.where(inside, high, ends)
     return np.stack([low[:, 1], high[:, 1], low[:, 0], high[:, 0]], axis=1).astype(int)
 
 
-def warp_views(img: np.ndarray, part: Sequence[int], matrices: np.ndarray, outs: Sequence[np.ndarray]) -> None:
-    """Write the views of an image (rows, columns, 3), float or uint8, which becomes [0, 1], into `outs`.
+def warp_views(img: np.ndarray, region: Sequence[int], matrices: np.ndarray, outs: Sequence[np.ndarray]) -> None:
+    """Write the views of an image (rows, columns, 3), float or uint8, into `outs`; uint8 becomes [0, 1].
 
     Matrices (transforms, views, 3, 3) map a view's pixels to the image's; `outs` holds an array (transforms, rows,
-    columns, 3) float32 for each view. Only the part that `touched_parts` found is converted.
+    columns, 3) float32 for each view. `region` is that of `touched_parts`; only its pixels are converted.
     """
     _need_exact_positions()
-    top, bottom, left, right = part
+    top, bottom, left, right = region
     pixels = img[top:bottom, left:right].astype(np.float32)
     matrices = matrices[..., :2, :] - np.array([[0, 0, left], [0, 0, top]])
     for view, out in enumerate(outs):

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from galaxy.decision_tree import QUESTIONS, SLICES, likeliest_way, question_totals
+from galaxy.decision_tree import QUESTIONS, SLICES, likeliest_path, question_totals
 
 WIDTH, HEIGHT = 2330, 780
 # The width of a branch that has all votes, and what a branch takes at least where its name is written.
@@ -104,7 +104,7 @@ def _stacked(centre: float, heights: list[float]) -> list[float]:
 def branches(votes: np.ndarray) -> list[Branch]:
     """Return the branches of all answers, the likely ones last, for Kaggle's weighted votes (37,)."""
     votes = _counted(votes)
-    way, asked = set(likeliest_way(votes)), _asked(votes)
+    way, asked = set(likeliest_path(votes)), _asked(votes)
     starts, levels = {}, {}
     widths = {(n, answer): float(votes[SLICES[n]][answer - 1] * FULL) for n in PLACES for answer in order_of(n)}
     for number, place in PLACES.items():

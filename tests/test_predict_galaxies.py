@@ -67,7 +67,7 @@ def test_each_file_is_a_row_with_what_the_network_says_or_the_reason(folder: Pat
     rows = predict(folder.parent / "out.parquet", folder)
     assert list(rows["id_str"]) == ["a", "b", *(f"galaxy {number}" for number in range(6))]
     assert list(rows["status"]) == ["unreadable"] * 2 + ["ok"] * 6
-    assert list(rows["reason"][:3]) == ["is empty", "can not be decoded as a PNG (it ends early)", ""]
+    assert list(rows["reason"][:3]) == ["is empty", "cannot be decoded as a PNG (it ends early)", ""]
     fractions = np.stack([rows[name] for name in answer_columns.FRACTIONS], axis=1)
     assert np.isnan(fractions[:2]).all() and (fractions[2:, :3].sum(axis=1) - 1 < 1e-5).all()
     assert all(
@@ -423,7 +423,7 @@ def test_a_report_and_a_tree_are_made_beside_the_table(folder: Path, predict: Pr
     rows = predict(folder.parent / "out.parquet", folder, "--full", "--report", report)
     text = report.read_text()
     assert f"report: {report}" in capsys.readouterr().out
-    assert "6 galaxies, 2 files that could not be read" in text and "can not be decoded as a PNG" in text
+    assert "6 galaxies, 2 files that could not be read" in text and "cannot be decoded as a PNG" in text
     assert f'"names":{json.dumps([f"galaxy {number}" for number in range(6)], separators=(",", ":"))}' in text
     predict(folder.parent / "one.parquet", folder / "galaxy 3.png", "--weighted", "--draw", tree)
     again = predict(folder.parent / "out.parquet", folder, "--report", folder / "report.html")

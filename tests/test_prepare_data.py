@@ -316,7 +316,7 @@ class TestOwnGalaxies:
 
     def test_images_that_can_not_be_used_are_named_and_the_good_ones_kept(self, own: Path, run_main):
         (own / "cutouts" / f"{GALAXIES[0]}.jpg").write_bytes(b"<html>")
-        with pytest.raises(SystemExit, match=rf"1 of 24 images can not be used: .*{GALAXIES[0]}\.jpg' can not"):
+        with pytest.raises(SystemExit, match=rf"1 of 24 images can not be used: .*{GALAXIES[0]}\.jpg' is not an image"):
             prepare_own(run_main, own)
         write_jpeg(own / "cutouts" / f"{GALAXIES[0]}.jpg", draw_blob(np.random.default_rng(4)))
         prepare_own(run_main, own)

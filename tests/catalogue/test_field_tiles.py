@@ -11,7 +11,7 @@ from catalogue import field_cutouts, field_sources, field_tiles, star_galaxy
 from catalogue.field_tiles import open_field, tiles_of
 from catalogue.field_wcs import sky_positions
 from galaxy.detection import find_objects
-from galaxy.jpeg import Unreadable
+from galaxy.image_formats import Unreadable
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ def test_several_fields_and_what_is_none(tmp_path: Path, predict: Callable, caps
     of = rows["file_loc"]
     assert [Path(name).name for name in dict.fromkeys(of)] == ["broken.fits", "text.jpg", "plain.png"]
     [bad] = np.flatnonzero(rows["status"] == "unreadable")
-    assert rows["reason"][bad].startswith("is no image that can be read") and np.isnan(rows["x"][bad])
+    assert rows["reason"][bad].startswith("is not an image that can be read") and np.isnan(rows["x"][bad])
     assert np.isnan(rows["ra"]).all() and np.isfinite(rows["x"]).sum() == len(of) - 1
     told = [line for line in capsys.readouterr().err.splitlines() if "broken.fits" in line]
     assert len(told) == 1 and "has no usable sky coordinates" in told[0]

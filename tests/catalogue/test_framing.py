@@ -6,7 +6,7 @@ import pytest
 from tiny import draw_blob
 
 from catalogue import framing
-from galaxy.image_files import Picture
+from galaxy.pictures import Picture
 from galaxy.warping import touched_parts, warp_views
 
 RADIUS = 120.0

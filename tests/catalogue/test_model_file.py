@@ -16,7 +16,7 @@ from catalogue import card as cards
 from catalogue import model_file
 from catalogue.framing import frame
 from catalogue.model_file import Model
-from galaxy.image_files import Picture
+from galaxy.pictures import Picture
 from machine.files import DataError
 
 

@@ -128,7 +128,7 @@ class TestResidentImages:
 
     def test_that_are_bad_and_not_left_out_are_named(self, prepared_survey):
         (prepared_survey.raw / "images_test_rev1" / "100.jpg").write_bytes(b"no JPEG")
-        with pytest.raises(DataError, match=r"100.jpg can not be decoded"):
+        with pytest.raises(DataError, match=r"100.jpg cannot be decoded"):
             Images("test", CPU, num_workers=1, resident=True)
 
     def test_do_not_travel_to_workers(self, monkeypatch: pytest.MonkeyPatch):

@@ -1,4 +1,4 @@
-"""Any image file becomes an array between 0 and 1, or one line that says why it can not."""
+"""Any image file becomes an array between 0 and 1, or is refused with a reason in one line."""
 
 import gzip
 import io
@@ -15,9 +15,9 @@ from astropy.io import fits
 from PIL import Image
 from tiny import draw_blob
 
-from galaxy import image_files
+from galaxy import opencv_images, pictures
 from galaxy.image_files import read
-from galaxy.jpeg import Unreadable
+from galaxy.image_formats import Unreadable
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_whole_numbers_come_as_they_are(blob: np.ndarray, tmp_path: Path):
 def test_a_jpeg_is_decoded_as_the_networks_training_images_are(blob: np.ndarray, tmp_path: Path):
     path = save_pillow(tmp_path / "a.jpg", Image.fromarray(blob), quality=95)
     picture = read(path)
-    assert picture.kind == "JPEG"
+    assert picture.format == "JPEG"
     assert np.abs(picture.pixels.astype(int) - blob).mean() < 2
 
 
@@ -136,7 +136,7 @@ def test_pixels_that_are_no_numbers_are_sky(blob: np.ndarray, tmp_path: Path):
 
 
 def test_large_images_are_averaged_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(image_files, "MAX_PIXELS", 10_000)
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 10_000)
     rng = np.random.default_rng(3)
     pixels = cv2.resize(rng.integers(0, 255, (30, 40, 3), np.uint8), (400, 300), interpolation=cv2.INTER_CUBIC)
     expected = cv2.resize(pixels, (100, 75), interpolation=cv2.INTER_AREA).astype(float)
@@ -144,11 +144,11 @@ def test_large_images_are_averaged_down(tmp_path: Path, monkeypatch: pytest.Monk
         picture = read(save_pillow(tmp_path / name, Image.fromarray(pixels)))
         assert picture.reduction == 4 and picture.size == (300, 400)
         assert np.abs(picture.pixels - expected).mean() < 3
-    monkeypatch.setattr(image_files, "LARGE_BYTES", 1000)
+    monkeypatch.setattr(pictures, "LARGE_BYTES", 1000)
     np.testing.assert_allclose(read(tmp_path / "a.tif").pixels, expected, atol=1)
     save_tiff(tmp_path / "planes.tif", np.moveaxis(pixels, 2, 0), planarconfig="separate")
     np.testing.assert_allclose(read(tmp_path / "planes.tif").pixels, expected, atol=1)
-    monkeypatch.setattr(image_files, "HUGE_BYTES", 1000)
+    monkeypatch.setattr(opencv_images, "HUGE_BYTES", 1000)
     picture = read(tmp_path / "a.png")
     assert picture.pixels.shape == (75, 100, 3) and np.abs(picture.pixels - expected).mean() < 8
     bands = np.moveaxis(pixels, 2, 0).astype(np.float32)
@@ -168,10 +168,10 @@ def test_large_images_are_decoded_alone(tmp_path: Path, monkeypatch: pytest.Monk
             taken.append(False)
 
     path = save_pillow(tmp_path / "a.png", Image.fromarray(blob))
-    read(path, alone=Lock)
+    read(path, lock=Lock)
     assert taken == []
-    monkeypatch.setattr(image_files, "LARGE_BYTES", 1000)
-    read(path, alone=Lock)
+    monkeypatch.setattr(pictures, "LARGE_BYTES", 1000)
+    read(path, lock=Lock)
     assert taken == [True, False]
 
 
@@ -188,7 +188,7 @@ def test_saturated_pixels_are_marked(blob: np.ndarray, tmp_path: Path):
 
 
 @pytest.mark.parametrize("case", crafted.BAD, ids=str)
-def test_what_can_not_be_read_is_a_reason_in_one_line(case: str, tmp_path: Path):
+def test_a_file_that_cannot_be_read_gives_a_reason_in_one_line(case: str, tmp_path: Path):
     path = crafted.write_bad(case, tmp_path)
     with pytest.raises(Unreadable) as refused:
         read(path)

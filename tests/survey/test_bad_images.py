@@ -49,7 +49,7 @@ def sparse(path: Path, num_bytes: int) -> None:
 
 
 BLOB = draw_blob(np.random.default_rng(7))
-UNDECODABLE = "can not be decoded as a JPEG"
+UNDECODABLE = "cannot be decoded as a JPEG"
 # What becomes of an image's file, and what is said of it.
 IMAGES = {
     "missing image": [(Path.unlink, "is missing")],
@@ -87,8 +87,8 @@ IMAGES = {
         (lambda path: path.write_bytes(progressive(BLOB, 200)), "expected at most 100 scans, got 210"),
     ],
     "folder or pipe named .jpg": [
-        (lambda path: (path.unlink(), path.mkdir()), "is no file"),
-        (lambda path: (path.unlink(), os.mkfifo(path)), "is no file"),
+        (lambda path: (path.unlink(), path.mkdir()), "is not a file"),
+        (lambda path: (path.unlink(), os.mkfifo(path)), "is not a file"),
     ],
 }
 
@@ -136,7 +136,7 @@ def test_fail_names_ten_bad_images_and_counts_the_rest(prepared_survey: Survey):
     with pytest.raises(DataError) as raised:
         check_images("train")
     line = str(raised.value)
-    assert line.startswith(f"{folder}: 12 of 30 train images are bad: {ids[4]}.jpg can not be decoded")
+    assert line.startswith(f"{folder}: 12 of 30 train images are bad: {ids[4]}.jpg cannot be decoded")
     assert re.findall(r"[0-9]+(?=\.jpg)", line) == [str(img_id) for img_id in ids[4:14]]
     assert line.count("it holds a GIF image") == 10
     assert line.endswith("and 2 more; download them again, or run with --on-bad-image skip")

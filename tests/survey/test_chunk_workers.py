@@ -71,7 +71,7 @@ class TestDrawnChunks:
     def test_a_bad_image_s_error_comes_through(self, prepared_survey):
         for path in (prepared_survey.raw / "images_train_rev1").glob("*.jpg"):
             path.write_bytes(b"not a JPEG")
-        with pytest.raises(DataError, match="can not be decoded as a JPEG"):
+        with pytest.raises(DataError, match="cannot be decoded as a JPEG"):
             next(chunks_of(1))
 
 

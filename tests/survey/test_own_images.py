@@ -1,7 +1,8 @@
-"""Images of any size and kind become JPEGs of 424x424 pixels; one that can not be used is told with the reason."""
+"""Images of any size and format become JPEGs of 424x424 pixels, or are refused with a reason."""
 
 import os
 import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 from tiny import draw_blob, write_jpeg
 
+from galaxy.image_files import read
 from galaxy.jpeg import decode_image
 from machine.files import DataError
 from survey import own_images
@@ -42,6 +44,13 @@ def test_every_kind_of_image_is_decoded(tmp_path: Path, name: str, image: np.nda
     decoded = own_images.decode(write(tmp_path / name, image))
     assert decoded.dtype == np.uint8
     np.testing.assert_array_equal(decoded, expected)
+
+
+def test_training_and_catalogue_see_the_same_pixels_of_a_transparent_image(tmp_path: Path):
+    alpha = np.broadcast_to(np.linspace(0, 255, BLOB.shape[1]).astype(np.uint8), BLOB.shape[:2])
+    seen = read(write(tmp_path / "a.png", np.dstack([BLOB, alpha]))).pixels
+    np.testing.assert_array_equal(own_images.decode(tmp_path / "a.png"), seen)
+    assert 0 < np.abs(seen.astype(float) - BLOB * (alpha[..., None] / 255)).max() < 1  # rounded down
 
 
 @pytest.mark.parametrize("mode", ["P", "1", "LA", "L"])
@@ -98,28 +107,29 @@ def tiff_of(columns: int, rows: int, samples: np.ndarray) -> bytes:
 def png_of(columns: int, rows: int) -> bytes:
     data = bytearray(cv2.imencode(".png", BLOB)[1].tobytes())
     data[16:24] = struct.pack(">II", columns, rows)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
     return bytes(data)
 
 
-PNG, JPEG = (cv2.imencode(kind, BLOB[:300])[1].tobytes() for kind in (".png", ".jpg"))
 FLOATS = cv2.imencode(".tif", BLOB.astype(np.float32))[1].tobytes()
+PNG, JPEG = (cv2.imencode(kind, BLOB[:300])[1].tobytes() for kind in (".png", ".jpg"))
 BAD = {
-    "empty.png": (b"", "it is no JPEG, PNG or TIFF image"),
-    "web page.jpg": (b"<html>", "it is no JPEG, PNG or TIFF image"),
-    "cut off.png": (PNG[:-100], "can not be decoded"),
-    "changed.png": (PNG[:900] + bytes(9) + PNG[909:], "can not be decoded"),
-    "header.png": (PNG[:20], "it is no JPEG, PNG or TIFF image"),
+    "empty.png": (b"", "is empty"),
+    "web page.jpg": (b"<html>", "expected JPEG, PNG, TIFF or FITS, got a web page"),
+    "cut off.png": (PNG[:-100], "it ends early"),
+    "changed.png": (PNG[:900] + bytes(9) + PNG[909:], "a checksum is wrong"),
+    "header.png": (PNG[:20], "cannot be decoded as a PNG"),
     "cut off.jpg": (JPEG[:-100], "Premature end of JPEG file"),
     "bomb.png": (png_of(60_000, 60_000), "expected at most 67108864 pixels, got 60000x60000"),
     "nothing.png": (png_of(0, 9), "expected at most 67108864 pixels, got 0x9"),
     "bomb.tif": (tiff_of(60_000, 60_000, BLOB), "expected at most 67108864 pixels, got 60000x60000"),
-    "circle.tif": (b"II*\0" + struct.pack("<I", 4) * 9, "it is no JPEG, PNG or TIFF image"),
-    "floats.tif": (FLOATS, "has samples of float32: expected 8 or 16 bits"),
+    "circle.tif": (b"II*\0" + struct.pack("<I", 4) * 9, "cannot be decoded as a TIFF"),
+    "floats.tif": (FLOATS, "holds linear light in floating point: expected 8 or 16 bits"),
 }
 
 
 @pytest.mark.parametrize(("name", "content", "reason"), [(name, *each) for name, each in BAD.items()], ids=BAD)
-def test_an_image_that_can_not_be_used_is_told_with_the_reason(tmp_path: Path, name: str, content: bytes, reason: str):
+def test_an_image_that_cannot_be_used_is_refused_with_a_reason(tmp_path: Path, name: str, content: bytes, reason: str):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=reason) as raised:
         own_images.bring(tmp_path / name, tmp_path / "out" / "7.jpg")
