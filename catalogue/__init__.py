@@ -1,6 +1,4 @@
-"""Own images: files of any format in, a table of what a trained network says of them out. No torch.
+"""Catalogue of your own images: files of any format in, a table of a trained network's predictions out. No torch.
 
-Floors: reasons, stretch, fits_images, headers, reading, framing, answers, calibration, card, model_file, tables,
-inputs, parts, detection, stars, fields, cutouts, sky, surveying, regions, field_picture, showing, preparing,
-predicting, shards. See doc/README.md.
+Imports only `galaxy/` and `machine/`. doc/README.md lists the modules.
 """

@@ -1,7 +1,8 @@
-"""What a network's 37 numbers say in words: columns of a catalogue, and a galaxy's way through the decision tree.
+"""Columns of a catalogue for a network's 37 predictions, and the most likely path through the decision tree.
 
-A network predicts Kaggle's numbers: votes weighted by the answers that lead to their question. A catalogue holds them
-conditional on the question being asked, and nothing where almost nobody would be asked.
+A network predicts Kaggle's weighted votes: fractions multiplied by those of the answers that lead to the question. A
+catalogue contains conditional fractions, those among volunteers who were asked. They are NaN if almost all volunteers
+skip the question.
 
 Source: Willett et al. 2013 (arXiv 1308.3496); names after the Galaxy Zoo 2 and Euclid catalogues.
 """
@@ -11,42 +12,34 @@ import numpy as np
 from galaxy.answer_names import NAMES, simplified
 from galaxy.decision_tree import QUESTIONS, SLICES, likeliest_path, question_totals
 
-# In small letters and underscores, which tables of all formats bear.
+# Lower-case letters and underscores, valid column names in all formats.
 FRACTIONS: tuple[str, ...] = tuple(f"{simplified(name)}_fraction" for name in NAMES)
-# A question of which fewer than so many of a hundred volunteers would have been asked has no fractions.
+# A question that reaches a smaller fraction of volunteers has no conditional fractions.
 ASKED = 0.05
-# Of each answer, the number of its question among the questions.
-_QUESTION_OF = np.concatenate(
-    [np.full(answers.stop - answers.start, number) for number, answers in enumerate(SLICES.values())]
-)
+# Index of each answer's question: (37,).
+_QUESTION_OF = np.repeat(np.arange(len(SLICES)), [answers.stop - answers.start for answers in SLICES.values()])
 ODD = 6
 
 
 def conditional(weighted: np.ndarray) -> np.ndarray:
-    """Return the fractions (..., 37) of those asked of Kaggle's numbers (..., 37); NaN where almost nobody was."""
+    """Convert weighted votes (..., 37) to fractions among volunteers who were asked (..., 37); NaN below 5 %."""
     totals, asked = question_totals(np.asarray(weighted, dtype=np.float64))
     totals, asked = totals[..., _QUESTION_OF], asked[..., _QUESTION_OF]
-    some = (asked >= ASKED) & (totals > 0)
-    return np.where(some, weighted / np.where(some, totals, 1), np.nan)
-
-
-def describe(question: int, answer: int) -> str:
-    """Return what a fraction is of, in the words that volunteers read; both are counted from 1."""
-    of = QUESTIONS[question]
-    return f"{of.text} {of.answers[answer - 1]}"
+    defined = (asked >= ASKED) & (totals > 0)
+    return np.where(defined, weighted / np.where(defined, totals, 1), np.nan)
 
 
 def descriptions() -> list[str]:
-    """Return what each of the 37 fractions is of."""
-    return [describe(n, answer + 1) for n, of in QUESTIONS.items() for answer in range(len(of.answers))]
+    """Return question and answer of the 37 fractions, in the words that volunteers read."""
+    return [f"{question.text} {answer}" for question in QUESTIONS.values() for answer in question.answers]
 
 
 def most_likely_path(weighted: np.ndarray) -> str:
-    """Return the likeliest answers (37,) along the tree: "features or disk, not edge-on, no bar, spiral, ...".
+    """Return the most likely answers of weighted votes (37,): "features or disk, not edge-on, no bar, spiral, ...".
 
-    Whether anything is odd is said last; that nothing is, is not said.
+    The question about anything odd comes last; its answer "no" is omitted.
     """
-    way = likeliest_path(weighted)
-    if way[-1][0] == ODD:  # from which nothing follows but for what is odd
-        way.pop()
-    return ", ".join(QUESTIONS[question].answers[answer - 1] for question, answer in way)
+    path = likeliest_path(weighted)
+    if path[-1][0] == ODD:  # "yes" is followed by the question about what is odd
+        path.pop()
+    return ", ".join(QUESTIONS[question].answers[answer - 1] for question, answer in path)

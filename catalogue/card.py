@@ -1,7 +1,7 @@
-"""What a model file says of itself: its views, its framing, what it learnt from, how far it is to be trusted.
+"""Card of a model file: its views, its framing, its training data, its uncertainties.
 
-The card is JSON inside the ONNX file; beside it lie a copy for programs, with the file's checksum, and one for readers.
-A card that comes from elsewhere is compared with what is expected before anything is made of it.
+The card is JSON inside the ONNX file. Beside the file are a copy for programs, with the file's checksum, and one for
+readers. A card from another source is validated before use.
 """
 
 import json
@@ -22,34 +22,34 @@ _HINT = "export the model again (export_model.py)"
 
 @dataclass(frozen=True, eq=False)
 class Card:
-    """A model's card. Matrices are those of `galaxy.affine`: view -> image, and the test-time perturbations."""
+    """A model's card. The matrices are those of `galaxy.affine`: view -> image, and the test-time perturbations."""
 
     name: str
-    # (views, 3, 3) and (rows, columns) of each
+    # (views, 3, 3), and the (rows, columns) of each view
     ds_transforms: np.ndarray
     target_sizes: tuple[tuple[int, int], ...]
-    # (transforms, 3, 3); the network averages over as many, or over more of which these show all that there is to see
+    # (transforms, 3, 3). The network averages over `num_averaged` transforms; views of one can serve several.
     test_transforms: np.ndarray
     num_averaged: int
     # The Petrosian radius of training images, pixels of 424.
     framing_radius: float
     weighted: Intervals
     conditional: Intervals
-    # Quantiles of the distances of validation galaxies, from the least to the greatest.
+    # Quantiles of the distances of validation galaxies, ascending: (DISTANCE_LEVELS,).
     distances: np.ndarray
-    # What readers want to know: data, labels, numbers, licence. Plain values.
+    # For readers: data, labels, numbers, licence. Plain values.
     facts: dict[str, object]
 
     def to_json(self) -> str:
         """Return the card as JSON."""
 
         def plain(values: np.ndarray) -> list:
-            # Infinity is no JSON; no prediction reaches 2.
+            # JSON has no infinity; predictions stay below 2.
             return np.where(np.isposinf(values), 2.0, values).round(7).tolist()
 
         intervals = {
-            name: {"edges": plain(each.edges), "offsets": plain(each.offsets)}
-            for name, each in (("weighted", self.weighted), ("conditional", self.conditional))
+            name: {"edges": plain(fitted.edges), "offsets": plain(fitted.offsets)}
+            for name, fitted in (("weighted", self.weighted), ("conditional", self.conditional))
         }
         return json.dumps(
             {
@@ -69,7 +69,7 @@ class Card:
 
 
 def from_json(text: str) -> Card:
-    """Read a card; raises DataError, with what is wrong, for anything that is none."""
+    """Parse and validate a card; raises DataError with the first problem."""
     if len(text) > MAX_BYTES:
         raise DataError(f"its card has {len(text):,} characters, expected at most {MAX_BYTES:,}; {_HINT}")
     try:
@@ -118,7 +118,7 @@ def from_json(text: str) -> Card:
 
 
 def _no_constant(text: str) -> float:
-    raise ValueError(f"{text} is no number")
+    raise ValueError(f"{text} is not a number")
 
 
 def _side(value: object) -> int:
@@ -136,7 +136,7 @@ def _numbers(values: object, shape: tuple[int, ...]) -> np.ndarray:
 
 def _matrices(values: object, num: int) -> np.ndarray:
     matrices = _numbers(values, (num, 3, 3))
-    # Affine, and no view of millions of pixels: scales between 1/100 and 100.
+    # Scales are limited to 1/100 ... 100, which bounds the pixels of a view.
     if not (matrices[:, 2] == (0, 0, 1)).all():
         raise ValueError("expected affine transforms")
     areas = np.abs(np.linalg.det(matrices[:, :2, :2]))
@@ -151,16 +151,16 @@ def to_markdown(card: Card, sha256: str) -> str:
     for title, value in card.facts.items():
         if isinstance(value, dict):
             lines += [f"## {title.capitalize()}", "", "| | |", "| --- | --- |"]
-            lines += [f"| {name} | {_cell(each)} |" for name, each in value.items()] + [""]
+            lines += [f"| {name} | {_cell(cell)} |" for name, cell in value.items()] + [""]
         else:
             lines += [f"{title.capitalize()}: {_cell(value)}", ""]
     sizes = ", ".join(f"{rows} x {columns}" for rows, columns in card.target_sizes)
     lines += [
         "## Views",
         "",
-        f"{len(card.target_sizes)} a transform ({sizes} pixels), {card.num_averaged} transforms, whose mean is "
-        f"the prediction. Images are framed so that the galaxy's Petrosian radius is {card.framing_radius:.1f} of 424 "
-        "pixels.",
+        f"{len(card.target_sizes)} views per transform ({sizes} pixels). The prediction is the mean over "
+        f"{card.num_averaged} transforms. Images are framed so that the galaxy's Petrosian radius is "
+        f"{card.framing_radius:.1f} of 424 pixels.",
         "",
         f"SHA-256: `{sha256}`",
         "",

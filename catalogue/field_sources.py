@@ -20,8 +20,10 @@ from machine.progress import showing
 # A worker holds a tile and what is made of it, some 300 MB.
 MOST_WORKERS = 4
 REASONS = {"star": "a star", "tiny": "too small to have a visible shape", "galaxy": ""}
-_COPIED = ("a", "b", "theta", "flux", "signal", "half_light_radius", "petrosian_radius", "x", "y")
-_UNKNOWN = np.dtype([(name, np.float64) for name in _COPIED])
+# Columns of the table, and the fields of `detection.OBJECT` that they copy.
+_COPIED = {name: name for name in ("a", "b", "theta", "flux", "half_light_radius", "petrosian_radius", "x", "y")}
+_COPIED["signal"] = "snr"
+_UNKNOWN = np.dtype([(name, np.float64) for name in _COPIED.values()])
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +121,7 @@ def _columns(objects: np.ndarray, kinds: np.ndarray, ra: np.ndarray, dec: np.nda
         for bit, name in ((BORDER, "border"), (BLENDED, "blended")):
             flag |= bit * objects[name].astype(np.int32)
         flag |= STAR * (kinds == "star") | TINY * (kinds == "tiny")
-    copied = {name: objects[name].astype(np.float64) for name in _COPIED}
+    copied = {column: objects[name].astype(np.float64) for column, name in _COPIED.items()}
     return {"ra": ra, "dec": dec, "object": kinds, **copied, "flag": flag}
 
 
@@ -131,7 +133,7 @@ def places_of(surveyed: Surveyed) -> list[Place]:
             surveyed.field,
             tiles[tile],
             tile_path(surveyed.folder, tile),
-            int(row["number"]),
+            int(row["label"]),
             float(row["x"]),
             float(row["y"]),
             float(row["petrosian_radius"]),

@@ -1,6 +1,6 @@
-"""Where a field's pixels lie on the sky, by the world coordinates of its header.
+"""Sky positions of a field's pixels, from the world coordinates (WCS) of its header.
 
-SIP and other distortions count; positions of any frame (FK5, galactic, ...) become ICRS.
+Distortions such as SIP are applied. Positions of any frame (FK5, galactic, ...) are converted to ICRS.
 
 Source: Greisen & Calabretta 2002, Calabretta & Greisen 2002 (WCS); Shupe et al. 2005 (SIP); astropy.wcs.
 """
@@ -16,9 +16,9 @@ from machine.files import first_line
 
 
 def sky_positions(path: Path, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return right ascensions and declinations (n,) in degrees, ICRS, of pixels (n,) counted from 0 of a FITS file.
+    """Return right ascensions and declinations (n,), degrees, ICRS, of pixels (n,), counted from 0, of a FITS file.
 
-    NaN where the header has no world coordinates; raises Unreadable, with a reason, where they are broken.
+    NaN if the header has no world coordinates; raises Unreadable if they are broken.
     """
     unknown = np.full(len(x), np.nan)
     with opened(path) as hdu:
@@ -30,17 +30,17 @@ def sky_positions(path: Path, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray,
 
     try:
         with warnings.catch_warnings():
-            # Headers in use break many a rule; astropy mends what it can, and says so of each.
+            # Many real headers violate the standard; astropy repairs them and warns about each repair.
             warnings.simplefilter("ignore")
             wcs = WCS(header)
             if not wcs.has_celestial:
                 raise ValueError("no celestial axes")
-            found = pixel_to_skycoord(x, y, wcs.celestial, origin=0, mode="all").icrs
-    except Exception as error:  # astropy and wcslib have many exceptions
+            positions = pixel_to_skycoord(x, y, wcs.celestial, origin=0, mode="all").icrs
+    except Exception as error:  # astropy and wcslib raise many types
         raise Unreadable(f"has no usable sky coordinates ({_reason(error)}); its positions are pixels") from None
-    ra, dec = np.asarray(found.ra.deg, np.float64), np.asarray(found.dec.deg, np.float64)
+    ra, dec = np.asarray(positions.ra.deg, np.float64), np.asarray(positions.dec.deg, np.float64)
     if len(x) and not (np.isfinite(ra) & np.isfinite(dec)).any():
-        raise Unreadable("has no usable sky coordinates (no pixel lies on the sky); its positions are pixels")
+        raise Unreadable("has no usable sky coordinates (no object is on the sky); its positions are pixels")
     return ra, dec
 
 

@@ -1,7 +1,7 @@
-"""A trained network as an ONNX file, run without the library that trained it.
+"""Load, validate and run a trained network as an ONNX file, without the library that trained it.
 
-A file may come from anywhere. It is looked over before it is run: no data outside of it, only operators that networks
-of this project have, inputs and outputs as its card says, sizes within bounds.
+A file from any source is validated first: no external data, only operators of this project's networks, inputs and
+outputs that match its card, bounded sizes.
 
 Source: ONNX; ONNX Runtime.
 """
@@ -26,7 +26,7 @@ from machine.files import DataError, first_line, open_file
 from machine.onnx_runtime import session_options
 
 MAX_BYTES = 2**30
-# Elements of any tensor within the network, for one image.
+# Limits: elements of any tensor within the network, for one image; operators.
 MAX_ELEMENTS, MAX_NODES = 2**27, 20_000
 _OPERATORS = """
 Abs Add AveragePool BatchNormalization Cast CastLike Clip Concat Constant Conv Div Erf Exp Expand Flatten Gather Gelu
@@ -41,7 +41,7 @@ _HINT = "name another model, or export it again (export_model.py)"
 
 @dataclass(frozen=True)
 class Answers:
-    """Kaggle's numbers (n, 37), those of each transform (n, transforms, 37), distances to the training images (n,)."""
+    """Weighted votes (n, 37), those of each transform (n, transforms, 37), distances to the training images (n,)."""
 
     predictions: np.ndarray
     by_transform: np.ndarray
@@ -49,10 +49,10 @@ class Answers:
 
 
 class Model:
-    """A model file that has been looked over, ready to predict."""
+    """A validated model file, ready to predict."""
 
     def __init__(self, path: Path, threads: int | None = None):
-        """Read a file and its card; raises DataError with one line for anything but a model of this project."""
+        """Load a file and its card; raises DataError, in one line, unless it is a model of this project."""
         self.path = path
         with open_file(path, _HINT) as file:
             content = file.read(MAX_BYTES + 1)
@@ -61,22 +61,22 @@ class Model:
         self.sha256 = hashlib.sha256(content).hexdigest()
         self._compare_with_sidecar()
         try:
-            self.card = _look_over(content)
+            self.card = _validate(content)
             options = session_options()
             options.log_severity_level = 4
             options.intra_op_num_threads = threads or available_cores()
             options.inter_op_num_threads = 1
-            # Threads that wait are not to keep the readers of images from their work.
+            # Waiting threads yield the cores to the processes that read images.
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except DataError as error:
-            raise DataError(f"{path} can not be used: {error}") from None
-        except Exception as error:  # the runtime has no exception of its own
-            raise DataError(f"{path} can not be used ({first_line(error)}); {_HINT}") from None
+            raise DataError(f"{path} cannot be used: {error}") from None
+        except Exception as error:  # ONNX Runtime has no common exception
+            raise DataError(f"{path} cannot be used ({first_line(error)}); {_HINT}") from None
 
     @property
     def name(self) -> str:
-        """The name of the experiment."""
+        """Name of the experiment."""
         return self.card.name
 
     def _compare_with_sidecar(self) -> None:
@@ -86,58 +86,59 @@ class Model:
         except (OSError, ValueError, AttributeError):
             noted = None
         if noted is not None and noted != self.sha256:
-            raise DataError(f"{self.path}: its checksum is not that of {beside.name}, so that it changed; {_HINT}")
+            raise DataError(f"{self.path}: expected the checksum in {beside.name}, got another; {_HINT}")
 
     def views(self, frame: Frame) -> list[np.ndarray]:
-        """Return the views (transforms, rows, columns, 3) of a framed galaxy."""
-        card, place = self.card, frame.place
-        if np.isfinite(frame.brought_to):
-            # The first of several models has had it framed, perhaps to another radius.
-            place = place @ place_matrices(CENTRE, CENTRE, card.framing_radius / frame.brought_to)
-        matrices = (place @ card.test_transforms)[:, None] @ card.ds_transforms
-        [part] = touched_parts(matrices[None], card.target_sizes, frame.pixels.shape)
+        """Return the views of a framed galaxy: arrays (transforms, rows, columns, 3) of the card's sizes."""
+        card, frame_to_image = self.card, frame.frame_to_image
+        if np.isfinite(frame.target_radius):
+            # Several models share a frame, which has the radius of the first one.
+            rescaling = place_matrices(CENTRE, CENTRE, card.framing_radius / frame.target_radius)
+            frame_to_image = frame_to_image @ rescaling
+        matrices = (frame_to_image @ card.test_transforms)[:, None] @ card.ds_transforms
+        [region] = touched_parts(matrices[None], card.target_sizes, frame.pixels.shape)
         outs = [np.empty((len(card.test_transforms), *size, 3), np.float32) for size in card.target_sizes]
-        warp_views(frame.pixels, part.tolist(), matrices, outs)
+        warp_views(frame.pixels, region.tolist(), matrices, outs)
         return outs
 
     def predict(self, frames: list[Frame]) -> Answers:
-        """Predict framed galaxies, all in one call of the network."""
-        views = [np.stack(each) for each in zip(*map(self.views, frames), strict=True)]
-        feeds = {f"pixels_{number}": view for number, view in enumerate(views)}
+        """Predict framed galaxies in one call of the network; raises DataError if the network fails."""
+        views = [np.stack(batch) for batch in zip(*map(self.views, frames), strict=True)]
+        feeds = {f"pixels_{index}": view for index, view in enumerate(views)}
         try:
             return Answers(*self._session.run(OUTPUTS, feeds))
         except Exception as error:
-            raise DataError(f"{self.path} can not predict ({first_line(error)}); {_HINT}") from None
+            raise DataError(f"{self.path} cannot predict ({first_line(error)}); {_HINT}") from None
 
 
-def _look_over(content: bytes) -> Card:
-    """Return the card of a model whose content is harmless; raises DataError."""
+def _validate(content: bytes) -> Card:
+    """Validate a model's content and return its card; raises DataError."""
     try:
         model = onnx.load_model_from_string(content)
-    except Exception:  # protobuf's own, which says nothing
-        raise DataError(f"it is no ONNX file; {_HINT}") from None
+    except Exception:  # the text of protobuf's exception does not help
+        raise DataError(f"it is not an ONNX file; {_HINT}") from None
     texts = {each.key: each.value for each in model.metadata_props}
     if cards.KEY not in texts:
         raise DataError(f"it has no card of this project; {_HINT}")
     if model.functions or model.training_info or any(each.domain not in ("", "ai.onnx") for each in model.opset_import):
-        raise DataError(f"it brings operators of its own, which are not run; {_HINT}")
+        raise DataError(f"it has custom operators, which are not allowed; {_HINT}")
     graph = model.graph
     if len(graph.node) > MAX_NODES:
         raise DataError(f"it has {len(graph.node):,} operators, expected at most {MAX_NODES:,}; {_HINT}")
     tensors = list(graph.initializer)
     for node in graph.node:
         if node.domain not in ("", "ai.onnx") or node.op_type not in OPERATORS:
-            raise DataError(f"it has the operator {first_line(Exception(node.op_type))}, which is not run; {_HINT}")
+            raise DataError(f"it has the operator {first_line(Exception(node.op_type))}, which is not allowed; {_HINT}")
         for attribute in node.attribute:
             if attribute.graphs or attribute.HasField("g") or attribute.sparse_tensors:
-                raise DataError(f"it has graphs within operators, which are not run; {_HINT}")
+                raise DataError(f"it has graphs within operators, which are not allowed; {_HINT}")
             tensors += [attribute.t] if attribute.HasField("t") else []
             tensors += attribute.tensors
     if graph.sparse_initializer:
-        raise DataError(f"it has sparse tensors, which are not read; {_HINT}")
+        raise DataError(f"it has sparse tensors, which are not allowed; {_HINT}")
     for tensor in tensors:
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-            raise DataError(f"it names data outside of it, which is not read; {_HINT}")
+            raise DataError(f"it refers to external data, which is not allowed; {_HINT}")
         _check_size(list(tensor.dims))
     card = cards.from_json(texts[cards.KEY])
     _check_ends(graph, card)
@@ -156,21 +157,21 @@ def _shape(value: onnx.ValueInfoProto) -> list[int | None]:
 
 
 def _check_ends(graph: onnx.GraphProto, card: Card) -> None:
-    """Raise DataError unless inputs and outputs are those that the card tells."""
+    """Raise DataError unless inputs and outputs match the card."""
     num = len(card.test_transforms)
     expected = {f"pixels_{n}": [None, num, *size, 3] for n, size in enumerate(card.target_sizes)}
     initialised = {each.name for each in graph.initializer}
     got = {each.name: _shape(each) for each in graph.input if each.name not in initialised}
     if got != expected or any(each.type.tensor_type.elem_type != onnx.TensorProto.FLOAT for each in graph.input):
         raise DataError(f"expected inputs {expected}, got {str(got)[:200]}; {_HINT}")
-    of_output = [[None, NUM_ANSWERS], [None, card.num_averaged, NUM_ANSWERS], [None]]
+    output_shapes = [[None, NUM_ANSWERS], [None, card.num_averaged, NUM_ANSWERS], [None]]
     outputs = {each.name: _shape(each) for each in graph.output}
-    if outputs != dict(zip(OUTPUTS, of_output, strict=True)):
+    if outputs != dict(zip(OUTPUTS, output_shapes, strict=True)):
         raise DataError(f"expected outputs {', '.join(OUTPUTS)}, got {str(outputs)[:200]}; {_HINT}")
 
 
 def _check_shapes(model: onnx.ModelProto) -> None:
-    """Raise DataError where a tensor within the network is vast, for one image."""
+    """Raise DataError if a tensor within the network exceeds MAX_ELEMENTS for one image."""
     for value in model.graph.input:
         value.type.tensor_type.shape.dim[0].dim_value = 1
     try:

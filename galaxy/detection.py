@@ -1,7 +1,8 @@
-"""The objects of a part of the sky, found and measured with `sep`: background, threshold, deblending, masks.
+"""Detection and measurement of the objects in a region of the sky, with `sep`.
 
-The background is a mesh, estimated anew where the objects of a first pass are masked: a large galaxy does not become
-sky. An object's radii are measured on the light that is left when its neighbours' pixels are those opposite instead.
+The background is a mesh. It is estimated twice; the second time, the objects of the first pass are masked, so that a
+large galaxy does not become sky. Radii are measured after each neighbour's pixel is replaced by its point reflection
+about the object.
 
 Source: Bertin & Arnouts 1996; the SExtractor manual (windowed positions); Barbary 2016 (sep).
 """
@@ -14,40 +15,41 @@ import sep
 
 from galaxy.photometry import Source, flux_radius, fwhm, kron_radius, petrosian_radius, without_neighbours
 
-# Pixels a side of the background's mesh.
+# Side of a mesh of the background, pixels.
 MESH = 128
-# In sigma of the light convolved with a Gaussian of KERNEL_FWHM pixels: about 1.1 sigma a pixel for what is extended.
+# Sigma of the image convolved with a Gaussian of KERNEL_FWHM pixels: about 1.1 sigma per pixel for extended objects.
 THRESHOLD, FIRST_THRESHOLD = 5.0, 3.0
 KERNEL_FWHM, MIN_AREA = 3.0, 9
-# Where more of an image than that belongs to objects, they are not masked to find the background.
+# If objects cover a larger fraction of the image, they are not masked in the background.
 CROWDED = 0.5
-# Parts of one object that sep has room for.
-_PARTS = 2**14
-# The noise of an image without noise, part of a step of whole numbers.
+# Limit of sep on the number of peaks within one object.
+_MAX_SUB_OBJECTS = 2**14
+# Least noise of an image of whole numbers, in steps.
 LEAST_NOISE = 0.5
-# Of a telescope's spikes: angles, and the rings that they are sought in, in radii of the object's area.
+# Search for diffraction spikes: number of angles, and rings in units of the radius of the object's area.
 _ANGLES = 240
 _RINGS = ((0.4, 0.8), (0.6, 1.2), (0.9, 1.8))
 
 OBJECT = np.dtype(
-    [(name, np.float64) for name in ("x", "y", "a", "b", "theta", "flux", "signal", "half_light_radius")]
-    + [(name, np.float64) for name in ("petrosian_radius", "fwhm", "edge", "spikes", "peak_x", "peak_y")]
-    + [("number", np.int32), ("border", bool), ("blended", bool), ("saturated", bool)]
+    [(name, np.float64) for name in ("x", "y", "a", "b", "theta", "flux", "snr", "half_light_radius")]
+    + [(name, np.float64) for name in ("petrosian_radius", "fwhm", "profile_width", "spikes", "peak_x", "peak_y")]
+    + [("label", np.int32), ("border", bool), ("blended", bool), ("saturated", bool)]
 )
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """Light without sky (rows, columns) float32, the noise of its pixels, whose each is (from 1), and its objects.
+    """Sky-subtracted image and noise (rows, columns) float32, segmentation map (labels from 1, 0 is sky), objects (n,).
 
-    `objects` is an array of OBJECT: positions, radii and axes in pixels, `theta` in degrees from x towards y; `flux` is
-    within the Kron ellipse, `signal` the light of the object's pixels over its noise; `edge` is how far it is from the
-    brightest pixels to half of their light, `spikes` how far arms at equal angles stand out.
+    `objects` has the dtype OBJECT. Positions, radii and axes are in pixels, `theta` in degrees from x towards y. `flux`
+    is within the Kron ellipse. `snr` is the flux of the object's segment over its noise. `profile_width` is the
+    distance from the brightest pixels to half of their brightness. `spikes` is the contrast of arms at equal angles.
+    `label` is the object's label in the segmentation map.
     """
 
-    light: np.ndarray
+    data_sub: np.ndarray
     noise: np.ndarray
-    whose: np.ndarray
+    segmentation: np.ndarray
     objects: np.ndarray
 
 
@@ -56,79 +58,92 @@ def _kernel() -> np.ndarray:
     return np.outer(line, line).astype(np.float32)
 
 
-def _extract(light: np.ndarray, noise: np.ndarray, bad: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return sep's table of objects and its segments; what has more parts than there is room for is left whole."""
-    kept = sep.get_extract_pixstack(), sep.get_sub_object_limit()
-    sep.set_sub_object_limit(_PARTS)
+def _extract(
+    data_sub: np.ndarray, noise: np.ndarray, bad: np.ndarray, threshold: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return sep's table of objects and the segmentation map; objects beyond sep's limits are not deblended."""
+    limits = sep.get_extract_pixstack(), sep.get_sub_object_limit()
+    sep.set_sub_object_limit(_MAX_SUB_OBJECTS)
     options = {"err": noise, "mask": bad, "minarea": MIN_AREA, "filter_kernel": _kernel(), "segmentation_map": True}
-    # Room for all pixels of an image costs much memory, and is seldom needed.
-    attempts = [(light.size // 8, 32), (light.size + 1, 32), (light.size + 1, 1)]
+    # A stack for all pixels takes much memory and is seldom needed: (pixels in the stack, levels of deblending).
+    attempts = [(data_sub.size // 8, 32), (data_sub.size + 1, 32), (data_sub.size + 1, 1)]
     try:
-        for room, levels in attempts:
-            sep.set_extract_pixstack(max(room, kept[0]))
+        for stack, levels in attempts:
+            sep.set_extract_pixstack(max(stack, limits[0]))
             try:
-                return sep.extract(light, threshold, deblend_nthresh=levels, **options)
-            except Exception as error:  # sep raises nothing more special
+                return sep.extract(data_sub, threshold, deblend_nthresh=levels, **options)
+            except Exception as error:  # sep has no exceptions of its own
                 reason = error
                 if "deblending" not in str(error) and "pixel" not in str(error):
                     raise
         raise reason
     finally:
-        sep.set_extract_pixstack(kept[0])
-        sep.set_sub_object_limit(kept[1])
+        sep.set_extract_pixstack(limits[0])
+        sep.set_sub_object_limit(limits[1])
 
 
-def _background(image: np.ndarray, mask: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
-    found = sep.Background(image, mask=mask, bw=MESH, bh=MESH)
-    return image - found.back(), np.maximum(found.rms(), np.float32(least))
+def _subtract_background(image: np.ndarray, mask: np.ndarray, least_noise: float) -> tuple[np.ndarray, np.ndarray]:
+    background = sep.Background(image, mask=mask, bw=MESH, bh=MESH)
+    return image - background.back(), np.maximum(background.rms(), np.float32(least_noise))
 
 
 def find_objects(image: np.ndarray, saturated: np.ndarray, whole_numbers: bool) -> Scene:
-    """Find the objects of an image (rows, columns) float32 whose pixels without a value are not finite.
+    """Detect and measure the objects of an image (rows, columns) float32; pixels that are not finite are masked.
 
-    `saturated` (rows, columns) is True where the file can count no higher; `whole_numbers` says that it counts steps.
+    `saturated` (rows, columns) marks pixels at the file's highest value. `whole_numbers` is True for whole numbers.
     """
     bad = ~np.isfinite(image)
     image = np.ascontiguousarray(np.where(bad, 0, image), dtype=np.float32)
     scale = float(np.abs(image).max())
-    least = LEAST_NOISE if whole_numbers else max(1e-6 * scale, 1e-30)
+    least_noise = LEAST_NOISE if whole_numbers else max(1e-6 * scale, 1e-30)
     if bad.all() or scale == 0:
         return Scene(image, np.ones_like(image), np.zeros(image.shape, np.int32), np.empty(0, OBJECT))
-    light, noise = _background(image, bad, least)
-    _, whose = _extract(light, noise, bad, FIRST_THRESHOLD)
-    mask = cv2.dilate((whose > 0).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    data_sub, noise = _subtract_background(image, bad, least_noise)
+    _, segmentation = _extract(data_sub, noise, bad, FIRST_THRESHOLD)
+    mask = cv2.dilate((segmentation > 0).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     if (mask | bad).mean() <= CROWDED:
-        light, noise = _background(image, mask | bad, least)
-    light[bad] = 0
-    found, whose = _extract(light, noise, bad, THRESHOLD)
-    objects = np.zeros(len(found), OBJECT)
-    for number, row in enumerate(found):
-        source, corner = source_of(light, whose, row, number + 1)
-        objects[number] = _measured(source, corner, row, number + 1, noise)
+        data_sub, noise = _subtract_background(image, mask | bad, least_noise)
+    data_sub[bad] = 0
+    detections, segmentation = _extract(data_sub, noise, bad, THRESHOLD)
+    objects = np.zeros(len(detections), OBJECT)
+    for index, row in enumerate(detections):
+        source, corner = source_of(data_sub, segmentation, row, index + 1)
+        objects[index] = _measured(source, corner, row, index + 1, noise)
         rows, columns = (slice(start, start + length) for start, length in zip(corner, source.own.shape, strict=True))
-        around = cv2.dilate(source.own.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-        edges = (corner[0] == 0, corner[1] == 0, rows.stop == image.shape[0], columns.stop == image.shape[1])
-        lines = source.own[0], source.own[:, 0], source.own[-1], source.own[:, -1]
-        cut = any(edge and line.any() for edge, line in zip(edges, lines, strict=True))
-        objects[number]["border"] = cut or bool(bad[rows, columns][around].any())
-        objects[number]["saturated"] = saturated[rows, columns][source.own].sum() >= 3
-    return Scene(light, noise, whose, objects)
+        objects[index]["border"] = _is_cut(source.own, rows, columns, bad)
+        objects[index]["saturated"] = saturated[rows, columns][source.own].sum() >= 3
+    return Scene(data_sub, noise, segmentation, objects)
 
 
-def source_of(light: np.ndarray, whose: np.ndarray, row: np.void, number: int) -> tuple[Source, tuple[int, int]]:
-    """Return object `number` within six of its ellipses (x, y, a, b, theta of `row`), and the part's (row, column)."""
+def _is_cut(own: np.ndarray, rows: slice, columns: slice, bad: np.ndarray) -> bool:
+    """Return whether an object's pixels `own`, a region of the image, touch its border or a bad pixel."""
+    at_border = (rows.start == 0, columns.start == 0, rows.stop == bad.shape[0], columns.stop == bad.shape[1])
+    lines = own[0], own[:, 0], own[-1], own[:, -1]
+    if any(border and line.any() for border, line in zip(at_border, lines, strict=True)):
+        return True
+    around = cv2.dilate(own.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    return bool(bad[rows, columns][around].any())
+
+
+def source_of(
+    data_sub: np.ndarray, segmentation: np.ndarray, row: np.void, label: int
+) -> tuple[Source, tuple[int, int]]:
+    """Cut out the object `label` within 6 of its ellipses (x, y, a, b, theta of `row`); return it and (row, column).
+
+    (row, column) is the first pixel of the cutout in the image.
+    """
     half = int(np.ceil(6 * row["a"])) + 3
     top, left = max(0, int(row["y"]) - half), max(0, int(row["x"]) - half)
-    part = slice(top, int(row["y"]) + half + 1), slice(left, int(row["x"]) + half + 1)
-    own = whose[part] == number
-    place = float(row["x"]) - left, float(row["y"]) - top
+    region = slice(top, int(row["y"]) + half + 1), slice(left, int(row["x"]) + half + 1)
+    own = segmentation[region] == label
+    centre = float(row["x"]) - left, float(row["y"]) - top
     shape = (float(row[name]) for name in ("a", "b", "theta"))
-    source = Source(np.ascontiguousarray(light[part]), own, (whose[part] > 0) & ~own, *place, *shape)
+    source = Source(np.ascontiguousarray(data_sub[region]), own, (segmentation[region] > 0) & ~own, *centre, *shape)
     return source, (top, left)
 
 
-def _measured(source: Source, corner: tuple[int, int], row: np.void, number: int, noise: np.ndarray) -> np.void:
-    """Return the measurements of a source, in pixels of the whole image."""
+def _measured(source: Source, corner: tuple[int, int], row: np.void, label: int, noise: np.ndarray) -> np.void:
+    """Measure a source; positions are in pixels of the whole image."""
     alone = without_neighbours(source)
     kron = kron_radius(source)
     half = flux_radius(source, kron)
@@ -137,46 +152,45 @@ def _measured(source: Source, corner: tuple[int, int], row: np.void, number: int
     x, y, failed = sep.winpos(alone, [source.x], [source.y], [2 * half / 2.3548])
     if failed[0] or np.hypot(x[0] - source.x, y[0] - source.y) > source.a:
         x, y = [source.x], [source.y]
-    light = source.light[source.own]
-    of_pixel = float(noise[int(row["ypeak"]), int(row["xpeak"])])
+    segment = source.data_sub[source.own]
+    pixel_noise = float(noise[int(row["ypeak"]), int(row["xpeak"])])
     measured = np.zeros((), OBJECT)
     measured["x"], measured["y"] = x[0] + corner[1], y[0] + corner[0]
     measured["a"], measured["b"], measured["theta"] = source.a, source.b, np.degrees(source.theta)
     measured["flux"], measured["half_light_radius"] = flux[0], half
-    measured["signal"] = light.sum() / (of_pixel * np.sqrt(len(light)))
+    measured["snr"] = segment.sum() / (pixel_noise * np.sqrt(len(segment)))
     measured["petrosian_radius"] = petrosian_radius(source) * source.a
     measured["fwhm"] = fwhm(source)
-    brightest = light.max()
-    measured["edge"] = np.sqrt((light > 0.5 * brightest).sum() / np.pi) - np.sqrt(
-        (light > 0.95 * brightest).sum() / np.pi
-    )
-    measured["spikes"] = spikes(source, float(x[0]), float(y[0]), of_pixel)
+    # Radii of the circles with the areas brighter than half, and than 95 %, of the peak.
+    half_peak, peak = (np.sqrt((segment > level * segment.max()).sum() / np.pi) for level in (0.5, 0.95))
+    measured["profile_width"] = half_peak - peak
+    measured["spikes"] = spikes(source, float(x[0]), float(y[0]), pixel_noise)
     measured["peak_x"], measured["peak_y"] = row["xcpeak"], row["ycpeak"]
-    measured["number"], measured["blended"] = number, bool(row["flag"] & sep.OBJ_MERGED)
+    measured["label"], measured["blended"] = label, bool(row["flag"] & sep.OBJ_MERGED)
     return measured
 
 
 def spikes(source: Source, x: float, y: float, noise: float) -> float:
-    """Return how many times the light around an object its four or six arms at equal angles are, at their faintest.
+    """Return the contrast of diffraction spikes: the faintest of 4 or 6 arms at equal angles over the median of a ring.
 
-    A galaxy's arms and bars are not alike in all of four directions at right angles, nor of six; a telescope's are.
-    0 where nothing stands out of the noise.
+    A galaxy's arms and bar differ in four directions at right angles, and in six; a telescope's spikes are alike.
+    Brightness is the median along a ring's radius. Returns 0 if the faintest arm is within 1.5 sigma of the median.
     """
     size = np.sqrt(source.own.sum() / np.pi)
     if size < 4:
         return 0.0
     angles = np.arange(_ANGLES) * (2 * np.pi / _ANGLES)
-    light = np.where(source.neighbours, 0, source.light).astype(np.float32)
-    most = 0.0
+    light = np.where(source.neighbours, 0, source.data_sub).astype(np.float32)
+    contrast = 0.0
     for inner, outer in _RINGS:
         radii = np.linspace(inner * size, outer * size, max(5, int((outer - inner) * size)))[:, None]
-        places = (x + radii * np.cos(angles)).astype(np.float32), (y + radii * np.sin(angles)).astype(np.float32)
-        turned = np.median(cv2.remap(light, *places, cv2.INTER_LINEAR), axis=0)
-        around = float(np.median(turned))
-        # Spikes do not meet exactly in the centre that is measured.
-        near = np.max([np.roll(turned, shift) for shift in (-1, 0, 1)], axis=0)
+        positions = (x + radii * np.cos(angles)).astype(np.float32), (y + radii * np.sin(angles)).astype(np.float32)
+        profile = np.median(cv2.remap(light, *positions, cv2.INTER_LINEAR), axis=0)  # (angles,)
+        typical = float(np.median(profile))
+        # Spikes can miss the measured centre by a little: take the brightest of three adjacent angles.
+        near = np.max([np.roll(profile, shift) for shift in (-1, 0, 1)], axis=0)
         for arms in (4, 6):
             faintest = float(near.reshape(arms, -1).min(axis=0).max())
-            if faintest - around > 1.5 * noise:
-                most = max(most, faintest / max(around, noise))
-    return most
+            if faintest - typical > 1.5 * noise:
+                contrast = max(contrast, faintest / max(typical, noise))
+    return contrast

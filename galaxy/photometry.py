@@ -1,8 +1,8 @@
-"""SExtractor's measurements of a galaxy, with `sep`: where it lies in its image, its ellipse and its radii.
+"""SExtractor's measurements of one galaxy, with `sep`: position, ellipse and radii.
 
-SExtractor's defaults hold, except for the detection threshold. `sep` has SExtractor's detection, Kron radius and
-growth curve; the Petrosian radius, the width and the masking of neighbours (MASK_TYPE CORRECT) stand here. What no
-document says was measured on the catalogue of 2014, whose numbers these functions give back.
+All settings but the detection threshold are SExtractor's defaults. `sep` provides SExtractor's detection, Kron radius
+and growth curve. This module adds the Petrosian radius, the width and the masking of neighbours (MASK_TYPE CORRECT).
+Undocumented settings were fitted to the catalogue of 2014; these functions reproduce its numbers.
 
 Source: documentation of 2014, 2.1.5 and 3.4; Bertin & Arnouts 1996; the SExtractor manual; Barbary 2016 (sep).
 """
@@ -15,13 +15,13 @@ import sep
 
 from galaxy.affine import CENTRE
 
-# Of the prior exp(-d^2 / sigma^2) on the distance d to the centre, pixels squared; without a 2, as in 2014.
+# Width of the prior exp(-d^2 / sigma^2) on the distance d to the centre, pixels squared; no factor 2, as in 2014.
 PRIOR_SIGMA_SQUARED = 5000
-# Kron and Petrosian radii are sought within 6 times the ellipse of the second moments, and come out at least 3.5.
+# Kron and Petrosian radii are searched within 6 times the ellipse of the second moments; the result is at least 3.5.
 MAX_RADIUS, MIN_RADIUS = 6.0, 3.5
 KRON_FACTOR, PETROSIAN_FACTOR = 2.5, 2.0
-# The Petrosian radius is where an annulus is a fifth as bright as all that lies within its middle. An annulus ends
-# 1.2 times as far out as it begins; the last of the scan is the last that ends within MAX_RADIUS.
+# At the Petrosian radius an annulus has a fifth of the mean brightness within its middle. The outer radius of an
+# annulus is 1.2 times its inner radius; the scan stops at the last annulus that ends within MAX_RADIUS.
 PETROSIAN_RATIO = 0.2
 ANNULUS_END = 1.2
 ANNULUS_MIDDLE = (1 + ANNULUS_END) / 2
@@ -30,12 +30,12 @@ PETROSIAN_SCAN = MAX_RADIUS / 20 * np.arange(1, 17)
 
 @dataclass(frozen=True)
 class Source:
-    """A detected object: the sky-subtracted image it lies in, which pixels are whose, and its ellipse.
+    """A detected object: its sky-subtracted image, the masks of its own and its neighbours' pixels, its ellipse.
 
-    `x` counts columns and `y` rows from 0; `a` and `b` are pixels, `theta` radians from x towards y.
+    `x` counts columns and `y` rows from 0; `a` and `b` are in pixels, `theta` in radians from x towards y.
     """
 
-    light: np.ndarray  # (rows, columns) float32
+    data_sub: np.ndarray  # (rows, columns) float32
     own: np.ndarray  # (rows, columns) bool
     neighbours: np.ndarray  # (rows, columns) bool
     x: float
@@ -46,55 +46,54 @@ class Source:
 
     @property
     def ellipse(self) -> np.ndarray:
-        """x, y, a, b, theta as sep takes them, one object each: (5, 1)."""
+        """x, y, a, b, theta as arrays of one object, as sep expects them: (5, 1)."""
         return np.array([[self.x], [self.y], [self.a], [self.b], [self.theta]])
 
 
-def detect(light: np.ndarray, sigma: float, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return sep's table of the objects above `threshold` sigma, and whose each pixel is (from 1; 0 is sky)."""
-    extract = partial(sep.extract, light, threshold, err=sigma, segmentation_map=True)
+def detect(data_sub: np.ndarray, sigma: float, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return sep's table of the objects above `threshold` sigma, and the segmentation map (labels from 1, 0 is sky)."""
+    extract = partial(sep.extract, data_sub, threshold, err=sigma, segmentation_map=True)
     try:
         return extract()
-    except Exception as error:  # sep raises nothing more special
+    except Exception as error:  # sep has no exceptions of its own
         if "deblending" not in str(error):
             raise
-        return extract(deblend_nthresh=1)  # what has more parts than can be told apart is left whole
+        return extract(deblend_nthresh=1)  # an object with too many peaks is not deblended
 
 
 def find_galaxy(channel: np.ndarray, threshold: float) -> Source | None:
-    """Find the most salient object of an image (rows, columns): large and near the centre; None where there is none."""
+    """Find the most salient object of an image (rows, columns): large and near the centre; None without objects."""
     image = np.ascontiguousarray(channel, dtype=np.float32)
     sky = sep.Background(image)
-    light = image - sky.back()
-    objects, whose = detect(light, sky.globalrms, threshold)
+    data_sub = image - sky.back()
+    objects, segmentation = detect(data_sub, sky.globalrms, threshold)
     if not len(objects):
         return None
     squared_distance = (objects["x"] + 1 - CENTRE) ** 2 + (objects["y"] + 1 - CENTRE) ** 2
     salience = np.pi * objects["a"] * objects["b"] * np.exp(-squared_distance / PRIOR_SIGMA_SQUARED)
     best = int(np.argmax(salience))
-    own = whose == best + 1
-    return Source(
-        light, own, (whose > 0) & ~own, *(float(objects[name][best]) for name in ("x", "y", "a", "b", "theta"))
-    )
+    own = segmentation == best + 1
+    ellipse = (float(objects[name][best]) for name in ("x", "y", "a", "b", "theta"))
+    return Source(data_sub, own, (segmentation > 0) & ~own, *ellipse)
 
 
 def petrosian_radius(source: Source) -> float:
     """Return PETRO_RADIUS, in units of `a`: twice the radius where the surface brightness falls to a fifth of its mean.
 
-    Without such a radius it is the scan's last. Neighbours' pixels do not count.
+    If the brightness stays above a fifth, the last radius of the scan counts. Neighbours' pixels are masked.
     """
     cxx, cyy, cxy = sep.ellipse_coeffs(source.a, source.b, source.theta)
-    y, x = (np.arange(size) - middle for size, middle in zip(source.light.shape, (source.y, source.x), strict=True))
+    y, x = (np.arange(size) - middle for size, middle in zip(source.data_sub.shape, (source.y, source.x), strict=True))
     squared_radius = cxx * x**2 + cyy * y[:, None] ** 2 + cxy * x * y[:, None]  # (rows, columns)
     counts = ~source.neighbours & (squared_radius <= MAX_RADIUS**2)
 
     edges = np.multiply.outer(PETROSIAN_SCAN, (1, ANNULUS_MIDDLE, ANNULUS_END))  # (scan, 3)
     levels = np.unique(edges)
-    ring = np.searchsorted(levels, np.sqrt(squared_radius[counts]))  # the pixel is within levels[ring], not ring - 1
+    ring = np.searchsorted(levels, np.sqrt(squared_radius[counts]))  # levels[ring - 1] < radius <= levels[ring]
     within = np.searchsorted(levels, edges)
     area = np.cumsum(np.bincount(ring, minlength=len(levels)))[within]
-    flux = np.cumsum(np.bincount(ring, source.light[counts], minlength=len(levels)))[within]
-    with np.errstate(divide="ignore", invalid="ignore"):  # an annulus without pixels ends no scan
+    flux = np.cumsum(np.bincount(ring, source.data_sub[counts], minlength=len(levels)))[within]
+    with np.errstate(divide="ignore", invalid="ignore"):  # an annulus without pixels does not stop the scan
         brightness = (flux[:, 2] - flux[:, 0]) / (area[:, 2] - area[:, 0])
         faint = brightness < PETROSIAN_RATIO * flux[:, 1] / area[:, 1]
     radius = PETROSIAN_SCAN[np.argmax(faint)] if faint.any() else PETROSIAN_SCAN[-1]
@@ -102,14 +101,17 @@ def petrosian_radius(source: Source) -> float:
 
 
 def kron_radius(source: Source) -> float:
-    """Return KRON_RADIUS, in units of `a`: 2.5 times the mean radius of the light. Neighbours' pixels do not count."""
-    radius, _ = sep.kron_radius(source.light, *source.ellipse, MAX_RADIUS, mask=source.neighbours)
+    """Return KRON_RADIUS, in units of `a`: 2.5 times the flux-weighted mean radius. Neighbours' pixels are masked."""
+    radius, _ = sep.kron_radius(source.data_sub, *source.ellipse, MAX_RADIUS, mask=source.neighbours)
     return max(MIN_RADIUS, KRON_FACTOR * float(radius[0]))
 
 
 def without_neighbours(source: Source) -> np.ndarray:
-    """Return the light (rows, columns), where a neighbour stands that of the pixel opposite, or nothing."""
-    light = source.light.copy()
+    """Return the image (rows, columns) with each neighbour's pixel replaced by its point reflection about (x, y).
+
+    The replacement is 0 where the reflected pixel is outside the image or belongs to a neighbour too.
+    """
+    light = source.data_sub.copy()
     rows, columns = np.nonzero(source.neighbours)
     opposite_rows = np.floor(2 * source.y - rows + 0.5).astype(int)
     opposite_columns = np.floor(2 * source.x - columns + 0.5).astype(int)
@@ -117,7 +119,7 @@ def without_neighbours(source: Source) -> np.ndarray:
     inside &= (opposite_columns >= 0) & (opposite_columns < light.shape[1])
     light[rows, columns] = 0
     opposite = opposite_rows[inside], opposite_columns[inside]
-    light[rows[inside], columns[inside]] = np.where(source.neighbours[opposite], 0, source.light[opposite])
+    light[rows[inside], columns[inside]] = np.where(source.neighbours[opposite], 0, source.data_sub[opposite])
     return light
 
 
@@ -133,11 +135,11 @@ def flux_radius(source: Source, kron: float) -> float:
 def fwhm(source: Source) -> float:
     """Return FWHM_IMAGE, in pixels: the full width at half maximum of a round Gaussian fitted to the bright pixels.
 
-    The fit is a line through the logarithm of the light over the squared distance, with the light squared for
-    weights, on the pixels brighter than a fifth of the brightest. Its sigma is at most the root of 6.5 a b.
+    The fit is a line: log(brightness) against squared distance, weighted by the squared brightness. It uses the pixels
+    that are brighter than a fifth of the brightest. Its sigma is at most sqrt(6.5 a b).
     """
     rows, columns = np.nonzero(source.own)
-    light = source.light[rows, columns].astype(np.float64)
+    light = source.data_sub[rows, columns].astype(np.float64)
     bright = light > max(light.max() / 5, 0)
     light = light[bright]
     squared_distance = (columns[bright] - source.x) ** 2 + (rows[bright] - source.y) ** 2

@@ -41,7 +41,7 @@ def pictures_of(paths: Sequence[Path | Place], recipe: Recipe, num_workers: int)
 
 def picture_of(frame: Frame, max_bytes: int) -> bytes | None:
     """Return a small picture of a framed galaxy, WebP."""
-    return thumbnails.encode(thumbnails.middle(frame.pixels, frame.place), max_bytes)
+    return thumbnails.encode(thumbnails.middle(frame.pixels, frame.frame_to_image), max_bytes)
 
 
 def is_weighted(schema: pa.Schema) -> bool:
@@ -264,7 +264,7 @@ def draw(table: pa.Table, schema: pa.Schema, file: Path, recipe: Recipe, path: P
     if table["status"][0].as_py() != OK:
         raise DataError(f"{file} {table['reason'][0].as_py()}; there is no tree to draw")
     frame = prepare(file, recipe)
-    pixels = thumbnails.as_bytes(thumbnails.middle(frame.pixels, frame.place)) if isinstance(frame, Frame) else None
+    pixels = thumbnails.as_bytes(thumbnails.middle(frame.pixels, frame.frame_to_image)) if isinstance(frame, Frame) else None
     tree_figure.save(
         tree_figure.draw(votes_of(table, is_weighted(schema))[0], pixels, table["id_str"][0].as_py()), path
     )

@@ -42,7 +42,7 @@ BAD = {
     "a FITS of 30,000 pixels": "expected 30 to 20,000",
     "a large FITS without pixels": "it ends early",
     "CMYK": "got CMYK",
-    "half a gzip": "be unpacked",
+    "half a gzip": "cannot be unpacked",
 }
 
 

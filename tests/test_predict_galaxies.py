@@ -194,7 +194,7 @@ def test_shards_put_together_are_the_whole(
         (["in", "--output", "a.csv", "--model", "none"], "run export_model.py none first"),
         (["in", "--output", "a.csv", "--model", "in/a.jpg.onnx"], "a.jpg.onnx is missing"),
         (["in", "--output", "in/a.jpg/b.csv"], "in/a.jpg"),
-        (["in", "--output", "in.csv", "--model", "text.onnx"], "it is no ONNX file"),
+        (["in", "--output", "in.csv", "--model", "text.onnx"], "it is not an ONNX file"),
     ],
 )
 def test_bad_arguments_end_in_one_line(

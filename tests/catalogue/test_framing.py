@@ -36,7 +36,7 @@ def moved(pixels: np.ndarray, scale: float, shift: tuple[float, float], sky: int
 def view_of(frame: framing.Frame, side: int = 53, step: float = 4.0) -> np.ndarray:
     """Return the middle of a frame as a network sees it, (side, side, 3) from 0 to 1."""
     start = 211.5 - step * (side - 1) / 2
-    matrix = frame.place @ np.array([[step, 0, start], [0, step, start], [0, 0, 1]])
+    matrix = frame.frame_to_image @ np.array([[step, 0, start], [0, step, start], [0, 0, 1]])
     out = np.empty((1, side, side, 3), np.float32)
     [part] = touched_parts(matrix[None, None, None], [(side, side)], frame.pixels.shape)
     warp_views(frame.pixels, part.tolist(), matrix[None, None], [out])
@@ -74,7 +74,7 @@ def test_sdss_takes_images_of_its_size_as_they_are():
     image = blob()
     frame = framing.frame(picture(image), "sdss", RADIUS)
     assert frame.pixels is not None and np.array_equal(frame.pixels, image)
-    np.testing.assert_array_equal(frame.place, np.eye(3))
+    np.testing.assert_array_equal(frame.frame_to_image, np.eye(3))
     assert (frame.x, frame.y, frame.scale) == (211.5, 211.5, 1.0)
 
 
@@ -139,7 +139,7 @@ def test_any_pixels_have_a_frame(kind: str):
     }[kind]
     for choice in framing.CHOICES:
         frame = framing.frame(picture(pixels), choice, RADIUS)
-        assert frame.pixels.nbytes < 10**8 and np.isfinite(frame.place).all() and frame.scale > 0
+        assert frame.pixels.nbytes < 10**8 and np.isfinite(frame.frame_to_image).all() and frame.scale > 0
         assert np.isfinite(view_of(frame)).all()
 
 

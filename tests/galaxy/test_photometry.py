@@ -139,8 +139,8 @@ def petrosian_radius_by_loops(source: Source) -> float:
     for step in range(1, 17):
         inner = step * 6 / 20
         annulus, disc = [], []
-        for row in range(source.light.shape[0]):
-            for column in range(source.light.shape[1]):
+        for row in range(source.data_sub.shape[0]):
+            for column in range(source.data_sub.shape[1]):
                 if source.neighbours[row, column]:
                     continue
                 dx, dy = column - source.x, row - source.y
@@ -148,9 +148,9 @@ def petrosian_radius_by_loops(source: Source) -> float:
                 across = (np.cos(source.theta) * dy - np.sin(source.theta) * dx) / source.b
                 radius = np.hypot(along, across)
                 if inner < radius <= 1.2 * inner:
-                    annulus.append(source.light[row, column])
+                    annulus.append(source.data_sub[row, column])
                 if radius <= 1.1 * inner:
-                    disc.append(source.light[row, column])
+                    disc.append(source.data_sub[row, column])
         if annulus and disc and np.mean(annulus, dtype=float) < 0.2 * np.mean(disc, dtype=float):
             break
     return max(3.5, 2 * 1.1 * inner)
@@ -172,14 +172,14 @@ def test_a_petrosian_radius_that_is_not_reached_is_the_last_of_the_scan():
 def test_neighbours_give_way_to_the_pixels_opposite(seed: int):
     source = random_source(seed)
     light = photometry.without_neighbours(source)
-    height, width = source.light.shape
+    height, width = source.data_sub.shape
     for row in range(height):
         for column in range(width):
-            expected = source.light[row, column]
+            expected = source.data_sub[row, column]
             if source.neighbours[row, column]:
                 y, x = int(np.floor(2 * source.y - row + 0.5)), int(np.floor(2 * source.x - column + 0.5))
                 there = 0 <= y < height and 0 <= x < width and not source.neighbours[y, x]
-                expected = source.light[y, x] if there else 0
+                expected = source.data_sub[y, x] if there else 0
             assert light[row, column] == expected
 
 

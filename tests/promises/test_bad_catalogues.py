@@ -35,7 +35,7 @@ REFUSED = {
     ],
     "model that is none": [
         (["in", "--model", "nobody"], "expected a model .*nobody.onnx, which is missing"),
-        (["in", "--model", "text.onnx"], "text.onnx can not be used: it is no ONNX file"),
+        (["in", "--model", "text.onnx"], "text.onnx cannot be used: it is not an ONNX file"),
     ],
     "tables that are not all shards of one catalogue": [
         (["--merge", "missing.parquet"], "missing.parquet is missing; make it with --shard"),
