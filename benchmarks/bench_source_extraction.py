@@ -30,10 +30,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import simulate_galaxies
 from benchmarks import measuring
-from galaxy import photometry
 from machine.command_line import positive_int, run_script
 from survey import images
 from survey.centering import EXTRA_CATALOGUE, GEN2_CATALOGUE, Catalogue
+from survey.pysex_params import measure
 
 CATALOGUES = {"gen2": GEN2_CATALOGUE, "gen1": EXTRA_CATALOGUE}
 PROGRAM = shutil.which("source-extractor")
@@ -108,7 +108,7 @@ def print_agreement(agreement: dict[str, dict[str, float]]) -> None:
 
 
 def measure_file(catalogue: Catalogue, path: Path) -> np.ndarray:
-    return photometry.measure(images.read_image(path)[:, :, 1], catalogue)
+    return measure(images.read_image(path)[:, :, 1], catalogue)
 
 
 def measure_by_program(catalogue: Catalogue, folder: Path, path: Path) -> None:

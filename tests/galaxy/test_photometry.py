@@ -10,6 +10,7 @@ from tiny import ROOT
 from benchmarks import bench_source_extraction as bench
 from galaxy import photometry
 from galaxy.photometry import Source
+from survey import pysex_params
 from survey.centering import EXTRA_CATALOGUE, GEN2_CATALOGUE, Catalogue
 
 REAL = ROOT.parent / "shared" / "galaxyzoo"
@@ -32,7 +33,7 @@ def sky(seed: int = 0) -> np.ndarray:
 
 
 def measure(image: np.ndarray, catalogue: Catalogue = EXTRA_CATALOGUE) -> dict[str, float]:
-    return dict(zip(catalogue.columns, photometry.measure(image, catalogue), strict=True))
+    return dict(zip(catalogue.columns, pysex_params.measure(image, catalogue), strict=True))
 
 
 def truncated_sigma(sigma: float, peak: float, threshold: float) -> float:
@@ -96,7 +97,7 @@ def test_the_larger_object_is_chosen_before_a_more_central_star():
 @pytest.mark.parametrize("catalogue", [EXTRA_CATALOGUE, GEN2_CATALOGUE], ids=["gen1", "gen2"])
 @pytest.mark.parametrize("value", [0, 7, 255])
 def test_no_object_gives_the_centre_and_nan(catalogue: Catalogue, value: int):
-    measured = photometry.measure(np.full((424, 424), value, np.uint8), catalogue)
+    measured = pysex_params.measure(np.full((424, 424), value, np.uint8), catalogue)
     assert measured.dtype == np.float64
     np.testing.assert_array_equal(measured[:2], [211.5, 211.5])
     assert len(measured) == len(catalogue.columns)
@@ -107,7 +108,7 @@ def test_no_object_gives_the_centre_and_nan(catalogue: Catalogue, value: int):
 def test_odd_objects_are_measured_without_a_warning(size: int):
     image = np.zeros((424, 424), np.uint8)
     image[200 : 200 + size, 210] = 250
-    assert np.isfinite(photometry.measure(image, EXTRA_CATALOGUE)).all()
+    assert np.isfinite(pysex_params.measure(image, EXTRA_CATALOGUE)).all()
 
 
 def test_an_object_with_more_parts_than_sep_tells_apart_is_left_whole():
