@@ -27,7 +27,7 @@ sys.path.insert(0, os.fspath(Path(__file__).resolve().parent.parent))
 from benchmarks.field_making import NOISE, STAR_FWHM, make_field
 from benchmarks.watching import HERE, Watched, watched
 from catalogue import field_cutouts, field_sources, framing
-from catalogue.field_sources import Surveyed, survey_field
+from catalogue.field_sources import FieldSources, find_sources
 from catalogue.field_tiles import CORE
 from catalogue.model_file import Model
 from galaxy.detection import THRESHOLD
@@ -91,13 +91,13 @@ def classes(predictions: np.ndarray, means: np.ndarray) -> int:
     return int(((predictions - means) ** 2).sum(axis=1).argmin())
 
 
-def tell_answers(model: Model, found: Surveyed, objects: np.ndarray, truth: pandas.DataFrame, args) -> None:
+def tell_answers(model: Model, found: FieldSources, objects: np.ndarray, truth: pandas.DataFrame, args) -> None:
     """Print how often galaxies of the field are called what their cutouts are, neighbours taken out and left in."""
     means = pandas.read_csv(args.galaxies / "class_mean_votes.csv").filter(regex=r"^Class\d").to_numpy()
-    places = field_sources.places_of(found)
+    places = field_sources.field_objects(found)
     rows = []
     for number, (index, row) in enumerate(zip(objects, truth.itertuples(), strict=True)):
-        if index < 0 or row.surface <= CLEAR or found.kinds[index] != "galaxy":
+        if index < 0 or row.surface <= CLEAR or found.classes[index] != "galaxy":
             continue
         pixels = simplejpeg.decode_jpeg((args.galaxies / f"data/raw/images_train_rev1/{row.GalaxyID}.jpg").read_bytes())
         whole = Picture(pixels, (pixels == 255).any(axis=2), "JPEG", pixels.shape[:2])
@@ -105,7 +105,7 @@ def tell_answers(model: Model, found: Surveyed, objects: np.ndarray, truth: pand
             model.predict([framing.frame(whole, "auto", model.card.framing_radius)]).predictions[0], means
         )
         for masked in (True, False):
-            frame = field_cutouts.framed(places[index], None, model.card.framing_radius, masked)
+            frame = field_cutouts.frame_object(places[index], None, model.card.framing_radius, masked)
             got = classes(model.predict([frame]).predictions[0], means)
             crowd = np.hypot(truth["x"] - row.x, truth["y"] - row.y) < 1.2 * (truth["radius"] + row.radius)
             rows.append((number, masked, row.radius, crowd.sum() > 1, expected, got, frame.radius / row.radius))
@@ -126,11 +126,11 @@ def tell_answers(model: Model, found: Surveyed, objects: np.ndarray, truth: pand
     print(f"radius over the true one: {ratio.quantile([0.05, 0.5, 0.95]).round(2).tolist()} (5, 50, 95 %)")
 
 
-def tell_others(found: Surveyed, objects: np.ndarray, truth: pandas.DataFrame, stars: pandas.DataFrame) -> None:
+def tell_others(found: FieldSources, objects: np.ndarray, truth: pandas.DataFrame, stars: pandas.DataFrame) -> None:
     """Print what stars and noise are taken for."""
     of_star = matched(found.objects["x"], found.objects["y"], stars, 3.0)
     seen = np.setdiff1d(of_star[of_star >= 0], objects)
-    galaxies = found.kinds == "galaxy"
+    galaxies = found.classes == "galaxy"
     of_galaxy = np.zeros(len(galaxies), bool)
     of_galaxy[objects[objects >= 0]] = True
     distance = np.hypot(
@@ -140,7 +140,7 @@ def tell_others(found: Surveyed, objects: np.ndarray, truth: pandas.DataFrame, s
     fragments[seen] = False
     noise = galaxies & ~of_galaxy & ~fragments
     noise[seen] = False
-    called = of_galaxy & (found.kinds == "star")
+    called = of_galaxy & (found.classes == "star")
     print(f"stars: {len(seen)} of {len(stars)} found, {galaxies[seen].sum()} of them called galaxies, ", end="")
     print(f"{called.sum()} galaxies called stars; of {galaxies.sum()} that are called galaxies ", end="")
     print(f"{fragments.sum()} lie within galaxies (companions in their images, or pieces), {noise.sum()} are noise")
@@ -158,7 +158,7 @@ def measure_known(args: argparse.Namespace) -> None:
         path = Path(folder, "field.png")
         cv2.imwrite(str(path), pixels[..., ::-1])
         start = time.process_time()
-        found = survey_field(path, Path(folder, "parts"), 0)
+        found = find_sources(path, Path(folder, "parts"), 0)
         print(
             f"field of {args.side} x {args.side}: detection took {time.process_time() - start:.1f} s of processor time"
         )
@@ -167,7 +167,7 @@ def measure_known(args: argparse.Namespace) -> None:
         print("missed:", missed[["GalaxyID", "x", "y", "radius", "surface"]].round(1).to_dict("records"))
         tell_others(found, objects, truth, stars)
         cv2.imwrite(str(Path(folder, "empty.png")), empty)
-        print("objects in noise alone:", len(survey_field(Path(folder, "empty.png"), Path(folder, "none"), 0).objects))
+        print("objects in noise alone:", len(find_sources(Path(folder, "empty.png"), Path(folder, "none"), 0).objects))
         if not args.without_photutils:
             theirs = tell_found("photutils", *with_photutils(pixels), truth)
             print(f"found here alone {((objects >= 0) & (theirs < 0)).sum()}, by photutils alone ", end="")

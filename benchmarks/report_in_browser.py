@@ -22,10 +22,11 @@ import made_pages
 from browsing import SCHEMES, WIDTHS, opened
 
 import simulate_galaxies
-from catalogue.rows import Choices
+from catalogue.columns import Choices
+from galaxy import thumbnails
 from machine.command_line import positive_int, run_script
 from machine.files import DataError
-from report import catalogue_page, page, thumbnails
+from report import catalogue_page, page
 
 # Different galaxies, which a larger page repeats: no picture costs less for having been seen.
 NUM_PAINTED = 48

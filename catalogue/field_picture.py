@@ -1,6 +1,6 @@
-"""A field as a picture: each object marked by what it is, in the words of the decision tree, with a legend.
+"""A field as a picture: each object marked by its appearance, in the words of the decision tree, with a legend.
 
-FITS files stand as on the sky, their first row below. Large fields are averaged down.
+Pictures of FITS files show their first row at the bottom, as on the sky. Large fields are averaged down.
 """
 
 from pathlib import Path
@@ -13,10 +13,10 @@ from catalogue.field_tiles import Field
 from galaxy.stretch import composite
 from machine.files import replacing
 
-# Pixels a side of a picture at most; smaller fields are enlarged until one side has LEAST.
-MOST, LEAST = 4000, 1600
-# What objects are, and their colours, RGB.
-KINDS = {
+# Pixels of the larger side: larger fields are averaged down to MAX_SIDE, smaller ones enlarged to MIN_SIDE.
+MAX_SIDE, MIN_SIDE = 4000, 1600
+# Appearances of objects, and their colours, RGB.
+COLOURS = {
     "round": (255, 176, 66),
     "in between": (255, 221, 102),
     "cigar-shaped": (255, 120, 90),
@@ -30,22 +30,23 @@ KINDS = {
 }
 
 
-def kinds_of(rows: dict[str, np.ndarray]) -> list[str]:
-    """Return what each row (n,) of a field's catalogue is, one of KINDS."""
-    fraction = {name.removesuffix("_fraction"): rows[name] for name in FRACTIONS}
-    kinds = []
-    for number, kind in enumerate(rows["object"]):
-        known = {name: float(values[number]) for name, values in fraction.items()}
-        kinds.append(kind if kind in ("star", "tiny") else _kind(known))
-    return kinds
+def appearances(rows: dict[str, np.ndarray]) -> list[str]:
+    """Return the appearance of each row (n,) of a field's catalogue, one of COLOURS."""
+    fractions = {name.removesuffix("_fraction"): rows[name] for name in FRACTIONS}
+    return [
+        object_class
+        if object_class in ("star", "tiny")
+        else _appearance({name: float(values[index]) for name, values in fractions.items()})
+        for index, object_class in enumerate(rows["object"])
+    ]
 
 
-def _kind(known: dict[str, float]) -> str:
+def _appearance(fractions: dict[str, float]) -> str:
     def likeliest(question: str, *answers: str) -> int:
-        votes = [known[f"{question}_{answer}"] for answer in answers]
+        votes = [fractions[f"{question}_{answer}"] for answer in answers]
         return int(np.argmax(np.nan_to_num(votes, nan=-1)))
 
-    if np.isnan(known["smooth_or_featured_smooth"]):
+    if np.isnan(fractions["smooth_or_featured_smooth"]):
         return "not judged"
     first = likeliest("smooth_or_featured", "smooth", "featured_or_disk", "artifact")
     if first == 2:
@@ -59,47 +60,51 @@ def _kind(known: dict[str, float]) -> str:
 
 
 def whole_picture(field: Field, stretch: str | None) -> tuple[np.ndarray, float]:
-    """Return a field (rows, columns, 3) uint8 as a person sees it, and its pixels a pixel of the file."""
-    most = max(field.rows, field.columns)
-    times = -(-most // MOST)
-    rows, columns = field.rows // times, field.columns // times
+    """Return a field (rows, columns, 3) uint8 RGB, and the picture's pixels per pixel of the file."""
+    reduction = -(-max(field.rows, field.columns) // MAX_SIDE)
+    rows, columns = field.rows // reduction, field.columns // reduction
     light = np.empty((field.planes, rows, columns), np.float32)
-    step = max(1, 2**24 // (field.columns * times))
+    # Rows that are read at a time: 64 MB per plane.
+    step = max(1, 2**24 // (field.columns * reduction))
     for start in range(0, rows, step):
         stop = min(start + step, rows)
-        bands = field.bands(slice(start * times, stop * times), slice(0, columns * times))
-        light[:, start:stop] = bands.reshape(field.planes, stop - start, times, columns, times).mean(axis=(2, 4))
+        bands = field.bands(slice(start * reduction, stop * reduction), slice(0, columns * reduction))
+        blocks = bands.reshape(field.planes, stop - start, reduction, columns, reduction)
+        light[:, start:stop] = blocks.mean(axis=(2, 4))
     if field.linear:
         image = 255 * composite(light, stretch or "asinh")[::-1]
     else:
         image = np.moveaxis(light, 0, 2) * (1 if field.counts_steps else 255)
     image = np.ascontiguousarray(np.clip(np.rint(image), 0, 255).astype(np.uint8))
-    enlarged = max(1, -(-LEAST // max(image.shape[:2])))
-    if enlarged > 1:
-        image = cv2.resize(image, None, fx=enlarged, fy=enlarged, interpolation=cv2.INTER_CUBIC)
-    return image, enlarged / times
+    enlargement = max(1, -(-MIN_SIDE // max(image.shape[:2])))
+    if enlargement > 1:
+        image = cv2.resize(image, None, fx=enlargement, fy=enlargement, interpolation=cv2.INTER_CUBIC)
+    return image, enlargement / reduction
 
 
-def write_picture(path: Path, field: Field, rows: dict[str, np.ndarray], kinds: list[str], stretch: str | None) -> None:
-    """Write the picture of a field with its objects (columns x, y, a, b, theta; what each is), as a JPEG."""
+def write_picture(path: Path, field: Field, rows: dict[str, np.ndarray], looks: list[str], stretch: str | None) -> None:
+    """Write the picture of a field with its objects as a JPEG.
+
+    `rows` has x, y, a, b (pixels of the file) and theta (degrees) of each object, `looks` its appearance.
+    """
     image, scale = whole_picture(field, stretch)
-    for wanted in ("tiny", "star", *KINDS):
-        for number in [number for number, kind in enumerate(kinds) if kind == wanted]:
-            _mark(
-                image, {name: float(rows[name][number]) for name in ("x", "y", "a", "b", "theta")}, field, scale, wanted
-            )
-    image = np.concatenate([image, _legend(image.shape[1], kinds)])
+    # Tiny objects and stars first: galaxies are drawn over them.
+    for look in ("tiny", "star", *COLOURS):
+        for index in [index for index, own in enumerate(looks) if own == look]:
+            row = {name: float(rows[name][index]) for name in ("x", "y", "a", "b", "theta")}
+            _mark(image, row, field, scale, look)
+    image = np.concatenate([image, _legend(image.shape[1], looks)])
     with replacing(path) as temporary:
         temporary.write_bytes(cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes())
 
 
-def _mark(image: np.ndarray, row: dict[str, float], field: Field, scale: float, kind: str) -> None:
+def _mark(image: np.ndarray, row: dict[str, float], field: Field, scale: float, look: str) -> None:
     y, theta = (field.rows - 1 - row["y"], -row["theta"]) if field.linear else (row["y"], row["theta"])
     middle = (scale * (row["x"] + 0.5) - 0.5, scale * (y + 0.5) - 0.5)
-    colour = KINDS[kind]
-    if kind == "tiny":
+    colour = COLOURS[look]
+    if look == "tiny":
         cv2.circle(image, _sixteenths(middle), round(16 * max(3.0, 3 * scale * row["a"])), colour, 1, cv2.LINE_AA, 4)
-    elif kind == "star":
+    elif look == "star":
         arm = max(5.0, 2 * scale * row["a"])
         for along, across in ((1, 1), (1, -1)):
             ends = [(middle[0] + sign * arm * along, middle[1] + sign * arm * across) for sign in (-1, 1)]
@@ -113,16 +118,16 @@ def _sixteenths(values: tuple[float, float]) -> tuple[int, int]:
     return round(16 * values[0]), round(16 * values[1])
 
 
-def _legend(width: int, kinds: list[str]) -> np.ndarray:
-    """Return a strip (rows, width, 3) with the colour, name and number of each kind."""
-    present = [kind for kind in KINDS if kind in kinds]
+def _legend(width: int, looks: list[str]) -> np.ndarray:
+    """Return a strip (rows, width, 3) with the colour, name and count of each appearance."""
+    present = [look for look in COLOURS if look in looks]
     size = max(0.5, width / 2200)
     step, height = width // max(1, len(present)), round(46 * size)
     strip = np.full((height, width, 3), 24, np.uint8)
-    for place, kind in enumerate(present):
-        left, middle = place * step + round(14 * size), height // 2
-        cv2.circle(strip, (left + round(9 * size), middle), round(9 * size), KINDS[kind], -1, cv2.LINE_AA)
-        text = f"{kind} {kinds.count(kind)}"
+    for index, look in enumerate(present):
+        left, middle = index * step + round(14 * size), height // 2
+        cv2.circle(strip, (left + round(9 * size), middle), round(9 * size), COLOURS[look], -1, cv2.LINE_AA)
+        text = f"{look} {looks.count(look)}"
         at = (left + round(26 * size), middle + round(8 * size))
         cv2.putText(
             strip, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.75 * size, (230, 230, 230), max(1, round(size)), cv2.LINE_AA

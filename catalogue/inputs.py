@@ -1,6 +1,6 @@
-"""What is to be catalogued, in a stable order: folders, files, lists and tables of files.
+"""The files to be catalogued, in a stable order, from folders, files, lists and tables of files.
 
-The order is that of the command line; within a folder that of the names, within a list or a table that of the rows.
+The order is that of the arguments; within a folder that of the names, within a list or a table that of the rows.
 """
 
 import os
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from catalogue.targets import FileTarget, Target
 from galaxy.image_formats import SUFFIXES
 from machine.files import DataError, first_line
 
@@ -20,8 +21,8 @@ MAX_LIST_BYTES = 2**30
 _ID, _FILE = "id_str", "file_loc"
 
 
-class Paths(Sequence[Path]):
-    """Paths that are made of their names as they are asked for, since millions of them take gigabytes."""
+class FileTargets(Sequence[FileTarget]):
+    """Targets that are created from file names on access: millions of `Path` objects take gigabytes."""
 
     def __init__(self, names: Sequence[str]):
         self._names = names
@@ -29,57 +30,59 @@ class Paths(Sequence[Path]):
     def __len__(self) -> int:
         return len(self._names)
 
-    def __getitem__(self, index: int | slice) -> "Path | Paths":
-        return Paths(self._names[index]) if isinstance(index, slice) else Path(self._names[index])
+    def __getitem__(self, index: int | slice) -> "FileTarget | FileTargets":
+        names = self._names[index]
+        return FileTargets(names) if isinstance(index, slice) else FileTarget(Path(names))
 
 
-class Rows(Sequence):
-    """Rows of a sequence by their numbers, looked up as they are asked for."""
+class Selection(Sequence):
+    """Some rows of a sequence, by their indices, looked up on access."""
 
-    def __init__(self, of: Sequence, numbers: np.ndarray):
-        self._of, self._numbers = of, numbers
+    def __init__(self, sequence: Sequence, indices: np.ndarray):
+        self._sequence, self._indices = sequence, indices
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self._indices)
 
     def __getitem__(self, index: int | slice) -> object:
-        return Rows(self._of, self._numbers[index]) if isinstance(index, slice) else self._of[int(self._numbers[index])]
+        selected = self._indices[index]
+        return Selection(self._sequence, selected) if isinstance(index, slice) else self._sequence[int(selected)]
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What is to be catalogued: `names` as they were given, `paths` where they are, `ids`; columns that pass through.
+    """The rows of a catalogue before they are made: `ids`, `names` of files as the user gave them, `targets`.
 
-    All are of one length; `passed` holds arrays by the names of their columns.
+    `known` has the columns (n,) that are known beforehand, by name. All have one length.
     """
 
     ids: list[str]
     names: list[str]
-    paths: Sequence[Path]
-    passed: dict[str, np.ndarray] = field(default_factory=dict)
+    targets: Sequence[Target]
+    known: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.targets)
 
-    def part(self, start: int, stop: int) -> "Inputs":
+    def rows(self, start: int, stop: int) -> "Inputs":
         """Return rows `start` to `stop`."""
-        rows = slice(start, stop)
-        passed = {name: column[rows] for name, column in self.passed.items()}
-        return Inputs(self.ids[rows], self.names[rows], self.paths[rows], passed)
+        kept = slice(start, stop)
+        known = {name: column[kept] for name, column in self.known.items()}
+        return Inputs(self.ids[kept], self.names[kept], self.targets[kept], known)
 
 
-def find(arguments: Sequence[str], left_out: Sequence[Path] = ()) -> Inputs:
-    """Return what a command line names; raises DataError for a name that is nothing, and for no image at all.
+def find(arguments: Sequence[str], excluded: Sequence[Path] = ()) -> Inputs:
+    """Find the files that a command line names; raises DataError for a missing file, and where there are no images.
 
-    `left_out` are files of folders that are none of the inputs, such as the table to be written.
+    `excluded` files, such as the table to be written, are not inputs.
     """
     if len(arguments) == 1 and (table := _table_suffix(Path(arguments[0]))):
-        return _of_table(Path(arguments[0]), table)
-    skipped = {os.path.abspath(path) for path in left_out}
+        return _read_table(Path(arguments[0]), table)
+    skipped = {os.path.abspath(path) for path in excluded}
     names = [name for argument in arguments for name in _names(argument) if os.path.abspath(name) not in skipped]
     if not names:
         raise DataError(f"expected images in {arguments[0]}, found none; name a folder, files, a list or a table")
-    return Inputs(_ids(names), names, Paths(names))
+    return Inputs(_ids(names), names, FileTargets(names))
 
 
 def _names(argument: str) -> Iterator[str]:
@@ -97,21 +100,21 @@ def _names(argument: str) -> Iterator[str]:
 
 
 def _files_below(folder: str) -> Iterator[str]:
-    """Yield the files below a folder, hidden ones left out; each folder once, however links lead back to it."""
+    """Yield the files below a folder but for hidden ones. Each folder is visited once, also where links form a loop."""
     waiting, seen = [folder], set()
     while waiting:
         current = waiting.pop()
         try:
             status = os.stat(current)
-            if (place := (status.st_dev, status.st_ino)) in seen:
+            if (inode := (status.st_dev, status.st_ino)) in seen:
                 continue
-            seen.add(place)
-            with os.scandir(current) as entries:
-                found = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda e: e.name)
+            seen.add(inode)
+            with os.scandir(current) as scan:
+                entries = sorted((entry for entry in scan if not entry.name.startswith(".")), key=lambda e: e.name)
         except OSError as error:
-            raise DataError(f"{current} can not be read ({error.strerror}); allow it, or name other folders") from None
-        folders = [entry.path for entry in found if _is_folder(entry)]
-        yield from (entry.path for entry in found if not _is_folder(entry))
+            raise DataError(f"{current} cannot be read ({error.strerror}); allow it, or name other folders") from None
+        folders = [entry.path for entry in entries if _is_folder(entry)]
+        yield from (entry.path for entry in entries if not _is_folder(entry))
         waiting += reversed(folders)
 
 
@@ -123,7 +126,7 @@ def _is_folder(entry: os.DirEntry) -> bool:
 
 
 def _lines(path: Path) -> list[str]:
-    """Return the file names of a list, one a line; with NUL characters between them where it has any (find -print0)."""
+    """Return the file names of a list: one per line, or separated by NUL characters (`find -print0`)."""
     content = _content(path)
     separator = b"\0" if b"\0" in content else b"\n"
     lines = [line.removesuffix(b"\r") if separator == b"\n" else line for line in content.split(separator)]
@@ -136,17 +139,17 @@ def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path} can not be read ({error.strerror}); allow it") from None
+        raise DataError(f"{path} cannot be read ({error.strerror}); allow it") from None
 
 
-def _beside(of: Path, name: str) -> Path:
-    """Return the file that a list or table names: as it stands, or else from the folder of the list or table."""
+def _beside(table: Path, name: str) -> Path:
+    """Return the file that a list or table names: relative to the current folder, else to that of the table."""
     path = Path(name)
-    return path if path.is_absolute() or path.exists() else of.parent / path
+    return path if path.is_absolute() or path.exists() else table.parent / path
 
 
 def _ids(names: Sequence[str]) -> list[str]:
-    """Return an id for each file: its name without the suffix; where that stands twice, its name as it was given."""
+    """Return the id of each file: its name without the suffix; where two files share it, the whole name as given."""
     stems = [_stem(name) for name in names]
     counts = Counter(stems)
     return [stem if counts[stem] == 1 else name for stem, name in zip(stems, names, strict=True)]
@@ -154,13 +157,13 @@ def _ids(names: Sequence[str]) -> list[str]:
 
 def _stem(name: str) -> str:
     base = os.path.basename(name)
-    endings = sorted((suffix for of_kind in SUFFIXES.values() for suffix in of_kind), key=len, reverse=True)
+    endings = sorted((suffix for of_format in SUFFIXES.values() for suffix in of_format), key=len, reverse=True)
     lower = base.lower()
     return next((base[: -len(end)] for end in endings if lower.endswith(end) and len(base) > len(end)), base)
 
 
 def _table_suffix(path: Path) -> str | None:
-    """Return the kind of table that a file is; a FITS file is one where it has a table and no image before it."""
+    """Return the suffix of a table; None for other files. FITS is a table if its first content is one."""
     suffix = path.suffix.lower()
     if not path.is_file():
         return None
@@ -175,11 +178,11 @@ def _is_fits_table(path: Path) -> bool:
     try:
         with fits.open(path) as hdus:
             return hdus[0].header.get("NAXIS") == 0 and isinstance(hdus[1], fits.BinTableHDU) and not hdus[1].is_image
-    except Exception:  # which reading it as an image says better
+    except Exception:  # reading it as an image gives the better message
         return False
 
 
-def _of_table(path: Path, suffix: str) -> Inputs:
+def _read_table(path: Path, suffix: str) -> Inputs:
     from machine.tables import read_columns
 
     columns = read_columns(path, suffix)
@@ -189,13 +192,13 @@ def _of_table(path: Path, suffix: str) -> Inputs:
     if not ids:
         raise DataError(f"{path}: expected rows, got none")
     try:
-        paths = Paths([os.fspath(_beside(path, name)) for name in names])
+        targets = FileTargets([os.fspath(_beside(path, name)) for name in names])
     except (ValueError, OSError) as error:
-        raise DataError(f"{path}: a {_FILE} is no file name ({first_line(error)})") from None
-    return Inputs(ids, names, paths, {name: _in_64_bits(values) for name, values in columns.items()})
+        raise DataError(f"{path}: a {_FILE} is not a file name ({first_line(error)}); correct it") from None
+    return Inputs(ids, names, targets, {name: _in_64_bits(values) for name, values in columns.items()})
 
 
 def _in_64_bits(values: np.ndarray) -> np.ndarray:
-    """Return a column, as text where it holds whole numbers that 64 bits with a sign can not: in all of its rows."""
+    """Return a column; as text, in all rows, where a whole number needs more than 64 bits with a sign."""
     beyond = values.dtype == np.uint64 and len(values) and values.max() > np.iinfo(np.int64).max
     return values.astype(str).astype(object) if beyond else values

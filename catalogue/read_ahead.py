@@ -1,55 +1,24 @@
-"""Files, and objects of fields, read and framed by worker processes, in order.
+"""Targets read and framed by worker processes ahead of their consumer, in order.
 
-A file that ends its process is a reason like any other.
+A file that kills its worker process becomes a rejected row.
 """
 
 import contextlib
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from pathlib import Path
 
-from catalogue.field_cutouts import Place, framed
-from catalogue.framing import Frame, frame
-from galaxy.image_files import read
-from galaxy.image_formats import Unreadable
+from catalogue.flags import UNREADABLE
+from catalogue.framing import Frame
+from catalogue.targets import Recipe, Rejected, Target
 from machine.processes import Start, pool
 
-# Files that are read ahead, a worker.
+# Targets per worker that are read ahead.
 AHEAD = 6
-KILLER = "ended the process that read it"
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a file becomes a frame: its stretch, the choice of framing, the Petrosian radius of training images."""
-
-    stretch: str | None
-    framing: str
-    radius: float
-
-
-class NotJudged(str):
-    """The reason why an object of a field is not judged."""
-
-
-def prepare(path: Path | Place, recipe: Recipe, alone: Callable = contextlib.nullcontext) -> Frame | str:
-    """Read and frame a file, or an object of a field; a text is the reason why it can not be."""
-    try:
-        if isinstance(path, Place):
-            if path.reason:
-                return path.reason if path.field is None else NotJudged(path.reason)
-            return framed(path, recipe.stretch, recipe.radius)
-        return frame(read(path, recipe.stretch, alone), recipe.framing, recipe.radius)
-    except Unreadable as reason:
-        return str(reason)
-    except (ValueError, OverflowError, MemoryError) as error:
-        return f"can not be measured ({type(error).__name__})"
-
+KILLED = Rejected(UNREADABLE, "ended the process that read it")
 
 _lock = contextlib.nullcontext()
 
@@ -57,48 +26,49 @@ _lock = contextlib.nullcontext()
 def _start(lock: contextlib.AbstractContextManager) -> None:
     global _lock
     _lock = lock
-    # Libraries of image formats complain there, and what they complain of is in the table.
+    # Libraries of image formats print complaints; the table has the reason.
     with open(os.devnull, "w") as null:
         os.dup2(null.fileno(), 2)
 
 
-def _prepare(path: Path | Place, recipe: Recipe) -> Frame | str:
-    return prepare(path, recipe, lambda: _lock)
+def frame_target(target: Target, recipe: Recipe) -> Frame | Rejected:
+    """Frame a target in this worker process; large images are decoded one at a time."""
+    return target.frame(recipe, lambda: _lock)
 
 
-def prepared(paths: Sequence[Path | Place], recipe: Recipe, num_workers: int) -> Iterator[Frame | str]:
-    """Yield what becomes of each path, in order; with 0 workers, in this process."""
+def framed_ahead(targets: Sequence[Target], recipe: Recipe, num_workers: int) -> Iterator[Frame | Rejected]:
+    """Yield the frame of each target, or why it has none, in order; with 0 workers, in this process."""
     if num_workers == 0:
-        yield from (prepare(path, recipe) for path in paths)
+        yield from (target.frame(recipe) for target in targets)
         return
     done = 0
-    while done < len(paths):
-        for result in _until_one_dies(paths[done:], recipe, num_workers, num_workers * AHEAD):
+    while done < len(targets):
+        for result in _until_one_dies(targets[done:], recipe, num_workers, num_workers * AHEAD):
             yield result
             done += 1
-        # What the workers were at when one died is read again, a file at a time, so that one file is blamed.
-        suspects = paths[done : done + num_workers * AHEAD]
-        for number, result in enumerate(_until_one_dies(suspects, recipe, 1, 1), start=1):
+        # A worker died: frame the targets in flight again, one at a time, to know which one killed it.
+        suspects = targets[done : done + num_workers * AHEAD]
+        for count, result in enumerate(_until_one_dies(suspects, recipe, 1, 1), start=1):
             yield result
             done += 1
-            if number == len(suspects):
+            if count == len(suspects):
                 break
         else:
             if suspects:
-                yield KILLER
+                yield KILLED
                 done += 1
 
 
 def _until_one_dies(
-    paths: Sequence[Path | Place], recipe: Recipe, num_workers: int, ahead: int
-) -> Iterator[Frame | str]:
-    if not paths:
+    targets: Sequence[Target], recipe: Recipe, num_workers: int, ahead: int
+) -> Iterator[Frame | Rejected]:
+    if not targets:
         return
     waiting: deque[Future] = deque()
     with _workers(num_workers) as executor:
         try:
-            for path in paths:
-                waiting.append(executor.submit(_prepare, path, recipe))
+            for target in targets:
+                waiting.append(executor.submit(frame_target, target, recipe))
                 if len(waiting) >= ahead:
                     yield waiting.popleft().result()
             while waiting:
@@ -109,7 +79,7 @@ def _until_one_dies(
 
 @contextlib.contextmanager
 def _workers(num_workers: int) -> Iterator[ProcessPoolExecutor]:
-    # Not forked: this process has threads of the network's runtime.
+    # Spawned, not forked: this process has threads of ONNX Runtime.
     lock = multiprocessing.get_context("spawn").Lock()
     with pool(num_workers, Start(_start, (lock,)), "spawn") as executor:
         yield executor

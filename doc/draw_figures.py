@@ -43,10 +43,10 @@ from PIL import Image
 import layers
 import realtime_augmentation as ra
 import simulate_galaxies
-from galaxy import decision_tree
+from galaxy import decision_tree, thumbnails
 from machine.command_line import run_script
 from machine.files import DataError, replacing
-from report import thumbnails, tree_figure
+from report import tree_figure
 
 HERE = Path(__file__).resolve().parent
 MEASUREMENTS = HERE / "initialisation.csv"

@@ -1,7 +1,7 @@
-"""The page of a catalogue: own images or a field, with what the networks say of each galaxy."""
+"""The page of a catalogue of own images or of a field: counts over all rows, and the galaxies with their trees."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,51 +11,33 @@ import pyarrow as pa
 from catalogue import answer_columns
 from catalogue.calibration import FAR_FROM
 from catalogue.card import Card
-from catalogue.field_cutouts import Place
 from catalogue.flags import FAR, FIELD_FLAGS, FLAGS, NOT_JUDGED, OK
-from catalogue.framing import Frame
-from catalogue.read_ahead import Recipe, prepare, prepared
+from galaxy import thumbnails
 from galaxy.decision_tree import NUM_ANSWERS, weigh
 from machine import tables
 from machine.files import DataError
-from report import thumbnails, tree_figure
+from report import tree_figure
 from report.galaxies import MAX_COLUMNS, Column, Field, Galaxies, spread_evenly
 from report.page import Bars, Facts, Gallery, Page, Section, Table, Tree
 
-# Of lists that are not galaxies: unread files, ways, and the farthest galaxies.
+# Longest lists of unread files, ways through the tree, and the farthest galaxies.
 MAX_UNREAD, MAX_WAYS, MAX_FARTHEST = 300, 20, 12
-# What pictures are asked for: the numbers of rows; what comes back is WebP, or None.
+# Given the indices of rows, ascending: their pictures (WebP), None for a row that has none.
 Pictures = Callable[[Sequence[int]], Iterable[bytes | None]]
 
 
-def pictures_of(paths: Sequence[Path | Place], recipe: Recipe, num_workers: int) -> Pictures:
-    """Return a function that reads and frames the files of rows, and yields small pictures of the frames' middles."""
-
-    def pictures(rows: Sequence[int]) -> Iterator[bytes | None]:
-        most = thumbnails.share(len(rows))
-        for frame in prepared([paths[row] for row in rows], recipe, min(num_workers, len(rows))):
-            yield picture_of(frame, most) if isinstance(frame, Frame) else None
-
-    return pictures
-
-
-def picture_of(frame: Frame, max_bytes: int) -> bytes | None:
-    """Return a small picture of a framed galaxy, WebP."""
-    return thumbnails.encode(thumbnails.middle(frame.pixels, frame.frame_to_image), max_bytes)
-
-
 def is_weighted(schema: pa.Schema) -> bool:
-    """Return whether a catalogue's fractions are weighted down the tree, or of those asked."""
+    """Return whether a catalogue's fractions are weighted down the tree; else they are of those asked."""
     return str(tables.provenance(schema).get("fractions", "")).startswith("weighted")
 
 
 def votes_of(table: pa.Table, weighted: bool) -> np.ndarray:
-    """Return Kaggle's weighted votes (n, 37) of a catalogue's fractions; NaN in rows without any."""
+    """Return Kaggle's weighted votes (n, 37) from a catalogue's fractions; NaN in rows without fractions."""
     fractions = np.stack([table[name].to_numpy().astype(np.float64) for name in answer_columns.FRACTIONS], axis=1)
     if weighted:
         return fractions
     unread = np.isnan(fractions).all(axis=1)
-    # Of a question that almost nobody was asked there are no fractions, nor votes worth drawing.
+    # A question that almost no volunteer was asked has no fractions; its votes are about 0.
     votes = weigh(np.nan_to_num(fractions))
     votes[unread] = np.nan
     return votes
@@ -63,10 +45,15 @@ def votes_of(table: pa.Table, weighted: bool) -> np.ndarray:
 
 @dataclass
 class _Summary:
-    """What is counted over all rows."""
+    """Counts over all rows, and the rows that are shown."""
+
+    # Of the rows with answers, counted from 0, those that are shown.
+    shown: np.ndarray
 
     num_rows: int = 0
     num_ok: int = 0
+    tables: list[pa.Table] = field(default_factory=list)
+    rows: list[np.ndarray] = field(default_factory=list)
     votes: np.ndarray = field(default_factory=lambda: np.zeros(NUM_ANSWERS))
     flags: Counter = field(default_factory=Counter)
     ways: Counter = field(default_factory=Counter)
@@ -76,14 +63,18 @@ class _Summary:
 
     @property
     def num_unread(self) -> int:
-        """Files that could not be read."""
+        """Count of files that could not be read."""
         return self.num_rows - self.num_ok - self.not_judged.total()
 
     def add(self, table: pa.Table, weighted: bool) -> None:
-        """Count the rows of a table."""
+        """Count the rows of a table, and keep those that are shown."""
         ok = table["status"].to_numpy() == OK
+        with_answers = np.flatnonzero(ok)
+        shown = self.shown[(self.shown >= self.num_ok) & (self.shown < self.num_ok + len(with_answers))] - self.num_ok
+        self.tables.append(table.take(with_answers[shown]))
+        self.rows.append(with_answers[shown] + self.num_rows)
         self.num_rows += len(table)
-        self.num_ok += int(ok.sum())
+        self.num_ok += len(with_answers)
         self.votes += np.nansum(votes_of(table, weighted)[ok], axis=0)
         flags = table["flag"].to_numpy()[ok]
         for bit in FLAGS | FIELD_FLAGS:
@@ -91,27 +82,14 @@ class _Summary:
         self.ways.update(np.asarray(table["most_likely_path"].to_pylist(), dtype=object)[ok].tolist())
         ranks = table["farther_than"].to_numpy()[ok]
         self.ranks += np.bincount(np.minimum((ranks[np.isfinite(ranks)] * 10).astype(int), 9), minlength=10)
-        found = table["status"].to_numpy() == NOT_JUDGED
-        self.not_judged.update(np.asarray(table["reason"].to_pylist(), dtype=object)[found].tolist())
-        for row in np.flatnonzero(~ok & ~found)[: MAX_UNREAD - len(self.unread)]:
+        not_judged = table["status"].to_numpy() == NOT_JUDGED
+        self.not_judged.update(np.asarray(table["reason"].to_pylist(), dtype=object)[not_judged].tolist())
+        for row in np.flatnonzero(~ok & ~not_judged)[: MAX_UNREAD - len(self.unread)]:
             self.unread.append((table["file_loc"][int(row)].as_py(), table["reason"][int(row)].as_py()))
 
 
-def _shown(parts: Iterable[pa.Table], schema: pa.Schema, num_ok: int) -> tuple[pa.Table, np.ndarray]:
-    """Return the rows that are shown, and their numbers among all."""
-    chosen, taken, rows = spread_evenly(num_ok), [], []
-    start = before = 0
-    for table in parts:
-        ok = np.flatnonzero(table["status"].to_numpy() == OK)
-        own = ok[chosen[(chosen >= before) & (chosen < before + len(ok))] - before]
-        taken.append(table.take(own))
-        rows.append(own + start)
-        start, before = start + len(table), before + len(ok)
-    return pa.concat_tables(taken or [schema.empty_table()]), np.concatenate([*rows, np.arange(0)]).astype(int)
-
-
 def _columns(table: pa.Table) -> list[Column]:
-    """Return what a page tells of galaxies beside their answers: measurements, the file, columns of one's own."""
+    """Return the columns of a page beside the answers: measurements, the file, columns of the user's own table."""
 
     def real(name: str) -> np.ndarray:
         return table[name].to_numpy().astype(np.float64)
@@ -138,38 +116,43 @@ def _columns(table: pa.Table) -> list[Column]:
 
 
 def _is_exact(column: pa.ChunkedArray) -> bool:
-    """Say whether a column holds whole numbers that a browser's numbers can hold."""
+    """Return whether a column has only whole numbers that are exact in a browser."""
     return pa.types.is_integer(column.type) and all(abs(value or 0) <= 2**53 for value in column.to_pylist())
 
 
 def _spreads(table: pa.Table) -> dict[str, np.ndarray]:
-    """Return the columns of a full table that pages show, (n, 37) each."""
-    kinds = {"transforms": "spread_transforms", "models": "spread_models", "low68": "low68", "high68": "high68"}
-    found = {}
-    for key, ending in kinds.items():
+    """Return the spreads and intervals of a full table that a page shows, (n, 37) each."""
+    endings = {"transforms": "spread_transforms", "models": "spread_models", "low68": "low68", "high68": "high68"}
+    spreads = {}
+    for key, ending in endings.items():
         names = [f"{name.removesuffix('_fraction')}_{ending}" for name in answer_columns.FRACTIONS]
         if set(names) <= set(table.column_names):
             values = np.stack([table[name].to_numpy().astype(np.float64) for name in names], axis=1)
             if np.isfinite(values).any():
-                found[key] = values
-    return found
+                spreads[key] = values
+    return spreads
 
 
 def build(
-    parts: Iterable[pa.Table],
+    tables_of_rows: Iterable[pa.Table],
     schema: pa.Schema,
     pictures: Pictures | None = None,
     cards: Sequence[Card] = (),
-    of_fields: Sequence[Field] = (),
+    fields: Sequence[Field] = (),
+    num_ok: int | None = None,
 ) -> Page:
-    """Return the page of a catalogue, whose tables are gone through twice.
+    """Return the page of a catalogue, in one pass over its tables; `num_ok` is the count of rows with answers.
 
-    The `rows` of `of_fields` are numbers of rows of the catalogue; marks of rows that are not shown are left out.
+    Without `num_ok`, another pass counts them. The `rows` of `fields` are rows of the catalogue; marks of rows that
+    are not shown are left out.
     """
-    weighted, summary = is_weighted(schema), _Summary()
-    for table in parts:
+    if num_ok is None:
+        num_ok = sum(int((table["status"].to_numpy() == OK).sum()) for table in tables_of_rows)
+    weighted, summary = is_weighted(schema), _Summary(spread_evenly(num_ok))
+    for table in tables_of_rows:
         summary.add(table, weighted)
-    table, rows = _shown(parts, schema, summary.num_ok)
+    table = pa.concat_tables([schema.empty_table(), *summary.tables])
+    rows = np.concatenate([np.arange(0), *summary.rows])
     flags = FLAGS | FIELD_FLAGS if "object" in schema.names else FLAGS
     galaxies = Galaxies(
         names=table["id_str"].to_pylist(),
@@ -180,10 +163,10 @@ def build(
         spreads=_spreads(table),
         flags=table["flag"].to_numpy(),
         flag_words=flags,
-        fields=[each.among(rows) for each in of_fields],
+        fields=[each.among(rows) for each in fields],
     )
     return Page(
-        title=of_fields[0].title if len(of_fields) == 1 else "Galaxies",
+        title=fields[0].title if len(fields) == 1 else "Galaxies",
         lead=_lead(summary, len(rows)),
         before=[_overview(summary, flags), *_farthest(galaxies)],
         galaxies=galaxies,
@@ -243,10 +226,10 @@ def _unread(summary: _Summary) -> list[Section]:
     return [Section("unread", "Files that could not be read", [Table(caption, ("file", "reason"), summary.unread)])]
 
 
-def _provenance(told: dict, cards: Sequence[Card]) -> Section:
-    facts = [(name, str(value)) for name, value in told.items() if name not in ("models", "flags")]
+def _provenance(provenance: dict, cards: Sequence[Card]) -> Section:
+    facts = [(name, str(value)) for name, value in provenance.items() if name not in ("models", "flags")]
     shown: list[object] = [Facts(facts)]
-    models = [(each["name"], each["transforms"], each["sha256"]) for each in told.get("models", ())]
+    models = [(each["name"], each["transforms"], each["sha256"]) for each in provenance.get("models", ())]
     shown.append(Table("The networks", ("name", "transforms", "SHA-256"), models))
     for card in cards:
         rows: list[tuple[str, object]] = []
@@ -256,16 +239,10 @@ def _provenance(told: dict, cards: Sequence[Card]) -> Section:
     return Section("made", "How it was made", shown)
 
 
-def draw(table: pa.Table, schema: pa.Schema, file: Path, recipe: Recipe, path: Path) -> None:
-    """Draw the tree of a table's first row, beside what the network saw of its file; say so.
-
-    Raises DataError where the row has no answers.
-    """
-    if table["status"][0].as_py() != OK:
-        raise DataError(f"{file} {table['reason'][0].as_py()}; there is no tree to draw")
-    frame = prepare(file, recipe)
-    pixels = thumbnails.as_bytes(thumbnails.middle(frame.pixels, frame.frame_to_image)) if isinstance(frame, Frame) else None
-    tree_figure.save(
-        tree_figure.draw(votes_of(table, is_weighted(schema))[0], pixels, table["id_str"][0].as_py()), path
-    )
-    print(f"tree: {path}")
+def draw(table: pa.Table, schema: pa.Schema, picture: bytes | None, path: Path) -> None:
+    """Draw the tree of a table's first row beside its picture (WebP); raises DataError where it has no answers."""
+    row = {name: table[name][0].as_py() for name in ("id_str", "file_loc", "status", "reason")}
+    if row["status"] != OK:
+        raise DataError(f"{row['file_loc']} {row['reason']}; there is no tree to draw")
+    pixels = None if picture is None else thumbnails.decode(picture)
+    tree_figure.save(tree_figure.draw(votes_of(table, is_weighted(schema))[0], pixels, row["id_str"]), path)

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from galaxy.decision_tree import NUM_ANSWERS
+from galaxy.thumbnails import MAX_PICTURES
 
-# At most so many rows are shown; the rest is the table.
-MAX_ROWS = 5_000
+# A page shows at most this many rows; the table has all.
+MAX_ROWS = MAX_PICTURES
 # Of a text, of all texts of a page, and of columns of one's own: what a page shows. Bytes as the page has them.
 MAX_TEXT, TOTAL_TEXT, MAX_COLUMNS = 1_200, 1_200_000, 12
 # Fractions and spreads are whole numbers of so many parts.

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from catalogue.answer_columns import most_likely_path
+from galaxy import thumbnails
 from galaxy.decision_tree import ANSWER_NAMES, COLUMN_NAMES
 from machine.command_line import hms
 from machine.files import DataError
-from report import figures, reliability, thumbnails
+from report import figures, reliability
 from report.galaxies import MAX_ROWS, Column, Galaxies, spread_evenly
 from report.page import Facts, Gallery, Page, Section, Table
 from survey import blending, images

@@ -150,13 +150,11 @@ _CONTENT = {
 }
 
 
-def kill_or_prepare(path: Path, recipe: object) -> object:
-    """Stand in for `preparing._prepare` where a library of image formats crashes on a file."""
-    from catalogue import read_ahead
-
-    if path.name == "killer.png":
+def kill_or_frame(target: object, recipe: object) -> object:
+    """Stand in for `read_ahead.frame_target` where a library of image formats crashes on a file."""
+    if target.path.name == "killer.png":
         os.kill(os.getpid(), signal.SIGKILL)
-    return read_ahead.prepare(path, recipe)
+    return target.frame(recipe)
 
 
 def write_bad(case: str, folder: Path, name: str = "a.jpg") -> Path:

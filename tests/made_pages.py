@@ -9,12 +9,12 @@ import pyarrow as pa
 from tiny import draw_blob, draw_labels
 
 from catalogue import answer_columns
+from catalogue.columns import Choices, schema_of
 from catalogue.flags import BORDER, FAR, OK, UNREADABLE
-from catalogue.rows import Choices, schema_of
+from galaxy import thumbnails
 from galaxy.decision_tree import obey
 from machine import tables
 from machine.files import save_gz
-from report import thumbnails
 from report.galaxies import Field
 from survey import images
 from survey.folders import Folders

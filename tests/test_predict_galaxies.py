@@ -25,7 +25,8 @@ from tiny import CPU, OPTIONS, ROOT, TINY, draw_blob
 
 import predict_galaxies
 from benchmarks.watching import memory
-from catalogue import answer_columns, framing, read_ahead, row_store
+from catalogue import answer_columns, framing, read_ahead, request, row_store
+from catalogue.targets import FileTarget, Recipe
 from engine.examples import Examples
 from engine.prediction import load_network
 from engine.prediction import predict as predict_with_torch
@@ -142,7 +143,7 @@ def test_what_was_written_into_the_folder_of_images_is_no_image_of_it(
 ):
     expected, output = predict(folder.parent / "out.parquet", folder), folder / "all.parquet"
     for number in (1, 2):
-        with pytest.raises(DataError, match=r"all\.parquet is not a readable parquet table"):
+        with pytest.raises(DataError, match="is missing"):
             predict(output, folder, "--shard", f"{number}/2")
     shards = [folder / f"all.{number}of2.parquet" for number in (1, 2)]
     run_main(predict_galaxies, "--merge", *shards, "--output", output)
@@ -150,7 +151,7 @@ def test_what_was_written_into_the_folder_of_images_is_no_image_of_it(
     marked = [folder / f"all.hubble{suffix}" for suffix in (".reg", ".jpg")]
     for path in (*marked, folder / "all.m31.jpg"):
         path.touch()
-    left_out = predict_galaxies.written_beside(output)
+    left_out = request.written_beside(output)
     assert {*shards, *marked, output, folder / "sample.csv"} <= set(left_out)
     assert folder / "all.m31.jpg" not in left_out  # nobody marked it: it is a galaxy called so
 
@@ -161,7 +162,7 @@ def test_shards_put_together_are_the_whole(
     expected = predict(folder.parent / "out.parquet", folder)
     output = folder.parent / "parts.csv"
     for number in (2, 3, 1):
-        with pytest.raises(DataError, match="No such file"):
+        with pytest.raises(DataError, match="is missing"):
             predict(output, folder, "--shard", f"{number}/3")
     files = [folder.parent / f"parts.{number}of3.parquet" for number in (3, 1, 2)]
     run_main(predict_galaxies, "--merge", *files, "--output", output)
@@ -177,12 +178,12 @@ def test_shards_put_together_are_the_whole(
     assert "expected 3 shards, but 2/3 is missing" in refused(*files[:2])
     copy = shutil.copy(files[1], folder.parent / "copy.parquet")
     assert f"{copy} is shard 1/3 a second time, beside {files[1]}" in refused(*files[:2], copy)
-    with pytest.raises(DataError, match="No such file"):
+    with pytest.raises(DataError, match="is missing"):
         predict(folder.parent / "weighted.csv", folder, "--weighted", "--shard", "2/3")
     stranger = folder.parent / "weighted.2of3.parquet"
     assert f"{stranger} is of another run than {files[1]}" in refused(*files[:2], stranger)
-    assert "is no table of a --shard" in refused(folder.parent / "out.parquet")
-    assert "is no table of a --shard" in refused(folder / "a.jpg")
+    assert "is not a table of a --shard" in refused(folder.parent / "out.parquet")
+    assert "is not a table of a --shard" in refused(folder / "a.jpg")
 
 
 @pytest.mark.parametrize(
@@ -214,7 +215,7 @@ def test_a_folder_that_does_not_answer_ends_in_one_line(
     hung: str, folder: Path, predict: Predict, monkeypatch: pytest.MonkeyPatch
 ):
     answer, look, output = threading.Event(), shared_folders._look, folder.parent / "out" / "a.csv"
-    monkeypatch.setattr(predict_galaxies, "touch", partial(shared_folders.touch, seconds=0.1))
+    monkeypatch.setattr(request, "touch", partial(shared_folders.touch, seconds=0.1))
     monkeypatch.setattr(shared_folders, "_look", lambda place: answer.wait() if place.name == hung else look(place))
     try:
         with pytest.raises(SystemExit, match=rf"{hung} does not answer within 0\.1 seconds"):
@@ -224,7 +225,7 @@ def test_a_folder_that_does_not_answer_ends_in_one_line(
     assert not output.exists()
 
 
-def test_a_sample_for_a_first_look_lies_beside_and_replaces_nobody_s_file(folder: Path, predict: Predict):
+def test_a_sample_lies_beside_the_table_and_replaces_no_other_file(folder: Path, predict: Predict):
     predict(folder.parent / "out.parquet", folder)
     sample = pandas.read_csv(folder.parent / "sample.csv")
     assert len(sample) == 8 and sample["smooth_or_featured_smooth_fraction"].notna().sum() == 6
@@ -237,18 +238,18 @@ def test_a_sample_for_a_first_look_lies_beside_and_replaces_nobody_s_file(folder
 def test_what_stopped_goes_on_with_the_parts_that_are_missing(
     folder: Path, predict: Predict, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(row_store, "ROWS_A_PART", 3)
+    monkeypatch.setattr(row_store, "ROWS_PER_PART", 3)
     expected = predict(folder.parent / "a.parquet", folder)
-    saved, save = [], row_store.Parts.save
+    saved, save = [], row_store.RowStore.save
 
-    def stop_after(number: int) -> None:
-        def stopping(self: row_store.Parts, part: int, table: object) -> None:
-            save(self, part, table)
-            saved.append(part)
-            if len(saved) == number:
+    def stop_after(count: int) -> None:
+        def stopping(self: row_store.RowStore, index: int, table: object, pictures: Sequence[bytes]) -> None:
+            save(self, index, table, pictures)
+            saved.append(index)
+            if len(saved) == count:
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(row_store.Parts, "save", stopping)
+        monkeypatch.setattr(row_store.RowStore, "save", stopping)
 
     output = folder.parent / "out.parquet"
     stop_after(2)
@@ -302,13 +303,13 @@ def test_worker_processes_give_the_same_rows(folder: Path, predict: Predict):
 
 
 def test_a_file_that_ends_its_process_is_one_row(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    paths = sorted(folder.glob("galaxy*"))
-    paths.insert(2, folder / "killer.png")
-    recipe = read_ahead.Recipe(None, "auto", 160.0)
-    monkeypatch.setattr(read_ahead, "_prepare", crafted.kill_or_prepare)
-    results = list(read_ahead.prepared(paths, recipe, 2))
+    targets = [FileTarget(path) for path in sorted(folder.glob("galaxy*"))]
+    targets.insert(2, FileTarget(folder / "killer.png"))
+    recipe = Recipe(None, "auto", 160.0)
+    monkeypatch.setattr(read_ahead, "frame_target", crafted.kill_or_frame)
+    results = list(read_ahead.framed_ahead(targets, recipe, 2))
     assert [isinstance(each, framing.Frame) for each in results] == [True, True, False, True, True, True, True]
-    assert results[2] == read_ahead.KILLER
+    assert results[2] == read_ahead.KILLED
 
 
 @pytest.mark.skipif("TORTURE" not in os.environ, reason="takes minutes: TORTURE=1")

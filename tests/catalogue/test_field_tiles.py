@@ -27,30 +27,30 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(field_tiles, "OVERLAP", 128)
 
 
-def nearest(found: field_sources.Surveyed, x: float, y: float) -> tuple[int, float]:
+def nearest(found: field_sources.FieldSources, x: float, y: float) -> tuple[int, float]:
     distance = np.hypot(found.objects["x"] - x, found.objects["y"] - y)
     return int(distance.argmin()), float(distance.min())
 
 
 def test_galaxies_are_found_where_they_are_and_stars_are_not_galaxies(field: Path, tmp_path: Path):
-    found = field_sources.survey_field(field, tmp_path / "parts", 0)
+    found = field_sources.find_sources(field, tmp_path / "parts", 0)
     _, places = draw_field()
     for x, y, *_ in GALAXIES:
         index, distance = nearest(found, x, y)
-        assert distance < 0.5 and found.kinds[index] == "galaxy"
+        assert distance < 0.5 and found.classes[index] == "galaxy"
     for x, y in (*places, SPIKED):
         index, distance = nearest(found, x, y)
-        assert distance < 0.5 and found.kinds[index] == "star"
+        assert distance < 0.5 and found.classes[index] == "star"
     index, distance = nearest(found, *TINY)
-    assert distance < 0.5 and found.kinds[index] in ("tiny", "star")
+    assert distance < 0.5 and found.classes[index] in ("tiny", "star")
     assert len(found.objects) == len(GALAXIES) + len(places) + 2
 
 
 def test_tiles_find_the_same_objects_once(field: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    whole = field_sources.survey_field(field, tmp_path / "whole", 0).objects
+    whole = field_sources.find_sources(field, tmp_path / "whole", 0).objects
     small_tiles(monkeypatch)
     assert len(tiles_of(520, 640)) == 9
-    tiled = field_sources.survey_field(field, tmp_path / "tiled", 0)
+    tiled = field_sources.find_sources(field, tmp_path / "tiled", 0)
     assert len(tiled.objects) == len(whole)
     for row in whole:
         index, distance = nearest(tiled, row["x"], row["y"])
@@ -70,9 +70,9 @@ def test_tiles_cover_a_field_once(rows: int, columns: int):
 
 
 def test_what_was_found_in_a_tile_is_not_sought_again(field: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    first = field_sources.survey_field(field, tmp_path / "parts", 0).objects
+    first = field_sources.find_sources(field, tmp_path / "parts", 0).objects
     monkeypatch.setattr(field_sources, "find_in_tile", None)
-    np.testing.assert_array_equal(field_sources.survey_field(field, tmp_path / "parts", 0).objects, first)
+    np.testing.assert_array_equal(field_sources.find_sources(field, tmp_path / "parts", 0).objects, first)
 
 
 def test_noise_holds_no_objects_and_neither_does_a_field_of_one_colour():
@@ -108,19 +108,19 @@ def test_neighbours_widen_no_frame(tmp_path: Path):
     radii = {}
     for name, image in (("alone", draw_field(stars=0)[0]), ("crowd", light)):
         Image.fromarray(np.clip(np.rint(image), 0, 255).astype(np.uint8)).save(tmp_path / f"{name}.png")
-        found = field_sources.survey_field(tmp_path / f"{name}.png", tmp_path / name, 0)
+        found = field_sources.find_sources(tmp_path / f"{name}.png", tmp_path / name, 0)
         index, distance = nearest(found, 150.8, 400.1)
         assert distance < 1
-        radii[name] = field_cutouts.framed(field_sources.places_of(found)[index], None, 160.0).radius
+        radii[name] = field_cutouts.frame_object(field_sources.field_objects(found)[index], None, 160.0).radius
     assert radii["crowd"] == pytest.approx(radii["alone"], rel=0.15)
 
 
 def test_a_cutout_at_the_corner_is_framed_with_sky(tmp_path: Path):
     light, _ = draw_field(stars=0)
     fits.PrimaryHDU(light[70:400, 85:500]).writeto(tmp_path / "field.fits")
-    found = field_sources.survey_field(tmp_path / "field.fits", tmp_path / "parts", 0)
+    found = field_sources.find_sources(tmp_path / "field.fits", tmp_path / "parts", 0)
     index, _ = nearest(found, 5.3, 10.6)
-    frame = field_cutouts.framed(field_sources.places_of(found)[index], None, 160.0)
+    frame = field_cutouts.frame_object(field_sources.field_objects(found)[index], None, 160.0)
     assert found.objects["border"][index] and np.isfinite(frame.pixels).all() and frame.pixels.shape[2] == 3
 
 

@@ -78,18 +78,18 @@ def test_several_fields_and_what_is_none(tmp_path: Path, predict: Callable, caps
 def test_what_stopped_goes_on_and_gives_the_same_bytes(
     tmp_path: Path, predict: Callable, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(row_store, "ROWS_A_PART", 5)
+    monkeypatch.setattr(row_store, "ROWS_PER_PART", 5)
     write_fits(tmp_path / "sky.fits", "CD")
     predict(tmp_path / "whole.parquet", tmp_path / "sky.fits")
-    saved, save = [], row_store.Parts.save
+    saved, save = [], row_store.RowStore.save
 
-    def stopping(self: row_store.Parts, number: int, table: object) -> None:
-        save(self, number, table)
-        saved.append(number)
+    def stopping(self: row_store.RowStore, index: int, table: object, pictures: object) -> None:
+        save(self, index, table, pictures)
+        saved.append(index)
         if len(saved) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(row_store.Parts, "save", stopping)
+    monkeypatch.setattr(row_store.RowStore, "save", stopping)
     with pytest.raises(SystemExit):
         predict(tmp_path / "again.parquet", tmp_path / "sky.fits")
     predict(tmp_path / "again.parquet", tmp_path / "sky.fits")

@@ -10,7 +10,8 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from catalogue.inputs import Paths, Rows, find
+from catalogue.inputs import FileTargets, Inputs, Selection, find
+from catalogue.targets import FileTarget
 from machine import tables
 from machine.files import DataError
 
@@ -33,12 +34,16 @@ def touch(folder: Path, *names: str) -> list[Path]:
     return paths
 
 
+def paths_of(inputs: Inputs) -> list[Path]:
+    return [target.path for target in inputs.targets]
+
+
 def test_numbers_beyond_64_bits_are_text_in_all_parts_of_a_table(tmp_path: Path):
     numbers = np.array([1, 2**63 + 1], np.uint64)
     Table({"id_str": ["a", "b"], "file_loc": ["a.jpg", "b.jpg"], "objid": numbers}).write(tmp_path / "t.ecsv")
     found = find([str(tmp_path / "t.ecsv")])
-    assert [field.type for field, _ in tables.passed_fields(found.passed, [])] == [pa.string()]
-    [(field, values)] = tables.passed_fields(found.part(0, 1).passed, [])
+    assert [field.type for field, _ in tables.passed_fields(found.known, [])] == [pa.string()]
+    [(field, values)] = tables.passed_fields(found.rows(0, 1).known, [])
     assert (field.type, list(values)) == (pa.string(), ["1"])
 
 
@@ -54,7 +59,7 @@ def test_names_of_any_characters_are_found(tmp_path: Path):
     (Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe.jpg"))).write_bytes(b"x")
     found = find([str(tmp_path)])
     assert len(found) == len(STRANGE) + 1
-    assert all(path.is_file() for path in found.paths)
+    assert all(path.is_file() for path in paths_of(found))
     assert {Path(name).name for name in found.names} >= set(STRANGE)
 
 
@@ -84,11 +89,11 @@ def test_a_list_names_files_beside_it_a_line_each_or_with_nul_between(tmp_path: 
     touch(tmp_path, *STRANGE)
     (tmp_path / "list.txt").write_text("with space.jpg\r\n\n-rf.jpg\nmissing.jpg\n")
     found = find([str(tmp_path / "list.txt")])
-    assert [path.name for path in found.paths] == ["with space.jpg", "-rf.jpg", "missing.jpg"]
-    assert found.paths[0].is_file()
+    assert [path.name for path in paths_of(found)] == ["with space.jpg", "-rf.jpg", "missing.jpg"]
+    assert paths_of(found)[0].is_file()
     (tmp_path / "list.lst").write_bytes(b"".join(os.fsencode(name) + b"\0" for name in STRANGE))
     found = find([str(tmp_path / "list.lst")])
-    assert [path.name for path in found.paths] == STRANGE and all(path.is_file() for path in found.paths)
+    assert [path.name for path in paths_of(found)] == STRANGE and all(path.is_file() for path in paths_of(found))
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "fits", "ecsv"])
@@ -107,12 +112,12 @@ def test_a_table_s_other_columns_pass_through(tmp_path: Path, suffix: str):
         frame = pandas.DataFrame(columns)
         frame.to_csv(path, index=False) if suffix == "csv" else frame.to_parquet(path)
     found = find([str(path)])
-    assert found.ids == ["007", "x"] and all(each.is_file() for each in found.paths)
-    assert list(found.passed) == ["ra", "n"]
-    np.testing.assert_array_equal(found.passed["ra"], [1.5, np.nan])
-    np.testing.assert_array_equal(found.passed["n"], [3, 4])
-    half = found.part(1, 2)
-    assert half.ids == ["x"] and half.passed["n"] == [4]
+    assert found.ids == ["007", "x"] and all(each.is_file() for each in paths_of(found))
+    assert list(found.known) == ["ra", "n"]
+    np.testing.assert_array_equal(found.known["ra"], [1.5, np.nan])
+    np.testing.assert_array_equal(found.known["n"], [3, 4])
+    half = found.rows(1, 2)
+    assert half.ids == ["x"] and half.known["n"] == [4]
 
 
 def test_a_fits_image_is_an_image(tmp_path: Path):
@@ -144,9 +149,10 @@ def test_what_is_no_input_is_told_in_one_line(
     assert says in str(refused.value) and "\n" not in str(refused.value)
 
 
-def test_paths_and_rows_are_looked_up_as_they_are_asked_for():
-    paths = Paths(["a.jpg", "b.jpg", "c.jpg"])
-    assert list(paths) == [Path("a.jpg"), Path("b.jpg"), Path("c.jpg")] and list(paths[1:]) == list(paths)[1:]
-    rows = Rows(paths, np.array([2, 0]))
-    assert list(rows) == [Path("c.jpg"), Path("a.jpg")] and list(rows[1:]) == [Path("a.jpg")] and len(rows) == 2
-    assert not Rows(paths, np.arange(0)) and paths[-1] == Path("c.jpg")
+def test_targets_and_selections_are_created_on_access():
+    targets = FileTargets(["a.jpg", "b.jpg", "c.jpg"])
+    a, b, c = (FileTarget(Path(f"{name}.jpg")) for name in "abc")
+    assert list(targets) == [a, b, c] and list(targets[1:]) == [b, c]
+    selected = Selection(targets, np.array([2, 0]))
+    assert list(selected) == [c, a] and list(selected[1:]) == [a] and len(selected) == 2
+    assert not Selection(targets, np.arange(0)) and targets[-1] == c

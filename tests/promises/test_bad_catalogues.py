@@ -39,7 +39,7 @@ REFUSED = {
     ],
     "tables that are not all shards of one catalogue": [
         (["--merge", "missing.parquet"], "missing.parquet is missing; make it with --shard"),
-        (["--merge", "text.onnx"], "text.onnx is no table of a --shard"),
+        (["--merge", "text.onnx"], "text.onnx is not a table of a --shard"),
     ],
 }
 

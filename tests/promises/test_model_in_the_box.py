@@ -9,6 +9,7 @@ import pandas
 import pytest
 
 import predict_galaxies
+from catalogue.request import find_models
 from galaxy.decision_tree import COLUMN_NAMES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,7 +18,7 @@ REAL = ROOT.parent / "shared" / "galaxyzoo"
 
 
 def test_it_is_the_default():
-    assert predict_galaxies.find_models([], Path(".")) == [MODEL]
+    assert find_models([], Path(".")) == [MODEL]
 
 
 def test_its_card_is_its_own_and_says_first_what_it_is():

@@ -14,7 +14,7 @@ from fields import GALAXIES, draw_field, sky_header
 from PIL import Image
 
 import predict_galaxies
-from catalogue.field_cutouts import Place
+from catalogue.field_sources import FieldRows
 from catalogue.field_tiles import Field
 from machine.files import DataError
 from machine.tables import read_columns
@@ -56,8 +56,7 @@ def test_a_large_picture_becomes_small_enough():
         assert picture.width / picture.height == pytest.approx(2500 / 1500, abs=0.01)
 
 
-def test_cutouts_are_of_no_field_and_trees_of_no_crowd(tmp_path: Path, run_main):
-    assert field_section.fields_of([tmp_path / "a.jpg"], [], None) == []
+def test_the_tree_of_a_field_is_refused(tmp_path: Path, run_main):
     with pytest.raises((SystemExit, DataError)) as ended:
         run_main(
             predict_galaxies, "sky.png", "--detect", "--draw", tmp_path / "t.png", "--output", tmp_path / "out.csv"
@@ -91,9 +90,9 @@ def test_pictures_of_many_fields_share_the_room_of_one(monkeypatch: pytest.Monke
         Field(tmp_path / f"{n}.png", rng.integers(0, 256, (700, 700, 3), np.uint8), 3, 700, 700, False)
         for n in range(MAX_FIELDS + 2)
     ]
-    places = [Place(sky, None, None, n, 1.0, 1.0, 1.0) for n, sky in enumerate(skies)]
-    table = pa.table({"status": ["ok"] * len(places), **{name: [1.0] * len(places) for name in ("x", "y", "a")}})
-    shown = field_section.fields_of(places, [table], None)
+    fields = [FieldRows(sky, slice(n, n + 1)) for n, sky in enumerate(skies)]
+    table = pa.table({"status": ["ok"] * len(fields), **{name: [1.0] * len(fields) for name in ("x", "y", "a")}})
+    shown = field_section.field_pictures(fields, table, None)
     assert [each.title for each in shown] == [f"{n}.png" for n in range(MAX_FIELDS)]
     assert sum(len(each.picture) for each in shown) <= MAX_FIELD_BYTES
     assert [each.rows.tolist() for each in shown] == [[n] for n in range(MAX_FIELDS)]

@@ -14,7 +14,7 @@ from made_pages import HOSTILE
 from tiny import draw_labels
 
 from catalogue import answer_columns
-from catalogue.rows import Choices
+from catalogue.columns import Choices
 from galaxy.decision_tree import column
 from report import catalogue_page, training_page, tree_layout
 from report import page as pages

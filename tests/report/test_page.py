@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from made_pages import HOSTILE
 
+from galaxy import thumbnails
 from report import page as pages
-from report import thumbnails
 from report.galaxies import (
     MAX_COLUMNS,
     MAX_FIELD_BYTES,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from tiny import draw_blob
 
-from report import thumbnails
+from galaxy import thumbnails
 
 
 def side_of(coded: bytes) -> int:

@@ -1,0 +1,170 @@
+"""A catalogue in three phases: plan (inputs, models, columns), make (rows), publish (table, sample, overlays).
+
+Nothing is computed before the plan is complete, so that a wrong request ends at once. Rows are resumable: a killed job
+that is started again makes the missing parts only.
+"""
+
+import contextlib
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pyarrow as pa
+
+from catalogue import field_overlays
+from catalogue.columns import schema_of
+from catalogue.field_sources import MAX_WORKERS, FieldRows, rows_of_fields
+from catalogue.flags import OK, UNREADABLE
+from catalogue.inputs import Inputs, find
+from catalogue.model_file import Model
+from catalogue.request import Request, check_output, find_models, sample_beside
+from catalogue.row_store import RowStore
+from catalogue.rows import identity, make_rows
+from catalogue.table_shards import MergedShards, shard_path, with_shard_note
+from galaxy import thumbnails
+from machine import table_writers, tables
+from machine.cores import available_cores
+from machine.files import DataError
+from machine.locks import alone
+from machine.shared_folders import touch
+
+SAMPLE_ROWS = 100
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """All that is decided before the first row: the inputs of this shard, the models, the columns, the table's path."""
+
+    request: Request
+    inputs: Inputs
+    models: Sequence[Model]
+    schema: pa.Schema
+    output: Path
+
+
+@dataclass(frozen=True, eq=False)
+class Catalogue:
+    """The rows of a plan, complete. They are on disk until the job ends."""
+
+    plan: Plan
+    rows: RowStore
+    fields: Sequence[FieldRows]
+
+    def __len__(self) -> int:
+        return self.rows.num_rows
+
+    @cached_property
+    def statuses(self) -> Counter:
+        """Count of rows by status."""
+        return Counter(status for table in self.rows.tables(["status"]) for status in table["status"].to_pylist())
+
+    @property
+    def num_judged(self) -> int:
+        """Count of rows with answers."""
+        return self.statuses[OK]
+
+    @property
+    def num_unreadable(self) -> int:
+        """Count of rows whose file could not be read."""
+        return self.statuses[UNREADABLE]
+
+    @cached_property
+    def objects(self) -> pa.Table:
+        """Positions, sizes, classes and fractions of all objects of fields, and their status."""
+        return pa.concat_tables(self.rows.tables(["status", *field_overlays.COLUMNS]))
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return all rows as a DataFrame."""
+        return pa.concat_tables([self.plan.schema.empty_table(), *self.rows]).to_pandas()
+
+
+def plan(request: Request, output: Path) -> Plan:
+    """Find the inputs and the models of a request; raises DataError where it cannot be fulfilled."""
+    request.check()
+    choices = request.choices
+    inputs = find(request.images, request.written())
+    if request.draw and len(inputs) != 1:
+        raise DataError(f"expected one image to --draw, got {len(inputs)}; name one, or make a --report")
+    models = [Model(path, request.threads) for path in find_models(request.model, request.root)]
+    # Columns of the user's table; of a table of fields, none describes an object.
+    known = {} if choices.detect else inputs.known
+    passed = tables.passed_fields(known, schema_of(models, choices, []).names)
+    schema = schema_of(models, choices, [column for column, _ in passed])
+    inputs = replace(inputs, known={column.name: values for column, values in passed})
+    if request.shard:
+        index, num_shards = request.shard
+        schema = with_shard_note(schema, index, num_shards, identity(inputs, schema))
+        inputs = inputs.rows((index - 1) * len(inputs) // num_shards, index * len(inputs) // num_shards)
+        output = shard_path(output, index, num_shards)
+    return Plan(request, inputs, models, schema, output)
+
+
+def make(planned: Plan) -> Catalogue:
+    """Make the rows that are missing; objects of fields are detected first."""
+    request, inputs, fields = planned.request, planned.inputs, []
+    with_pictures = bool(request.report or request.draw)
+    rows = RowStore(planned.output, identity(inputs, planned.schema), len(inputs), with_pictures)
+    num_workers = available_cores() if request.num_workers is None else request.num_workers
+    num_pictures = len(inputs)
+    if request.choices.detect:
+        inputs, fields = rows_of_fields(inputs, rows.folder, num_workers)
+        rows.num_rows, num_workers = len(inputs), min(num_workers, MAX_WORKERS)
+        num_pictures = int(np.sum(inputs.known["object"] == "galaxy"))
+    make_rows(
+        inputs,
+        planned.models,
+        request.choices,
+        planned.schema,
+        rows,
+        min(num_workers, len(inputs)),
+        thumbnails.share(num_pictures),
+    )
+    return Catalogue(planned, rows, fields)
+
+
+def publish(made: Catalogue) -> None:
+    """Write the table, its sample, and the overlays of fields."""
+    write_table(made.plan.output, made.plan.schema, made.rows, len(made))
+    if made.fields:
+        field_overlays.write_overlays(made.plan.output, made.fields, made.objects, made.plan.request.choices.stretch)
+
+
+@contextlib.contextmanager
+def catalogued(request: Request) -> Iterator[Catalogue]:
+    """Plan, make and publish a catalogue; its rows exist until the block ends. Raises DataError.
+
+    Without an output nothing is published, and the rows are in a temporary folder.
+    """
+    with contextlib.ExitStack() as stack:
+        output = request.output
+        if output is None:
+            output = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="catalogue-")), "catalogue.parquet")
+        planned = plan(request, output)
+        output = planned.output
+        stack.enter_context(alone(output.with_name(f".{output.name}.lock"), f"the catalogue {output}"))
+        made = make(planned)
+        if request.output:
+            publish(made)
+        yield made
+        made.rows.remove()
+
+
+def write_table(output: Path, schema: pa.Schema, parts: Iterable[pa.Table], num_rows: int) -> None:
+    """Write a catalogue, and its first rows as a sample beside it."""
+    table_writers.write(output, schema, parts, num_rows)
+    head = next(iter(parts), schema.empty_table())[:SAMPLE_ROWS]
+    table_writers.write_sample(sample_beside(output), head)
+
+
+def merge(shards: Sequence[Path], output: Path) -> int:
+    """Merge the tables of all shards into one; return the number of rows. Raises DataError."""
+    check_output(output)
+    touch(output.parent)
+    merged = MergedShards(shards)
+    write_table(output, merged.schema, merged, merged.num_rows)
+    return merged.num_rows

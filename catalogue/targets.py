@@ -1,0 +1,69 @@
+"""What a row describes: an image file here, an object of a field in `field_cutouts`. One protocol frames both."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from catalogue import framing
+from catalogue.flags import UNREADABLE
+from catalogue.framing import Frame
+from galaxy.image_files import read
+from galaxy.image_formats import Unreadable
+
+# Returns the lock that is held while a large image is decoded.
+Lock = Callable[[], AbstractContextManager]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a target becomes a frame: the stretch, the framing, the Petrosian radius of training images (pixels)."""
+
+    stretch: str | None
+    framing: str
+    radius: float
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Why a row has no answers: its status and the reason. It is itself a target, which rejects each framing."""
+
+    status: str
+    reason: str
+
+    def frame(self, recipe: Recipe, lock: Lock = nullcontext) -> "Rejected":
+        """Return itself."""
+        return self
+
+
+class Target(Protocol):
+    """What a row describes."""
+
+    def frame(self, recipe: Recipe, lock: Lock = nullcontext) -> Frame | Rejected:
+        """Read and frame the target, or return the reason why that cannot be done."""
+
+
+@dataclass(frozen=True)
+class FileTarget:
+    """An image file of one galaxy."""
+
+    path: Path
+
+    def frame(self, recipe: Recipe, lock: Lock = nullcontext) -> Frame | Rejected:
+        """Read and frame the file."""
+
+        def framed() -> Frame:
+            return framing.frame(read(self.path, recipe.stretch, lock), recipe.framing, recipe.radius)
+
+        return framed_or_rejected(framed)
+
+
+def framed_or_rejected(make_frame: Callable[[], Frame]) -> Frame | Rejected:
+    """Call `make_frame`; return a rejection where the image cannot be read or measured."""
+    try:
+        return make_frame()
+    except Unreadable as reason:
+        return Rejected(UNREADABLE, str(reason))
+    except (ValueError, OverflowError, MemoryError) as error:
+        return Rejected(UNREADABLE, f"cannot be measured ({type(error).__name__})")
