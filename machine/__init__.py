@@ -1,14 +1,16 @@
-"""What any program needs of the machine it runs on; nothing here knows a galaxy. From the ground up:
+"""What any program needs of its machine; no module here knows a galaxy. From the ground up:
 
-- `files`: files that appear whole or not at all, and that are read with suspicion; what killed processes left.
-- `plain_pickle`: pickles of arrays and plain values, read without running what they name.
-- `zips`: zips, checked as a whole before anything of them is unpacked.
-- `cores`: how many processors there are to be used; `whole_numbers`: whether they multiply bytes exactly.
-- `memory`: how much there is, what is kept of what is freed, what processes share.
-- `signals`: signals that end a run in order; `jobs`: life below a workflow engine.
-- `shared_folders`: folders that a network may lose.
+- `plain_pickle`: pickles of arrays and plain values, read without executing what they name.
+- `cores`: the number of processors that this process may use.
+- `files`: products written whole or not at all, and inputs checked while they are read.
+- `zips`: zips, checked as a whole before a file of them is unpacked.
+- `memory`: available memory, and memory that processes share.
+- `signals`: signals that end a run in order; `workflow_engine`: jobs of a workflow engine.
+- `shared_folders`: folders on network file systems.
 - `locks`: one process at a time.
-- `processes`: worker processes that never outlive who started them.
+- `processes`: worker processes that end with their parent.
 - `buffering`: generators that run ahead of their consumer.
-- `command_line`: what the command lines of all scripts have in common; `progress`: how far a work is.
+- `command_line`: flags and errors of all scripts; `progress`: bars and lines of progress.
+- `onnx_runtime`: options of ONNX Runtime for networks in 8 bits.
+- `tables`: tables in four formats, and how they are read; `table_writers`: how they are written.
 """

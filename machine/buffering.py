@@ -32,7 +32,7 @@ def _feed_process(source_gen: Iterator, receiver: Connection, sender: Connection
     except Exception as error:
         try:
             sender.send((_ERROR, error))
-        except Exception:  # an exception that can not be pickled still is to be told
+        except Exception:  # an exception that cannot be pickled is sent as text
             sender.send((_ERROR, RuntimeError(f"{type(error).__name__}: {error}")))
     finally:
         getattr(source_gen, "close", lambda: None)()
@@ -41,9 +41,8 @@ def _feed_process(source_gen: Iterator, receiver: Connection, sender: Connection
 def buffered_gen_mp(source_gen: Iterator, buffer_size: int = 2, sleep_time: float = 1) -> Iterator:
     """Run a slow generator in a forked process that keeps up to `buffer_size` items ready.
 
-    An exception of the source is raised here, and a RuntimeError when the process dies; the process ends with the
-    source, with this generator, or with the program. Nothing is polled: `sleep_time` is accepted for the sake of 2014's
-    scripts.
+    An exception of the source is raised here, and a RuntimeError when the process dies. The process ends with the
+    source, with this generator, or with the program. 2014's scripts pass `sleep_time`; it is ignored, as nothing polls.
     """
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
@@ -52,14 +51,14 @@ def buffered_gen_mp(source_gen: Iterator, buffer_size: int = 2, sleep_time: floa
     def receive() -> Iterator:
         while True:
             try:
-                kind, value = receiver.recv()
+                message, value = receiver.recv()
             except (EOFError, OSError):
                 process.join()
                 status = process.exitcode
                 raise RuntimeError(f"the process that fills the buffer ended with exit status {status}") from None
-            if kind == _END:
+            if message == _END:
                 return
-            if kind == _ERROR:
+            if message == _ERROR:
                 raise value
             yield value
 
@@ -71,11 +70,11 @@ def buffered_gen_mp(source_gen: Iterator, buffer_size: int = 2, sleep_time: floa
             process.join()
 
     process.start()
-    sender.close()  # the last copy is the process's, so that its death ends the pipe
+    sender.close()  # only the process keeps a copy, so the pipe ends when the process dies
     atexit.register(stop)
     items = threaded_gen(receive(), buffer_size)
     try:
-        for item in items:  # noqa: UP028 `yield from` would close the thread before the process that it waits for
+        for item in items:  # noqa: UP028 `yield from` would join the thread first, which waits for the process
             yield item
     finally:
         atexit.unregister(stop)
@@ -85,14 +84,14 @@ def buffered_gen_mp(source_gen: Iterator, buffer_size: int = 2, sleep_time: floa
 
 
 def threaded_gen(source_gen: Iterator, buffer_size: int = 2) -> Iterator:
-    """Run a generator in a thread that keeps up to `buffer_size` items ready; its exceptions are raised here."""
+    """Run a generator in a thread that keeps up to `buffer_size` items ready; raises the source's exceptions."""
     items: queue.Queue = queue.Queue(maxsize=buffer_size)
     stopped = threading.Event()
 
-    def put(*message: object) -> None:
+    def put(message: str, value: object) -> None:
         while not stopped.is_set():
             with contextlib.suppress(queue.Full):
-                return items.put(message, timeout=0.1)
+                return items.put((message, value), timeout=0.1)
 
     def feed() -> None:
         try:
@@ -110,10 +109,10 @@ def threaded_gen(source_gen: Iterator, buffer_size: int = 2) -> Iterator:
     thread.start()
     try:
         while True:
-            kind, value = items.get()
-            if kind == _END:
+            message, value = items.get()
+            if message == _END:
                 return
-            if kind == _ERROR:
+            if message == _ERROR:
                 raise value
             yield value
     finally:

@@ -1,4 +1,4 @@
-"""What the command lines of all scripts have in common: folders, numbers, and an end in one line."""
+"""Command lines of all scripts: shared flags, checks of their values, and errors in one line."""
 
 import argparse
 import re
@@ -17,7 +17,7 @@ FIGURES = (".png", ".svg", ".pdf")
 
 
 def script_parser(description: str | None) -> argparse.ArgumentParser:
-    """Return the argument parser that every script starts from: `--root` and `--data`."""
+    """Return the argument parser with the flags of every script: `--root` and `--data`."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -38,17 +38,17 @@ def natural_int(text: str) -> int:
 
 def _int_from(least: int, text: str) -> int:
     try:
-        number = int(text)
+        value = int(text)
     except ValueError:
-        number = least - 1
-    if not least <= number < 2**63:
-        bound = f"of at least {least}" if number < least else "below 2**63"
+        value = least - 1
+    if not least <= value < 2**63:
+        bound = f"of at least {least}" if value < least else "below 2**63"
         raise argparse.ArgumentTypeError(f"expected a whole number {bound}, got {text}")
-    return number
+    return value
 
 
 def shard_of(text: str) -> tuple[int, int]:
-    """Read "2/8" from a command line: part 2 of 8."""
+    """Read a shard and the number of shards from a command line: "2/8"."""
     match = re.fullmatch(r"([0-9]+)/([0-9]+)", text)
     if not match or not 1 <= int(match[1]) <= int(match[2]):
         raise argparse.ArgumentTypeError(f"expected I/N, such as 2/8, got {text}")
@@ -56,12 +56,12 @@ def shard_of(text: str) -> tuple[int, int]:
 
 
 def check_page_name(path: Path) -> None:
-    """Raise DataError where no page can be written."""
+    """Raise DataError unless a path has the suffix of a page and is not a folder."""
     _check_name(path, "--report", PAGES)
 
 
 def check_figure_name(path: Path) -> None:
-    """Raise DataError where no figure can be written."""
+    """Raise DataError unless a path has the suffix of a figure and is not a folder."""
     _check_name(path, "--draw", FIGURES)
 
 
@@ -73,9 +73,9 @@ def _check_name(path: Path, flag: str, suffixes: tuple[str, ...]) -> None:
 
 
 def run_script(main: Callable[[], None]) -> None:
-    """Run a script's `main`; bad input ends it with one clear line and exit status 1, never with a stack trace.
+    """Run a script's `main`; bad input ends it with an error of one line and exit status 1.
 
-    Signals, and a file system that is lost, end it with status UNFINISHED: run again, it goes on.
+    Signals and a lost file system end it with status UNFINISHED: the same command resumes.
     """
     try:
         with ending_in_order():

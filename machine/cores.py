@@ -1,7 +1,8 @@
-"""How many processors this process may use: by its affinity, the limits of its control groups, and its batch system.
+"""Processors that this process may use: by its affinity, the limits of its control groups, and its batch system.
 
-A container or a service may have the time of two processors on a machine of sixty-four, all of which it sees; a task
-of Slurm has what was asked for, whether or not anything holds it to that.
+A container sees all 64 processors of a machine, but its control group may grant it the time of two. A task of Slurm
+counts the processors that it requested, even on clusters that do not enforce the limit. loky's `cpu_count` reads the
+root control group only, and not Slurm's variables.
 """
 
 import math
@@ -10,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
-OF_THIS_PROCESS = Path("/proc/self/cgroup")
+OWN_GROUPS = Path("/proc/self/cgroup")
 
 
 def available_cores() -> int:
@@ -20,18 +21,18 @@ def available_cores() -> int:
 
 
 def _limits(environment: Mapping[str, str]) -> Iterator[int]:
-    """Yield what limits the number beside the affinity."""
+    """Yield the limits beside the affinity, in processors."""
     text = environment.get("SLURM_CPUS_PER_TASK", "")
     if text.isdecimal():
         yield int(text)
-    # A part of a processor is one that can be used: a thread more than there is time for waits a little.
+    # Rounded up: with 1.5 processors, a second thread still gains time.
     yield from map(math.ceil, quotas())
 
 
-def control_groups(controller: str, root: Path = CGROUPS, own: Path = OF_THIS_PROCESS) -> Iterator[Path]:
-    """Yield the folders of the control groups that this process is in, of version 2 and of a controller of version 1.
+def control_groups(controller: str, root: Path = CGROUPS, own: Path = OWN_GROUPS) -> Iterator[Path]:
+    """Yield the folders of this process's control groups and their parents, once each, in any order.
 
-    In no order, each once; a container sees its own group as the root, whatever its path says.
+    Covers version 2 and one controller of version 1. The root is included, since a container sees its group there.
     """
     for line in _read(own).splitlines():
         _, _, rest = line.partition(":")
@@ -45,10 +46,10 @@ def control_groups(controller: str, root: Path = CGROUPS, own: Path = OF_THIS_PR
         yield from {base.joinpath(*Path(path).parts[1:end]) for end in range(1, len(Path(path).parts) + 1)}
 
 
-def quotas(root: Path = CGROUPS, own: Path = OF_THIS_PROCESS) -> Iterator[float]:
-    """Yield how many processors' time each limited control group of this process has.
+def quotas(root: Path = CGROUPS, own: Path = OWN_GROUPS) -> Iterator[float]:
+    """Yield the quota of each limited control group of this process, in processors.
 
-    Of version 2 (cpu.max) and of version 1 (cpu.cfs_quota_us / cpu.cfs_period_us). None where there are none.
+    Version 2 stores it in cpu.max, version 1 in cpu.cfs_quota_us and cpu.cfs_period_us.
     """
     for folder in control_groups("cpu", root, own):
         quota, period = _quota_of(folder)
@@ -57,7 +58,7 @@ def quotas(root: Path = CGROUPS, own: Path = OF_THIS_PROCESS) -> Iterator[float]
 
 
 def _quota_of(folder: Path) -> tuple[int, int]:
-    """Return a group's time and the period that it is for; 0 or less where there is no limit."""
+    """Return the processor time of a group and its period, in microseconds; 0 or less without a limit."""
     words = _read(folder / "cpu.max").split()
     if not words:
         words = [*_read(folder / "cpu.cfs_quota_us").split(), *_read(folder / "cpu.cfs_period_us").split()]

@@ -1,4 +1,7 @@
-"""Files that appear whole or not at all, and that are read with suspicion: arrays and pickles."""
+"""Files: products are written whole or not at all, and inputs are checked while they are read.
+
+Every product is written through `replacing`. Inputs are opened with `open_file`, which accepts regular files only.
+"""
 
 import contextlib
 import gzip
@@ -16,27 +19,25 @@ from numpy.typing import ArrayLike
 
 from machine.plain_pickle import PlainUnpickler
 
-# What an array may take where its shape is not known beforehand: ten times the competition's predictions.
+# The largest array of an unknown shape: ten times the competition's predictions.
 MAX_ARRAY_BYTES = 2**28
-# Kinds of numbers: truth values, integers, floats. `load_gz` and `save_gz` take complex ones, text and dates as well:
-# all that NumPy writes without pickling objects, but structures.
+# dtype.kind of truth values, integers and floats. `load_gz` and `save_gz` accept complex numbers, text and dates, too:
+# every dtype that NumPy writes without a pickle, except structures.
 _NUMBERS = "biuf"
 _WITHOUT_OBJECTS = _NUMBERS + "cSUmM"
-# No byte of a gzip file gives more than so many (zlib's "Maximum Compression Factor").
-_MAX_INFLATION = 1032
+_BLOCK_BYTES = 2**20
 
 
 class DataError(Exception):
-    """What a user gave is not what was expected; the message says what came and what to do next."""
+    """The user's input is not as expected; the message says what was expected, what came and what to do next."""
 
 
 @contextlib.contextmanager
 def replacing(path: str | Path, durable: bool = True) -> Iterator[Path]:
-    """Yield a temporary path beside `path` that takes its place when the block ends well, and vanishes otherwise.
+    """Yield a temporary path beside `path`, which replaces `path` when the block succeeds and is removed otherwise.
 
-    Unless it is to be `durable`, the disk is not waited for, ten milliseconds a file: a power cut, which nothing else
-    brings about, may leave it empty. Raises DataError where the block or the replacement ends with an OSError: no
-    room, no permission, no folder.
+    `durable=False` skips fsync, 10 ms per file; after a power cut the file may then be empty. Raises DataError for an
+    OSError of the block or of the replacement: no room, no permission, no folder.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -49,18 +50,18 @@ def replacing(path: str | Path, durable: bool = True) -> Iterator[Path]:
                     os.fsync(file.fileno())
             temporary.replace(path)
             if durable:
-                _keep_names(path.parent)
+                _sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(
-            f"{path} can not be written ({error.strerror or error}); what stood there before is unchanged; "
+            f"{path} cannot be written ({error.strerror or error}); an earlier file there is unchanged; "
             "make room, allow writing or name another folder with --root, and run this again"
         ) from error
 
 
-def _keep_names(folder: Path) -> None:
-    """Have a folder's new names outlive a power cut, where the system can."""
+def _sync_folder(folder: Path) -> None:
+    """Write the names in a folder to disk, on systems that allow it, so that they survive a power cut."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -70,7 +71,7 @@ def _keep_names(folder: Path) -> None:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Give a file a second name where the file system allows that, and copy it elsewhere; its time is kept."""
+    """Create a hard link `target` to a file, or a copy with its time where the file system has no such links."""
     with replacing(target, durable=False) as temporary:
         try:
             os.link(os.path.realpath(source), temporary)
@@ -80,30 +81,30 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def need_room(folder: Path, num_bytes: int, remedy: str) -> None:
-    """Raise DataError, with what to do about it, unless a folder's disk has room for so many bytes."""
+    """Raise DataError, with the remedy, unless the disk of a folder has `num_bytes` free."""
     free = shutil.disk_usage(folder).free
     if num_bytes > free:
         raise DataError(f"expected {num_bytes / 1e6:.1f} MB free in {folder}, got {free / 1e6:.1f} MB; {remedy}")
 
 
 def remove_leftovers(*products: Path) -> None:
-    """Remove the temporary files `.NAME.PID.part` of products, whose names may hold `*`, where no such process runs."""
+    """Remove the temporary files `.NAME.PID.part` that killed processes left; names of products may contain `*`."""
     for product in products:
-        for part in product.parent.glob(f".{product.name}.*.part"):
-            pid = part.name.split(".")[-2]
-            # Containers hand out the same number again and again: one that is this process's own was another's.
+        for leftover in product.parent.glob(f".{product.name}.*.part"):
+            pid = leftover.name.split(".")[-2]
+            # Containers reuse process numbers, so a file with this process's number is from an earlier process.
             if pid.isdigit() and (int(pid) == os.getpid() or not is_running(int(pid))):
                 with contextlib.suppress(OSError):
-                    part.unlink()
+                    leftover.unlink()
 
 
 def is_running(pid: int) -> bool:
-    """Say whether there is a process of that number, whoever's it is."""
+    """Return whether a process with this number exists, of any user."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # it is another's
+    except OSError:  # it belongs to another user
         return True
     return True
 
@@ -115,43 +116,43 @@ def save_array(path: str | Path, array: np.ndarray) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """Return the start of an error's message as one printable line, whatever a strange file had it say."""
+    """Return the start of an error's message as one printable line; a hostile file may have chosen its text."""
     line = (str(error) or type(error).__name__).partition("\n")[0]
     return "".join(character if character.isprintable() else "?" for character in line[:200])
 
 
 def duplicate(ids: np.ndarray) -> int | None:
-    """Return a number that stands twice in ids (n,), None where there is none."""
+    """Return a number that occurs twice in ids (n,), or None."""
     ordered = np.sort(ids)
     twice = ordered[1:][ordered[1:] == ordered[:-1]]
     return int(twice[0]) if len(twice) else None
 
 
 def open_file(path: str | Path, hint: str) -> BinaryIO:
-    """Open a file for reading; raises DataError where there is none, with a hint what to do about it."""
+    """Open a regular file for reading; raises DataError, with the hint, for any other path."""
     path = Path(path)
     try:
-        if path.exists() and not path.is_file():  # to open a pipe would wait for ever
-            raise DataError(f"{path} is to be a file, and is none; move it away, and {hint}")
+        if path.exists() and not path.is_file():  # opening a pipe would block
+            raise DataError(f"{path}: expected a regular file, got a folder, pipe or device; move it away and {hint}")
         return path.open("rb")
     except FileNotFoundError:
         raise DataError(f"{path} is missing; {hint}") from None
     except OSError as error:
-        raise DataError(f"{path} can not be read ({error.strerror}); allow it, or {hint}") from None
+        raise DataError(f"{path} cannot be read ({error.strerror}); allow reading or {hint}") from None
 
 
 def _read_header(file: BinaryIO, kinds: str) -> tuple[tuple[int, ...], np.dtype, bool]:
-    """Read a `.npy` header: shape, dtype, whether in Fortran order; raises ValueError unless it is of these kinds.
+    """Read a `.npy` header: shape, dtype, whether in Fortran order; raises ValueError for a dtype of other kinds.
 
-    Version 1.0 is what they are written in; its header has 65,535 bytes at most.
+    NumPy writes version 1.0, whose header has at most 65,535 bytes.
     """
     if (version := np.lib.format.read_magic(file)) != (1, 0):
         raise ValueError(f"expected format version 1.0, got {version[0]}.{version[1]}")
     try:
         shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
     except Exception as error:  # the header is a Python expression: a damaged one can raise anything
-        raise ValueError(f"its header can not be read: {first_line(error)}") from None
-    # True, which Python takes for a whole number, is no length.
+        raise ValueError(f"its header cannot be read: {first_line(error)}") from None
+    # True is an int in Python, but it is not a length.
     if dtype.kind not in kinds or not all(type(length) is int and 0 <= length < 2**48 for length in shape):
         raise ValueError(f"expected {_words(kinds)}, its header says {dtype} {shape}")
     return shape, dtype, fortran_order
@@ -162,74 +163,79 @@ def _words(kinds: str) -> str:
 
 
 def _read_values(file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype, fortran_order: bool) -> np.ndarray:
-    """Read an array's values up to the end of the file."""
-    array = np.empty(shape, dtype, order="F" if fortran_order else "C")
-    rest = memoryview(array.reshape(-1, order="A").view(np.uint8))
-    while rest:
-        if not (length := file.readinto(rest)):
-            raise ValueError(f"it ends {len(rest)} bytes early")
-        rest = rest[length:]
-    if file.read(1):  # reading to the end has gzip compare its checksum
+    """Read the values of an array up to the end of the file; the memory grows with the bytes that come."""
+    num_bytes = math.prod(shape) * dtype.itemsize
+    values = bytearray()
+    while length := min(num_bytes - len(values), _BLOCK_BYTES):
+        if not (block := file.read(length)):
+            raise ValueError(f"it ends {num_bytes - len(values)} bytes early")
+        values += block
+    if file.read(1):  # at the end of the file, gzip compares its checksum
         raise ValueError("more bytes than the array has")
-    return array
+    return np.ndarray(shape, dtype, values, order="F" if fortran_order else "C")
 
 
-def _describe(shape: tuple[int | None, ...]) -> str:
+def _describe(shape: tuple[int | None, ...] | None) -> str:
+    if shape is None:
+        return ""
     lengths = ["n" if length is None else str(length) for length in shape]
-    return f"({', '.join(lengths)}{',' * (len(lengths) == 1)})"
+    return f" ({', '.join(lengths)}{',' * (len(lengths) == 1)})"
 
 
 def load_array(
-    path: str | Path, made_by: str, shape: tuple[int | None, ...] | None = None, kind: type[np.generic] = np.generic
+    path: str | Path, made_by: str, shape: tuple[int | None, ...] | None = None, dtype: type[np.generic] = np.generic
 ) -> np.ndarray:
     """Read a `.npy` or `.npy.gz` file of numbers; when it is missing, the error names the script that makes it.
 
-    The header is compared with the `shape` expected (None for any length) and the `kind` (np.floating, np.integer)
-    before room is made for the values. Where a length is not given, the array takes at most MAX_ARRAY_BYTES.
+    The header is compared with the expected `shape` (None for any length) and `dtype` (np.floating, np.integer) before
+    the values are read. When a length is not given, the array has at most MAX_ARRAY_BYTES. Raises DataError.
     """
-    return _load(path, made_by, shape, kind, _NUMBERS)
+    return _load(path, made_by, shape, dtype, _NUMBERS)
 
 
 def _load(
-    path: str | Path, made_by: str, shape: tuple[int | None, ...] | None, kind: type[np.generic], kinds: str
+    path: str | Path, made_by: str, shape: tuple[int | None, ...] | None, dtype: type[np.generic], kinds: str
 ) -> np.ndarray:
     path = Path(path)
     with open_file(path, f"run {made_by} first") as raw:
         file = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
         try:
-            got, dtype, fortran_order = _read_header(file, kinds)
-            fits = shape is None or (
-                len(got) == len(shape) and all(n in (None, length) for n, length in zip(shape, got, strict=True))
-            )
-            if not fits or not np.issubdtype(dtype, kind):
-                words = {np.floating: "floats ", np.integer: "integers "}.get(kind, "shape ")
-                expected = f"{words}{_describe(shape) if shape is not None else ''}"
-                raise DataError(f"{path}: expected {expected}, got {dtype} {got}; delete it and run {made_by} again")
-            # A length of nought would hide the others.
-            num_bytes = math.prod(max(length, 1) for length in got) * dtype.itemsize
-            held = os.fstat(raw.fileno()).st_size * (1 if file is raw else _MAX_INFLATION)
-            allowed = MAX_ARRAY_BYTES if shape is None or None in shape else num_bytes
-            if allowed < num_bytes <= held:
+            got_shape, got_dtype, fortran_order = _read_header(file, kinds)
+            if not _agrees(got_shape, shape) or not np.issubdtype(got_dtype, dtype):
+                words = {np.floating: "floats", np.integer: "integers"}.get(dtype, "shape")
                 raise DataError(
-                    f"{path}: expected at most {allowed} bytes, as its shape is not known, its header says {dtype} "
-                    f"{got}; name the shape that is expected, or run {made_by} again"
+                    f"{path}: expected {words}{_describe(shape)}, got {got_dtype} {got_shape}; delete it and run "
+                    f"{made_by} again"
                 )
-            if num_bytes > allowed or math.prod(got) * dtype.itemsize > held:
-                raise ValueError(f"expected at most {min(allowed, held)} bytes, its header says {dtype} {got}")
-            return _read_values(file, got, dtype, fortran_order)
+            is_open = shape is None or None in shape
+            if is_open and math.prod(got_shape) * got_dtype.itemsize > MAX_ARRAY_BYTES:
+                raise DataError(
+                    f"{path}: expected at most {MAX_ARRAY_BYTES} bytes, as its shape is not known, its header says "
+                    f"{got_dtype} {got_shape}; name the shape that is expected, or run {made_by} again"
+                )
+            return _read_values(file, got_shape, got_dtype, fortran_order)
         except (ValueError, EOFError, OSError, zlib.error) as error:
-            raise DataError(f"{path} is no NumPy array ({first_line(error)}); run {made_by} again") from None
+            raise DataError(f"{path} is not a NumPy array ({first_line(error)}); run {made_by} again") from None
+
+
+def _agrees(got: tuple[int, ...], expected: tuple[int | None, ...] | None) -> bool:
+    if expected is None:
+        return True
+    return len(got) == len(expected) and all(n in (None, length) for n, length in zip(expected, got, strict=True))
 
 
 def load_pickle(path: str | Path, made_by: str) -> object:
-    """Read a pickle of NumPy arrays and plain values, of today or of Python 2; anything else is refused unread."""
+    """Read a pickle of NumPy arrays and plain values, from Python 2 or 3; nothing else in it is executed.
+
+    Raises DataError for a missing file and for a pickle that is damaged or holds other objects.
+    """
     with open_file(path, f"run {made_by} first") as file:
         try:
-            # A map reads no more than there is, however long a value says that it is.
+            # A read from a memory map returns at most the bytes of the file, for any length that the pickle states.
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 return PlainUnpickler(content, len(content)).load()
         except Exception as error:  # a damaged pickle can raise anything
-            raise DataError(f"{path} can not be read ({first_line(error)}); run {made_by} again") from None
+            raise DataError(f"{path} cannot be read ({first_line(error)}); run {made_by} again") from None
 
 
 def _check_name(path: str | Path) -> None:
@@ -238,21 +244,21 @@ def _check_name(path: str | Path) -> None:
 
 
 def load_gz(
-    path: str | Path, shape: tuple[int | None, ...] | None = None, kind: type[np.generic] = np.generic
+    path: str | Path, shape: tuple[int | None, ...] | None = None, dtype: type[np.generic] = np.generic
 ) -> np.ndarray:
-    """Read an array from a `.npy.gz` or `.npy` file, of the types that `save_gz` takes.
+    """Read an array from a `.npy.gz` or `.npy` file, of the types that `save_gz` writes.
 
-    `shape` and `kind` say what is expected, as for `load_array`; without a shape, or with one that leaves a length
-    open, an array of more than MAX_ARRAY_BYTES (256 MiB) is refused. Raises DataError.
+    `shape` and `dtype` are the expected ones, as for `load_array`. When a length of the shape is not given, an array of
+    more than MAX_ARRAY_BYTES (256 MiB) is refused. Raises DataError.
     """
     _check_name(path)
-    return _load(path, "the script that writes it", shape, kind, _WITHOUT_OBJECTS)
+    return _load(path, "the script that writes it", shape, dtype, _WITHOUT_OBJECTS)
 
 
 def save_gz(path: str | Path, array: ArrayLike) -> None:
-    """Write an array as `.npy.gz`, or as `.npy` where the name ends so, whole or not at all.
+    """Write an array of numbers, text or dates as `.npy.gz` or `.npy`, by the name's ending, whole or not at all.
 
-    Numbers, text and dates are written; raises DataError for objects, which would be pickled, and for structures.
+    Raises DataError for objects, which would be pickled, and for structures.
     """
     _check_name(path)
     array = np.asanyarray(array)

@@ -1,51 +1,36 @@
-"""How far a long work is: a bar where a person waits at a terminal, a line a minute in the log of a batch system."""
+"""Progress of long work: tqdm's bar at a terminal, one line a minute in the log of a batch system."""
 
 import sys
-import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Sized
 
 from tqdm import tqdm
 
-from machine.command_line import hms
+INTERVAL = 60.0  # seconds between two lines
+_LINE = "{desc}: {n_fmt}/{total_fmt}, {elapsed} passed, {remaining} left"
+_LINE_WITHOUT_TOTAL = "{desc}: {n_fmt}, {elapsed} passed"
 
 
-class Lines:
-    """Stands for a bar where there is no terminal: a line a minute on the error output, none of a short work."""
+class Lines(tqdm):
+    """A tqdm that prints whole lines, for logs; work of less than INTERVAL prints nothing."""
 
-    INTERVAL = 60.0
+    monitor_interval = 0  # tqdm's thread redraws bars that stand still; a line needs none
 
     def __init__(self, things: Iterable | None, total: int | None, initial: int, name: str):
-        self.things, self.total, self.initial, self.done, self.name = things, total, initial, initial, name
-        self.start = self.told = time.monotonic()
+        line = _LINE if total else _LINE_WITHOUT_TOTAL
+        super().__init__(
+            things, total=total, initial=initial, desc=name, bar_format=line, disable=sys.stderr is None, leave=False,
+            mininterval=INTERVAL, delay=INTERVAL, miniters=1,
+            smoothing=0,  # the time left follows from the mean rate
+        )  # fmt: skip
 
-    def __enter__(self) -> "Lines":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def __iter__(self) -> Iterator:
-        for thing in self.things:
-            yield thing
-            self.update()
-
-    def update(self, number: int = 1) -> None:
-        """Note that so many more are done."""
-        self.done += number
-        now = time.monotonic()
-        if now - self.told >= self.INTERVAL:
-            self.told = now
-            print(self._line(now - self.start), file=sys.stderr, flush=True)
-
-    def _line(self, seconds: float) -> str:
-        line = f"{self.name}: {self.done}"
-        if self.total is None:
-            return f"{line}, {hms(seconds)} passed"
-        each = seconds / max(1, self.done - self.initial)
-        return f"{line}/{self.total}, {hms(seconds)} passed, {hms(each * (self.total - self.done))} left"
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+        """Print the line where tqdm would redraw its bar, and nothing where it would clear it."""
+        if msg is None:
+            print(self, file=self.fp, flush=True)
+        return False
 
 
-Bar = tqdm | Lines
+Bar = tqdm
 
 
 def showing(
@@ -56,7 +41,7 @@ def showing(
     unit: str = "image",
     leave: bool = True,
 ) -> Bar:
-    """Return what shows how far a loop over things is, or how far `update` says that a work of `total` is."""
+    """Return a tqdm over `things`, or one that counts with `update` up to `total`."""
     if total is None and isinstance(things, Sized):
         total = len(things)
     if sys.stderr is None or not sys.stderr.isatty():

@@ -1,6 +1,8 @@
-"""Arrays on disk: whatever is written comes back, and what is damaged, strange or too large is refused."""
+"""Arrays on disk: written arrays are read back, and damaged, foreign or too large files are refused."""
 
 import gzip
+import os
+import subprocess
 import tracemalloc
 from pathlib import Path
 
@@ -45,7 +47,7 @@ TYPES = {
 
 @pytest.mark.parametrize("name", TYPES)
 @pytest.mark.parametrize("ending", [".npy", ".npy.gz"])
-def test_what_save_gz_writes_load_gz_and_numpy_read(tmp_path: Path, name: str, ending: str):
+def test_load_gz_and_numpy_read_the_files_of_save_gz(tmp_path: Path, name: str, ending: str):
     path, array = tmp_path / f"array{ending}", TYPES[name]
     save_gz(path, array)
     with (gzip.open if ending == ".npy.gz" else open)(path, "rb") as file:
@@ -56,7 +58,7 @@ def test_what_save_gz_writes_load_gz_and_numpy_read(tmp_path: Path, name: str, e
     assert load_gz(path).flags.writeable
 
 
-def test_what_numpy_saves_of_a_list_save_gz_does_too(tmp_path: Path):
+def test_save_gz_writes_a_list_as_numpy_does(tmp_path: Path):
     save_gz(tmp_path / "list.npy", [[1, 2], [3, 4]])
     np.testing.assert_array_equal(load_gz(tmp_path / "list.npy"), [[1, 2], [3, 4]])
 
@@ -64,16 +66,16 @@ def test_what_numpy_saves_of_a_list_save_gz_does_too(tmp_path: Path):
 @pytest.mark.parametrize("ending", [".npy", ".npy.gz"])
 def test_nothing_is_pickled(tmp_path: Path, ending: str):
     path = tmp_path / f"array{ending}"
-    for array, kind in (
+    for array, dtype in (
         (np.array([{}], dtype=object), "object"),
         (np.zeros(2, dtype=[("x", float)]), r"\[\('x', '<f8'\)\]"),
     ):
-        with pytest.raises(DataError, match=f"expected numbers, text or dates to write to .*{ending}, got {kind}; "):
+        with pytest.raises(DataError, match=f"expected numbers, text or dates to write to .*{ending}, got {dtype}; "):
             save_gz(path, array)
         assert not path.exists()
         with (gzip.open if ending == ".npy.gz" else open)(path, "wb") as file:
             np.save(file, array)
-        with pytest.raises(DataError, match="is no NumPy array"):
+        with pytest.raises(DataError, match="is not a NumPy array"):
             load_gz(path)
         path.unlink()
 
@@ -90,7 +92,7 @@ def test_other_names_are_refused(tmp_path: Path, name: str):
 
 
 @pytest.mark.parametrize("ending", [".npy", ".npy.gz"])
-def test_an_array_that_is_too_large_is_read_where_its_shape_is_named(tmp_path, monkeypatch, ending):
+def test_a_large_array_is_read_only_when_its_shape_is_given(tmp_path, monkeypatch, ending):
     monkeypatch.setattr(files, "MAX_ARRAY_BYTES", 1000)
     path, array = tmp_path / f"array{ending}", np.random.default_rng(0).random((100, 3))
     save_gz(path, array)
@@ -121,19 +123,19 @@ def test_gz_damaged(tmp_path: Path, how: str, values: np.ndarray):
     path = tmp_path / "array.npy.gz"
     save_gz(path, values)
     path.write_bytes(damage(path.read_bytes(), how))
-    with pytest.raises(DataError, match=r"(?s)array\.npy\.gz is no NumPy array.*run it\.py again"):
+    with pytest.raises(DataError, match=r"(?s)array\.npy\.gz is not a NumPy array.*run it\.py again"):
         load_array(path, "it.py")
 
 
 def test_arrays_of_objects_are_refused(tmp_path: Path):
     np.save(tmp_path / "array.npy", np.array([{}], dtype=object))
-    with pytest.raises(DataError, match="is no NumPy array"):
+    with pytest.raises(DataError, match="is not a NumPy array"):
         load_array(tmp_path / "array.npy", "it.py")
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(number_arrays, st.booleans(), st.sampled_from([".npy", ".npy.gz"]))
-def test_any_array_comes_back(tmp_path_factory, array, transposed, ending):
+def test_any_array_is_read_as_it_was_written(tmp_path_factory, array, transposed, ending):
     path = tmp_path_factory.mktemp("array") / f"array{ending}"
     array = array.T if transposed else array
     (save_gz if ending == ".npy.gz" else save_array)(path, array)
@@ -146,11 +148,11 @@ def test_any_array_comes_back(tmp_path_factory, array, transposed, ending):
 HUGE = {
     "one long axis": npy_header((2**40,)),
     "two axes": npy_header((100_000, 100_000)),
-    "axes beside none": npy_header((0, 2**62)),
+    "an axis of length 0 beside a long one": npy_header((0, 2**62)),
     "more bytes than a pointer counts": npy_header((2**47, 2**47, 2**47)),
-    "a length below nought": npy_header((-1, 37)),
-    "a length that is none": npy_header((9, True)),
-    "within the limit, but not in so small a file": npy_header((2**25,)),
+    "a negative length": npy_header((-1, 37)),
+    "a truth value as a length": npy_header((9, True)),
+    "within the limit, in a small file": npy_header((2**25,)),
     "one long text": npy_header((1,), "<U999999999"),
     "a long header": b"\x93NUMPY\x02\x00\xff\xff\xff\x7f" + b" " * 10**6,
     "zeros without end": npy_header((37,)) + bytes(10**8),
@@ -159,19 +161,19 @@ HUGE = {
 
 @pytest.mark.parametrize("name", HUGE)
 @pytest.mark.parametrize("ending", [".npy", ".npy.gz"])
-def test_an_array_s_size_is_checked_before_memory_is_taken(tmp_path, name, ending):
+def test_memory_grows_with_the_bytes_of_the_file_and_not_with_its_header(tmp_path, name, ending):
     path = tmp_path / f"huge{ending}"
     path.write_bytes(gzip.compress(HUGE[name], 1) if ending == ".npy.gz" else HUGE[name])
     tracemalloc.start()
     try:
-        with pytest.raises(DataError, match="is no NumPy array"):
+        with pytest.raises(DataError, match=r"is not a NumPy array|expected at most \d+ bytes, as its shape"):
             load_array(path, "x.py")
         assert tracemalloc.get_traced_memory()[1] < 3e6
     finally:
         tracemalloc.stop()
 
 
-def test_a_shape_that_is_not_expected_is_refused_before_memory_is_taken(tmp_path):
+def test_another_shape_is_refused_before_memory_is_allocated(tmp_path):
     path = tmp_path / "long.npy"
     save_array(path, np.zeros((10**6, 3), np.float32))
     tracemalloc.start()
@@ -183,3 +185,46 @@ def test_a_shape_that_is_not_expected_is_refused_before_memory_is_taken(tmp_path
     finally:
         tracemalloc.stop()
     assert load_array(path, "x.py", (None, 3), np.floating).shape == (10**6, 3)
+
+
+def test_a_long_array_of_the_expected_shape_takes_the_memory_of_its_bytes_only(tmp_path: Path):
+    path = tmp_path / "short.npy"
+    path.write_bytes(npy_header((10**8, 37)) + bytes(10**6))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=r"is not a NumPy array \(it ends \d+ bytes early\)"):
+            load_array(path, "x.py", (10**8, 37))
+        assert tracemalloc.get_traced_memory()[1] < 5e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_only_regular_files_are_opened(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(DataError, match="expected a regular file, got a folder, pipe or device; move it away and"):
+            files.open_file(path, "write it")
+    with pytest.raises(DataError, match="none is missing; write it"):
+        files.open_file(tmp_path / "none", "write it")
+
+
+def test_a_block_that_fails_leaves_the_earlier_file_and_no_other(tmp_path: Path):
+    path = tmp_path / "product"
+    path.write_text("earlier")
+    with pytest.raises(ValueError, match="damaged"), files.replacing(path) as temporary:
+        temporary.write_text("half")
+        raise ValueError("damaged")
+    assert path.read_text() == "earlier"
+    with files.replacing(path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new" and [entry.name for entry in tmp_path.iterdir()] == ["product"]
+
+
+def test_leftovers_of_ended_processes_are_removed(tmp_path: Path):
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    left, running, other = (tmp_path / f".{name}.part" for name in (f"a.npy.{ended.pid}", "a.npy.1", f"b.{ended.pid}"))
+    for path in (left, running, other):
+        path.touch()
+    files.remove_leftovers(tmp_path / "*.npy")
+    assert [path.exists() for path in (left, running, other)] == [False, True, True]

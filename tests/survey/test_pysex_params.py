@@ -126,9 +126,9 @@ def test_rows_are_saved_while_an_extraction_runs(prepared_survey: Survey, monkey
 @pytest.mark.usefixtures("prepared_survey")
 def test_an_interrupted_extraction_ends_its_processes_and_keeps_their_work(monkeypatch: pytest.MonkeyPatch):
     class Bar(Lines):
-        def update(self, number: int = 1) -> None:
-            super().update(number)
-            if self.done == 5:
+        def update(self, n: int = 1) -> None:
+            super().update(n)
+            if self.n == 5:
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
