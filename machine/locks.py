@@ -1,9 +1,9 @@
-"""One process at a time: a lock that the system lets go of when its process ends, however that came.
+"""Locks: one process at a time does a piece of work, and the system releases the lock of a process that is killed.
 
-The lock is on a file beside what it protects, of which the first process holds a byte range (`fcntl`). Where a file
-system has no locks, as some network file systems, a line says so and the work goes on. On a shared folder it holds for
-all machines: NFS 4 keeps it for as long as its client renews its lease, and gives it back some 90 seconds after a
-machine that is lost.
+A lock is an `fcntl` lock on a file that names the process and host that hold it; the file is removed at the end. On a
+shared folder it holds for all machines: NFS 4 keeps it while the client renews its lease, and releases it about 90
+seconds after a machine is lost. A file system without locks gives a warning, and the work continues. `filelock` does
+not name the holder, keeps the files, and falls back to a lock that survives a kill.
 """
 
 import contextlib
@@ -27,42 +27,42 @@ _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 @contextlib.contextmanager
-def alone(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock `path` during the block; `what` names the work, "training of NAME", in messages.
+def alone(path: Path, work: str) -> Iterator[None]:
+    """Hold the lock `path` during the block; `work` names the work in messages, "training of NAME".
 
-    Raises DataError where another process holds it, with that process and its host: at once, or, below an engine, when
-    that one does not end soon.
+    Raises DataError, with process and host, when another process holds the lock. A job of a workflow engine first waits
+    for `workflow_engine.patience()` seconds.
     """
-    descriptor = _take_in_time(path, what, time.monotonic() + patience())
+    descriptor = _take_in_time(path, work, time.monotonic() + patience())
     try:
         yield
     finally:
         if descriptor is not None:
             with contextlib.suppress(OSError):
-                path.unlink()  # while it is held: who waits on the old file finds that its name is gone
+                path.unlink()  # while it is locked: `_is_named` shows a waiting process that the file is gone
             os.close(descriptor)
 
 
-def _take_in_time(path: Path, what: str, until: float) -> int | None:
-    told = False
+def _take_in_time(path: Path, work: str, until: float) -> int | None:
+    is_announced = False
     while True:
         try:
-            return _take(path, what)
+            return _take(path, work)
         except _Held as held:
             if time.monotonic() >= until:
                 raise DataError(str(held)) from None
-            if not told:
+            if not is_announced:
                 print(f"waiting: {held}", flush=True)
-            told = True
+            is_announced = True
             time.sleep(0.2)
 
 
 class _Held(Exception):
-    """Another process holds a lock; the message says who."""
+    """Another process holds a lock; the message names it."""
 
 
-def _take(path: Path, what: str) -> int | None:
-    """Return the descriptor of the locked file; None where there are no locks."""
+def _take(path: Path, work: str) -> int | None:
+    """Return the descriptor of the locked file, None on a system or file system without locks."""
     if fcntl is None:
         return None
     try:
@@ -75,31 +75,31 @@ def _take(path: Path, what: str) -> int | None:
                 holder = os.read(descriptor, 200).decode("utf-8", "replace")
                 os.close(descriptor)
                 if error.errno in _HELD:
-                    raise _Held(_held_by(what, holder)) from None
+                    raise _Held(_held_by(work, holder)) from None
                 if error.errno in _WITHOUT_LOCKS:
-                    print(f"no locks in {path.parent} ({error.strerror}): see to it that {what} runs once", flush=True)
+                    print(f"no locks in {path.parent} ({error.strerror}): do not run {work} twice at once", flush=True)
                     return None
                 raise
             if _is_named(descriptor, path):
                 os.ftruncate(descriptor, 0)
                 os.write(descriptor, f"{os.getpid()} {socket.gethostname()}".encode())
                 return descriptor
-            os.close(descriptor)  # its name went to another file meanwhile
+            os.close(descriptor)  # the earlier holder removed this file meanwhile
     except OSError as error:
         raise DataError(
-            f"{path} can not be written ({error.strerror or error}); allow writing or name another folder with --root"
+            f"{path} cannot be written ({error.strerror or error}); allow writing or name another folder with --root"
         ) from error
 
 
 def _is_named(descriptor: int, path: Path) -> bool:
-    """Say whether an open file still has that name."""
+    """Return whether an open file still has the name `path`."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:
         return False
 
 
-def _held_by(what: str, holder: str) -> str:
+def _held_by(work: str, holder: str) -> str:
     process, _, host = holder.partition(" ")
-    who = f"process {process} on {host}" if process.isdigit() else "another process"
-    return f"{what} is under way already, in {who}; wait for it, end it, or choose another --root"
+    name = f"process {process} on {host}" if process.isdigit() else "another process"
+    return f"{work} is under way already, in {name}; wait for it, end it, or choose another --root"

@@ -1,7 +1,7 @@
-"""Whether this processor multiplies bytes exactly, for networks in whole numbers of 8 bits.
+"""ONNX Runtime: options with which it computes networks in 8 bits exactly on any processor.
 
-Without instructions made for it (VNNI, AMX), ONNX Runtime adds two products of bytes in 16 bits, which hold no more
-than 32,767: sums of large ones come out too small, and nobody is told.
+Without instructions for 8-bit products (VNNI, AMX), ONNX Runtime adds two products in 16 bits, which saturate at
+32,767: large sums come out too small, without an error.
 
 Source: ONNX Runtime, "Quantize ONNX models".
 """
@@ -12,33 +12,33 @@ import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper
 
-# Large enough for the runtime's usual way, not one for single rows.
-_ROWS, _COMMON, _COLUMNS = 16, 64, 32
+# Large enough for the kernel of general matrices, not the one of single rows.
+_ROWS, _INNER, _COLUMNS = 16, 64, 32
 
 
 @functools.cache
-def exact() -> bool:
-    """Return whether the largest bytes are multiplied and added without loss."""
+def is_exact() -> bool:
+    """Return whether this processor multiplies and adds the largest 8-bit numbers without saturation."""
     node = helper.make_node("MatMulInteger", ["a", "b"], ["product"])
     graph = helper.make_graph(
         [node],
         "bytes",
         [
-            helper.make_tensor_value_info("a", TensorProto.UINT8, [_ROWS, _COMMON]),
-            helper.make_tensor_value_info("b", TensorProto.INT8, [_COMMON, _COLUMNS]),
+            helper.make_tensor_value_info("a", TensorProto.UINT8, [_ROWS, _INNER]),
+            helper.make_tensor_value_info("b", TensorProto.INT8, [_INNER, _COLUMNS]),
         ],
         [helper.make_tensor_value_info("product", TensorProto.INT32, [_ROWS, _COLUMNS])],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    feeds = {"a": np.full((_ROWS, _COMMON), 255, np.uint8), "b": np.full((_COMMON, _COLUMNS), 127, np.int8)}
+    feeds = {"a": np.full((_ROWS, _INNER), 255, np.uint8), "b": np.full((_INNER, _COLUMNS), 127, np.int8)}
     [product] = session.run(None, feeds)
-    return bool((product == 255 * 127 * _COMMON).all())
+    return bool((product == 255 * 127 * _INNER).all())
 
 
 def session_options() -> onnxruntime.SessionOptions:
-    """Return options with which a network in whole numbers is computed as it was meant to be, on any processor."""
+    """Return the options of a session; where 8-bit products saturate, the network is computed in floats."""
     options = onnxruntime.SessionOptions()
-    if not exact():
-        options.add_session_config_entry("session.disable_quant_qdq", "1")  # the same numbers, made of floats
+    if not is_exact():
+        options.add_session_config_entry("session.disable_quant_qdq", "1")  # the same weights, dequantised
     return options

@@ -1,12 +1,11 @@
-"""Pickles of NumPy arrays and plain values, read without running what they name.
+"""Pickles of NumPy arrays and plain values, read without executing the functions that they name.
 
-A pickle is a program: it names any function and has it called. Admitting NumPy's own functions by name is not enough,
-since NumPy trusts a pickle's description of a data type, and an array of objects whose type denies holding objects is
-a pointer of a stranger's choice. So nothing that a pickle names is ever called: functions of this module stand in for
-the few that arrays are made with, and they make arrays of numbers only.
+A pickle is a program: it can call any function by name. To allow NumPy's own functions is not safe, since NumPy trusts
+the data type that a pickle describes: a false one turns the pickle's bytes into pointers. So no function that a pickle
+names is called. Functions of this module replace the few that build arrays, and they build arrays of numbers only.
 
-What a pickle costs is bounded by its length: no opcode that prepares room for what may not come, no value copied again
-and again, no key that takes for ever to hash.
+The length of a pickle bounds its cost: opcodes that allocate in advance are refused, bytes are counted each time that
+they are copied, and keys are plain values that hash fast.
 """
 
 import math
@@ -17,15 +16,15 @@ from typing import BinaryIO, ClassVar
 
 import numpy as np
 
-# Booleans, integers and floats, as NumPy writes them: kind and bytes.
+# Booleans, integers and floats in NumPy's notation: kind and number of bytes.
 _NUMBERS = re.compile(r"[biuf][0-9]{1,2}")
 _KEYS = (str, bytes, int, float, type(None))  # bool is an int
-# An array's bytes pass through two functions at most; small files need not be counted.
+# Two functions at most copy the bytes of an array; a small file may copy its bytes more often.
 _COPIES, _FREE_BYTES = 4, 1 << 16
 
 
 class _Dtype:
-    """Stands in for numpy.dtype, whose state a pickle sets after making it."""
+    """Replaces numpy.dtype, whose state a pickle sets after its construction."""
 
     def __init__(self, code: str, align: bool = False, copy: bool = False):
         if not isinstance(code, str) or not _NUMBERS.fullmatch(code):
@@ -33,18 +32,18 @@ class _Dtype:
         self.dtype = np.dtype(code)
 
     def set_state(self, state: tuple) -> None:
-        """Take the byte order, and nothing else."""
+        """Take the byte order and ignore the rest."""
         self.dtype = self.dtype.newbyteorder(state[1])
 
 
 class PlainUnpickler(pickle._Unpickler):
-    """Reads NumPy arrays and plain values, of Python 2 as well; raises for anything else, before it is used.
+    """Reads NumPy arrays and plain values, from Python 2 as well; raises for other objects before they are built.
 
-    The unpickler is Python's own in Python, because the one in C can not be kept from setting an object's state. An
-    array's bytes are one read in both.
+    It extends Python's unpickler written in Python, because the one in C sets an object's state without a hook. Both
+    read the bytes of an array at once.
     """
 
-    # Objects with a state of their own, extensions, sets, and values that come from elsewhere.
+    # Objects with a state, extensions, sets, and values from outside the file.
     REFUSED = (
         *(pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.EXT1, pickle.EXT2, pickle.EXT4),
         *(pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET),
@@ -53,17 +52,17 @@ class PlainUnpickler(pickle._Unpickler):
     dispatch: ClassVar[dict[int, Callable]] = dict(pickle._Unpickler.dispatch)
 
     def __init__(self, file: BinaryIO, num_bytes: int):
-        """Read a file of so many bytes, of which `file.read` never promises more than there are."""
+        """Read a file of `num_bytes` bytes; its `read` must not allocate more bytes than the file has."""
         super().__init__(file, encoding="latin1")
         self.budget = _FREE_BYTES + _COPIES * num_bytes
         stand_ins = {
             ("numpy", "dtype"): _Dtype,
-            ("numpy", "ndarray"): "numpy.ndarray",  # only ever an argument, never called
+            ("numpy", "ndarray"): "numpy.ndarray",  # an argument of _reconstruct, which does not call it
             ("_codecs", "encode"): self._encode,
             ("__builtin__", "bytes"): self._no_bytes,
             ("builtins", "bytes"): self._no_bytes,
         }
-        for core in ("numpy.core", "numpy._core"):  # before NumPy 2 and since
+        for core in ("numpy.core", "numpy._core"):  # NumPy 1 and 2
             stand_ins[f"{core}.multiarray", "_reconstruct"] = self._reconstruct
             stand_ins[f"{core}.multiarray", "scalar"] = self._scalar
             stand_ins[f"{core}.numeric", "_frombuffer"] = self._frombuffer
@@ -80,23 +79,23 @@ class PlainUnpickler(pickle._Unpickler):
             raise pickle.UnpicklingError("it holds more bytes than the file has")
 
     def _encode(self, text: str, encoding: str) -> bytes:
-        """Stand in for `_codecs.encode`, by which pickles of protocol 2 carry bytes."""
+        """Replace `_codecs.encode`, with which pickles of protocol 2 store bytes."""
         if encoding != "latin1":
             raise pickle.UnpicklingError(f"it holds bytes in encoding {encoding!r}")
         self._spend(len(text))
         return text.encode(encoding)
 
     def _no_bytes(self) -> bytes:
-        """Stand in for `bytes()`, by which pickles of protocol 2 make none."""
+        """Replace `bytes()`, with which pickles of protocol 2 store empty bytes."""
         return b""
 
     def _bytes(self, raw: bytes | bytearray | str) -> bytes | bytearray:
-        """Return an array's bytes, which Python 2 wrote as a string."""
+        """Return the bytes of an array, which Python 2 wrote as a string."""
         self._spend(len(raw))
         return raw.encode("latin1") if isinstance(raw, str) else raw
 
-    def _reconstruct(self, kind: object, shape: tuple, code: bytes) -> np.ndarray:
-        """Make an empty array, whose state is to follow."""
+    def _reconstruct(self, array_type: object, shape: tuple, code: bytes) -> np.ndarray:
+        """Make an empty array; `load_build` sets its state."""
         return np.empty(0, np.uint8)
 
     def _scalar(self, dtype: _Dtype, raw: bytes | str) -> np.generic:
@@ -106,7 +105,7 @@ class PlainUnpickler(pickle._Unpickler):
         return np.frombuffer(raw, dtype.dtype)[0]
 
     def _frombuffer(self, raw: bytes, dtype: _Dtype, shape: tuple, order: str, axes: tuple | None = None) -> np.ndarray:
-        """Make an array as protocol 5 does; for order K, `axes` says where each axis of the bytes belongs."""
+        """Make an array as protocol 5 does; for order K, `axes` maps the axes of the array to those of the bytes."""
         array = np.frombuffer(raw, dtype.dtype)
         return array.reshape(shape, order=order) if axes is None else array.reshape(shape).transpose(axes)
 
@@ -125,7 +124,7 @@ class PlainUnpickler(pickle._Unpickler):
             raise pickle.UnpicklingError(f"it sets the state of a {type(target).__name__}")
 
     def load_bytearray8(self) -> None:
-        """Read a bytearray, instead of first making one as long as the pickle says."""
+        """Read a bytearray without allocating the length that the pickle states."""
         (length,) = np.frombuffer(self.read(8), "<u8").tolist()
         self.append(bytearray(self.read(length)))
 
@@ -151,7 +150,7 @@ class PlainUnpickler(pickle._Unpickler):
         self._fill(self.stack[-1], items)
 
     def load_refused(self) -> None:
-        """Refuse what neither arrays nor plain values need."""
+        """Refuse an opcode that neither arrays nor plain values need."""
         raise pickle.UnpicklingError("it holds an object, and only NumPy arrays and plain values are read")
 
     dispatch |= dict.fromkeys((opcode[0] for opcode in REFUSED), load_refused) | {

@@ -1,4 +1,4 @@
-"""Pools of worker processes that never outlive who started them, and that say in one line what ended them."""
+"""Pools of worker processes, which end with their parent and report their faults in one line."""
 
 import contextlib
 import multiprocessing
@@ -19,18 +19,18 @@ from machine.memory import give_back_freed_memory
 
 
 def default_start_method() -> str:
-    """Return how workers are started here: forked where that is safe, spawned elsewhere."""
+    """Return the start method of this system: fork on Linux, where it is safe, else spawn."""
     return "fork" if sys.platform == "linux" else "spawn"
 
 
 def exit_with_parent() -> None:
-    """End this process when its parent ends, however that came: no orphan outlives a killed run."""
-    # As the parent knows itself: one that is killed right now already is no more who the system says.
+    """End this process when its parent ends or is killed."""
+    # Ask multiprocessing for the parent: os.getppid() differs once the parent is dead.
     process = multiprocessing.parent_process()
     parent = os.getppid() if process is None else process.pid
 
     def watch() -> None:
-        if os.getppid() != parent:  # a server forked this process, or nobody is left
+        if os.getppid() != parent:  # the fork server is the system's parent, or the parent is dead
             process.join()
         while os.getppid() == parent:
             time.sleep(0.5)
@@ -41,19 +41,19 @@ def exit_with_parent() -> None:
 
 @dataclass(frozen=True)
 class Start:
-    """How a worker's life begins: what is called there first, with which arguments."""
+    """The function that a worker calls first, and its arguments."""
 
     initializer: Callable[..., None] | None = None
     arguments: tuple = ()
 
 
 def _start_worker(start: Start) -> None:
-    """Begin a worker's life: it ends with its parent, and leaves Ctrl-C and SIGUSR1 to it."""
+    """Start a worker: it ends with its parent, and its parent handles Ctrl-C and SIGUSR1."""
     exit_with_parent()
-    for name in ("SIGINT", "SIGUSR1"):  # batch systems send the latter to all processes of a job
+    for name in ("SIGINT", "SIGUSR1"):  # batch systems send SIGUSR1 to all processes of a job
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    # A forked worker inherits the parent's handlers; a pool that lost one worker could not end the others with them.
+    # The parent's handler, which a fork inherits, would keep a broken pool from terminating its workers.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if start.initializer is not None:
         start.initializer(*start.arguments)
@@ -66,10 +66,10 @@ def pool(
     start_method: str | None = None,
     remedy: str = "fewer --num-workers",
 ) -> Iterator[ProcessPoolExecutor]:
-    """Yield a pool of so many processes, all cores for None, that ends with the block, its waiting tasks cancelled.
+    """Yield a pool of `num_workers` processes, one per core for None; the end of the block cancels waiting tasks.
 
-    Raises BrokenProcessPool when a worker dies, and DataError when one can not be started or runs out of memory, with
-    what to do next: to run again with the `remedy`.
+    Raises BrokenProcessPool when a worker dies, and DataError when a worker cannot be started or runs out of memory.
+    The messages advise to run again with the `remedy`.
     """
     context = multiprocessing.get_context(start_method or default_start_method())
     if context.get_start_method() == "fork":
@@ -81,14 +81,14 @@ def pool(
             _start_all(executor)
         except OSError as error:
             raise DataError(
-                f"worker processes can not be started ({error.strerror}); run again with {remedy}, and see that "
-                "/dev/shm has room for their locks (mount -o remount,size=64M /dev/shm)"
+                f"worker processes cannot be started ({error.strerror}); run again with {remedy}, or make room in "
+                "/dev/shm for their locks (mount -o remount,size=64M /dev/shm)"
             ) from None
         try:
             yield executor
         except BrokenProcessPool:
             raise BrokenProcessPool(
-                f"a worker process died, perhaps for want of memory; run again with {remedy}"
+                f"a worker process died, perhaps because memory ran out; run again with {remedy}"
             ) from None
         except MemoryError as error:
             reason = first_line(error) or "none is left"
@@ -100,7 +100,7 @@ def _start_all(executor: ProcessPoolExecutor) -> None:
     try:
         executor.submit(int)
     except OSError:
-        # The pool does not know of those that did start, which would wait for it for ever.
+        # The pool does not know the workers that did start; they would wait for tasks without end.
         for process in set(multiprocessing.active_children()) - before:
             process.kill()
             process.join()
@@ -109,9 +109,9 @@ def _start_all(executor: ProcessPoolExecutor) -> None:
 
 @contextlib.contextmanager
 def mapping(num_workers: int | None, chunksize: int, start: Start = Start()) -> Iterator[Callable]:
-    """Yield a `map` that hands `chunksize` items at a time to so many processes; all cores for None.
+    """Yield a `map` over `num_workers` processes, one per core for None, which takes `chunksize` items at a time.
 
-    Raises BrokenProcessPool when one of them dies.
+    Raises BrokenProcessPool when a process dies.
     """
     if num_workers == 1:
         yield map

@@ -1,6 +1,6 @@
-"""Folders on network file systems, which can be lost: told in one line, where the system tells it at all.
+"""Folders on network file systems, which can be lost during a run: the fault is reported in one line.
 
-A file system that hangs keeps whoever asks it for anything. So a folder is first asked by a thread that can be left.
+A hung mount blocks its caller. So a daemon thread looks at a folder first.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ _LOST = {getattr(errno, name) for name in _NAMES if hasattr(errno, name)}
 
 
 def is_lost(error: BaseException | None) -> bool:
-    """Say whether an error, or one that it was raised for, tells of a file system that is gone."""
+    """Return whether an error, or one in its chain of causes, reports a lost file system."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _LOST:
             return True
@@ -26,14 +26,14 @@ def is_lost(error: BaseException | None) -> bool:
 
 
 def touch(folder: Path, seconds: float = PATIENCE) -> None:
-    """Look at a folder, there or not; raises DataError where its file system does not answer for so many seconds."""
+    """Look at a folder, which may be missing; raises DataError when its file system does not answer in time."""
     looking = threading.Thread(target=_look, args=(folder,), daemon=True)
     looking.start()
     looking.join(seconds)
     if looking.is_alive():
         raise DataError(
-            f"{folder} does not answer within {seconds:g} seconds; see that its file system is mounted and its server "
-            "runs, and run this again"
+            f"{folder} does not answer within {seconds:g} seconds; check that its file system is mounted and its "
+            "server runs, and run this again"
         )
 
 

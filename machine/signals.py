@@ -1,6 +1,6 @@
-"""Signals that end a run in order: its work saved, its workers ended, exit status 75, "unfinished, run again".
+"""Signals that end a run in order: work is saved, workers end, and exit status 75 says "unfinished, run again".
 
-SIGINT and SIGTERM ask for an end; SIGUSR1 is what batch systems send some time before a limit.
+SIGINT, SIGTERM and SIGHUP request an end; batch systems send SIGUSR1 some time before a limit.
 """
 
 import contextlib
@@ -8,19 +8,19 @@ import signal
 import sys
 from collections.abc import Iterator
 
-# What `sysexits.h` calls EX_TEMPFAIL: the same command, run again, goes on where this one stopped.
+# EX_TEMPFAIL of `sysexits.h`: the same command resumes the work.
 UNFINISHED = 75
 _ENDING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
 
 
 class Stopped(Exception):
-    """A run was asked to stop, and did between two steps."""
+    """A run stopped between two steps, on request."""
 
 
 def _signals(*names: str) -> list[signal.Signals]:
-    """Return those of these signals that the system has, and that nobody had ignored (as nohup does)."""
-    found = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    return [number for number in found if signal.getsignal(number) is not signal.SIG_IGN]
+    """Return the signals that the system has and that the parent process did not ignore, as nohup does SIGHUP."""
+    signals = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    return [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 @contextlib.contextmanager
@@ -34,7 +34,7 @@ def _handling(handler: object, *names: str) -> Iterator[None]:
 
 
 class StopRequest:
-    """Notes signals that end a run, so that it stops between two steps; a second Ctrl-C stops it at once."""
+    """Records a signal, so that the run can stop between two steps; a second Ctrl-C stops it at once."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -47,23 +47,23 @@ class StopRequest:
     def __exit__(self, *error: object) -> None:
         self._handling.__exit__(*error)
 
-    def _note(self, number: int, frame: object) -> None:
-        # Only of Ctrl-C is a second one meant: `timeout` and batch systems may send SIGTERM to a process twice.
-        if self.signal is not None and number == signal.SIGINT:
+    def _note(self, signum: int, frame: object) -> None:
+        # A second SIGTERM does not count: `timeout` and batch systems may send it to a process twice.
+        if self.signal is not None and signum == signal.SIGINT:
             raise KeyboardInterrupt
-        self.signal = self.signal or number
+        self.signal = self.signal or signum
 
 
 def ending_in_order() -> contextlib.AbstractContextManager[None]:
-    """Have signals leave the block with status UNFINISHED, through whatever saves work on the way out."""
+    """Turn signals into an exit with status UNFINISHED; `finally` blocks still save their work."""
     left = False
 
-    def leave(number: int, frame: object) -> None:
+    def leave(signum: int, frame: object) -> None:
         nonlocal left
         if not left:
             left = True
             sys.exit(UNFINISHED)
-        if number == signal.SIGINT:  # a second one of the others is not to interrupt the saving
+        if signum == signal.SIGINT:  # other signals do not interrupt the saving
             raise KeyboardInterrupt
 
     return _handling(leave, *_ENDING)

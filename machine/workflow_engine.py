@@ -1,7 +1,7 @@
-"""Life below a workflow engine, which names itself in the environment: JOB_OF_ENGINE=PID.
+"""Jobs of a workflow engine, which passes its process number in the environment: JOB_OF_ENGINE=PID.
 
-A job ends, in order, when that process is gone, however that came: what an engine that was killed leaves behind would
-do the same work as what the next one starts. And it waits a while for one of its kind that is just ending.
+A job ends in order when its engine has ended or was killed, since the next engine starts the same job again. For the
+same reason a job waits some time for a lock: its holder may be a job that is just ending.
 """
 
 import os
@@ -12,30 +12,30 @@ import time
 from machine.files import is_running
 
 VARIABLE = "JOB_OF_ENGINE"
-INTERVAL = 0.5
-# Seconds that a job may take to write its checkpoint.
+INTERVAL = 0.5  # seconds between two looks at the engine
+# Seconds: a job may need them to write its checkpoint.
 PATIENCE = 120.0
 
 
 def engine() -> int | None:
-    """Return the process whose job this is; None where a person started it."""
+    """Return the engine's process number, None when a person started this process."""
     text = os.environ.get(VARIABLE, "")
     return int(text) if text.isdecimal() and int(text) > 0 else None
 
 
 def patience() -> float:
-    """Return for how many seconds another process of the same work is waited for."""
+    """Return the seconds to wait for another process that does the same work."""
     return 0.0 if engine() is None else PATIENCE
 
 
 def end_with_engine() -> None:
-    """Send this process SIGTERM when its engine is gone."""
-    number = engine()
-    if number is None:
+    """Send this process SIGTERM when its engine has ended."""
+    pid = engine()
+    if pid is None:
         return
 
     def watch() -> None:
-        while is_running(number):
+        while is_running(pid):
             time.sleep(INTERVAL)
         os.kill(os.getpid(), signal.SIGTERM)
 

@@ -1,8 +1,9 @@
-"""Zips, read with suspicion: the whole table of contents is checked before anything is unpacked.
+"""Zips from the internet: the whole table of contents is checked before a file is unpacked.
 
-A zip is names and numbers that anybody can write. One that holds a name that leads elsewhere, a link, a device, a
-password, a name twice, shared bytes (a bomb of overlapping files) or sizes that no honest file has is refused as a
-whole. What passes is unpacked by names that the caller chooses, never by those in the zip.
+A zip is refused as a whole if it holds a path outside its folder, a link, a device, an encrypted file, a name twice,
+overlapping files or sizes as in a zip bomb. The caller chooses the names under which files are unpacked; names in the
+zip are not used as paths. `zipfile` checks encryption, compression and overlap only when it opens a file, and overlap
+only since Python 3.11.8.
 """
 
 import contextlib
@@ -17,19 +18,18 @@ from zipfile import ZipInfo
 
 from machine.files import DataError, first_line, open_file, replacing
 
-# Twice as many files as the competition has, macOS's companions of each included, and three times its bytes.
+# Twice the files of the competition with macOS's companion files, and three times its bytes.
 MAX_FILES, MAX_BYTES, MAX_CONTENTS_BYTES = 2**19, 2**33, 2**26
-# A table of equal numbers shrinks to a hundredth, zeros to a thousandth; below the second number nobody is harmed.
+# Deflate shrinks a table of equal numbers to 1/100, zeros to 1/1000. Files up to MIN_BOMB_BYTES are harmless.
 MAX_RATIO, MIN_BOMB_BYTES = 200, 2**20
-# An entry of a file begins with so many bytes, and its name.
-_HEADER_BYTES = 30
+_HEADER_BYTES = 30  # of a file's local header, before its name
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_HINT = "download it again, from where you trust"
+_HINT = "download it again, from a source that you trust"
 
 
 class _Reader(io.BufferedReader):
-    """A file of which no more is read at once than a table of contents may take."""
+    """A file whose reads are limited to the size of a table of contents."""
 
     def read(self, size: int | None = -1) -> bytes:
         if size is not None and size > MAX_CONTENTS_BYTES:
@@ -39,14 +39,14 @@ class _Reader(io.BufferedReader):
 
 @dataclass(frozen=True)
 class Archive:
-    """An open zip that has been checked: what it is called, and its files in the order in which they lie in it."""
+    """An open zip that has been checked: its name in messages, and its files in the order of their bytes."""
 
     name: str
     files: list[ZipInfo]
     _zip: zipfile.ZipFile
 
     def unpack(self, member: ZipInfo, target: Path) -> None:
-        """Write one file as `target`, whole or not at all; raises DataError where it is damaged."""
+        """Write one file as `target`, whole or not at all; raises DataError for a damaged file."""
         with replacing(target, durable=False) as temporary, temporary.open("wb") as sink:
             try:
                 source = self._zip.open(member)
@@ -61,26 +61,26 @@ class Archive:
     def _read(self, source: io.BufferedIOBase, member: ZipInfo) -> bytes:
         try:
             return source.read(2**20)
-        except Exception as error:  # damaged data, a wrong checksum, a disk that can not be read
+        except Exception as error:  # damaged data, a wrong checksum, a fault of the disk
             raise self._damaged(member, error) from None
 
     def _damaged(self, member: ZipInfo, error: Exception) -> DataError:
         name = quoted(member.filename)
-        return DataError(f"{self.name}: {name} can not be unpacked ({first_line(error)}); {_HINT}")
+        return DataError(f"{self.name}: {name} cannot be unpacked ({first_line(error)}); {_HINT}")
 
 
 @contextlib.contextmanager
 def opened(path: Path, name: str | None = None) -> Iterator[Archive]:
-    """Open a zip during the block; `name` is what messages call it, if not by its path.
+    """Open a zip during the block; `name` replaces its path in messages.
 
-    Raises DataError for a file that is no zip, and for one that nobody should unpack.
+    Raises DataError for a file that is not a zip, and for a zip that is not safe to unpack.
     """
     name = name or str(path)
     with _Reader(open_file(path, "download it").detach()) as file:
         try:
             archive = zipfile.ZipFile(file)
         except Exception as error:  # a damaged table of contents can raise anything
-            raise DataError(f"{name} can not be read as a zip ({first_line(error)}); {_HINT}") from None
+            raise DataError(f"{name} cannot be read as a zip ({first_line(error)}); {_HINT}") from None
         with archive:
             if reason := _fault(archive):
                 raise DataError(f"{name} is refused: {reason}; {_HINT}")
@@ -89,12 +89,12 @@ def opened(path: Path, name: str | None = None) -> Iterator[Archive]:
 
 
 def quoted(name: str) -> str:
-    """Return the start of a name as printable text."""
+    """Return the start of a name, quoted, as printable text."""
     return repr(name if len(name) <= 80 else f"{name[:77]}...")
 
 
 def _fault(archive: zipfile.ZipFile) -> str | None:
-    """Return why a zip is not to be unpacked, None where nothing speaks against it."""
+    """Return the reason to refuse a zip, or None."""
     members = archive.infolist()
     if len(members) > MAX_FILES:
         return f"expected at most {MAX_FILES} files, it holds {len(members)}"
@@ -105,9 +105,9 @@ def _fault(archive: zipfile.ZipFile) -> str | None:
         return f"expected at most {MAX_BYTES} bytes when unpacked, it holds {total}"
     names = set()
     for member in members:
-        # Many file systems take names for the same that differ in case.
+        # Many file systems do not distinguish upper and lower case.
         if (name := member.filename.casefold()) in names:
-            return f"{quoted(member.filename)} stands in it twice"
+            return f"{quoted(member.filename)} occurs twice"
         names.add(name)
     return _overlap(archive)
 
@@ -118,28 +118,28 @@ def _fault_of_name(name: str) -> str | None:
         return "is an absolute path"
     if ".." in parts:
         return "leads out of the folder"
-    return "is no name" if "\0" in name else None
+    return "is not a file name" if "\0" in name else None
 
 
 def _fault_of_member(member: ZipInfo) -> str | None:
-    kind = stat.S_IFMT(member.external_attr >> 16)
-    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        return "is a link" if kind == stat.S_IFLNK else "is a device, a pipe or a socket"
+    file_type = stat.S_IFMT(member.external_attr >> 16)
+    if file_type not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "is a link" if file_type == stat.S_IFLNK else "is a device, a pipe or a socket"
     if member.flag_bits & _ENCRYPTED:
         return "is encrypted"
     if member.compress_type not in _METHODS:
-        return "is compressed in a way that only few programs know"
+        return "is compressed with an unusual method"
     if member.is_dir() and member.file_size:
-        return "is a folder that holds bytes of its own"
+        return "is a folder, but has bytes"
     if member.compress_type == zipfile.ZIP_STORED and member.file_size != member.compress_size:
-        return f"is stored as {member.compress_size} bytes, and said to be {member.file_size}"
+        return f"is stored as {member.compress_size} bytes, but its header says {member.file_size}"
     if member.file_size > max(MIN_BOMB_BYTES, MAX_RATIO * member.compress_size):
         return f"would grow from {member.compress_size} bytes to {member.file_size}, as a bomb does"
     return None
 
 
 def _overlap(archive: zipfile.ZipFile) -> str | None:
-    """Return which files share bytes with what stands after them, if any."""
+    """Return the name of a file that overlaps the next one, in words, or None."""
     members = sorted(archive.infolist(), key=lambda member: member.header_offset)
     starts = [*(member.header_offset for member in members[1:]), archive.start_dir]
     for member, following in zip(members, starts, strict=False):

@@ -400,7 +400,7 @@ PREPARATION = {
     ],
     "zip that is damaged": [
         *[(with_zip(kind), HOSTILE_ZIPS[kind][1]) for kind in ("no zip", "nothing", "cut off")],
-        (with_files({ZIP: DAMAGED}, ZIP), r"images_training_rev1\.zip: '7\.jpg' can not be unpacked \(Bad CRC-32"),
+        (with_files({ZIP: DAMAGED}, ZIP), r"images_training_rev1\.zip: '7\.jpg' cannot be unpacked \(Bad CRC-32"),
     ],
     "nothing of Kaggle's": [
         (lambda own: ["--kaggle", own], "found none of them; download them from Kaggle"),

@@ -92,7 +92,7 @@ def test_a_disk_that_is_full_is_told_in_one_line_and_the_last_checkpoint_stays(t
     done = subprocess.run(
         command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT / "tests")}, capture_output=True, text=True
     )
-    assert done.returncode == 0 and "can not be written (File too large); what stood there" in done.stdout
+    assert done.returncode == 0 and "cannot be written (File too large); an earlier file there" in done.stdout
     assert list(tmp_path.iterdir()) == [earlier]
 
 

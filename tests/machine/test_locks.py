@@ -125,11 +125,11 @@ def test_where_there_are_no_locks_a_line_says_so_and_the_work_goes_on(tmp_path: 
     monkeypatch.setattr(fcntl, "lockf", refuse)
     with alone(tmp_path / "x.train", "training of x"):
         out = capsys.readouterr().out
-    assert out == f"no locks in {tmp_path} ({os.strerror(number)}): see to it that training of x runs once\n"
+    assert out == f"no locks in {tmp_path} ({os.strerror(number)}): do not run training of x twice at once\n"
 
 
 def test_where_nothing_can_be_written_the_line_says_where(tmp_path: Path):
     (tmp_path / "locks").write_text("a file")
     path = tmp_path / "locks" / "x.train"
-    with pytest.raises(DataError, match=rf"^{re.escape(str(path))} can not be written \(.*--root$"):
+    with pytest.raises(DataError, match=rf"^{re.escape(str(path))} cannot be written \(.*--root$"):
         alone(path, "training of x").__enter__()

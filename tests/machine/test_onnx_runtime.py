@@ -8,8 +8,8 @@ from machine import onnx_runtime
 
 
 def test_whether_bytes_are_multiplied_exactly_is_seen_by_multiplying(monkeypatch: pytest.MonkeyPatch):
-    onnx_runtime.exact.cache_clear()
-    made_for_it = onnx_runtime.exact()
+    onnx_runtime.is_exact.cache_clear()
+    made_for_it = onnx_runtime.is_exact()
     with open("/proc/cpuinfo") as file:
         flags = set(next((line.split() for line in file if line.startswith("flags")), []))
     if flags & {"avx512_vnni", "avx_vnni", "amx_int8"}:
@@ -27,7 +27,7 @@ def test_whether_bytes_are_multiplied_exactly_is_seen_by_multiplying(monkeypatch
             return [np.minimum(pairs, 32767).sum(axis=1)]
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Saturating)
-    onnx_runtime.exact.cache_clear()
-    assert not onnx_runtime.exact()
+    onnx_runtime.is_exact.cache_clear()
+    assert not onnx_runtime.is_exact()
     monkeypatch.undo()
-    onnx_runtime.exact.cache_clear()
+    onnx_runtime.is_exact.cache_clear()

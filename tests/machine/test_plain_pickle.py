@@ -48,7 +48,7 @@ def test_a_pickle_that_calls_is_refused_by_name(tmp_path, name, protocol):
     mark = tmp_path / "executed"
     path = tmp_path / "bad.pkl"
     path.write_bytes(pickle.dumps(CALLS[name](str(mark)), protocol=protocol))
-    with pytest.raises(DataError, match=rf"bad.pkl can not be read \(.*{name}.*\); run x.py again"):
+    with pytest.raises(DataError, match=rf"bad.pkl cannot be read \(.*{name}.*\); run x.py again"):
         load_pickle(path, "x.py")
     assert not mark.exists()
 
@@ -58,7 +58,7 @@ def test_a_crafted_pickle_is_refused_by_name(tmp_path, name):
     mark = tmp_path / "executed"
     path = tmp_path / "bad.pkl"
     path.write_bytes(CRAFTED[name].replace(b"{mark}", str(mark).encode()))
-    with pytest.raises(DataError, match=rf"bad.pkl can not be read \(.*{name.strip()}.*\); run x.py again"):
+    with pytest.raises(DataError, match=rf"bad.pkl cannot be read \(.*{name.strip()}.*\); run x.py again"):
         load_pickle(path, "x.py")
     assert not mark.exists()
 
@@ -72,7 +72,7 @@ def test_a_small_pickle_takes_little_memory_and_time(tmp_path, name):
         if name == "a place in the memo":
             assert load_pickle(path, "x.py") is None
         else:
-            with pytest.raises(DataError, match="can not be read"):
+            with pytest.raises(DataError, match="cannot be read"):
                 load_pickle(path, "x.py")
         assert tracemalloc.get_traced_memory()[1] < 5e6
     finally:
@@ -105,7 +105,7 @@ def test_arrays_of_every_order_and_length(tmp_path):
 def test_a_damaged_pickle_is_one_clear_line(tmp_path, data):
     path = tmp_path / "cut.pkl"
     path.write_bytes(data)
-    with pytest.raises(DataError, match="can not be read") as error:
+    with pytest.raises(DataError, match="cannot be read") as error:
         load_pickle(path, "x.py")
     assert "\n" not in str(error.value)
 

@@ -18,7 +18,7 @@ def test_a_folder_that_does_not_answer_is_told_in_one_line(tmp_path, monkeypatch
     monkeypatch.setattr(shared_folders, "_look", lambda folder: answer.wait())
     try:
         with pytest.raises(
-            DataError, match=r"does not answer within 0\.1 seconds; see that its file system is mounted"
+            DataError, match=r"does not answer within 0\.1 seconds; check that its file system is mounted"
         ):
             touch(tmp_path, seconds=0.1)
     finally:

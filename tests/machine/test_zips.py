@@ -54,7 +54,7 @@ def test_what_it_may_hold_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_folder_or_nothing_is_no_zip(tmp_path: Path):
-    for path, reason in ((tmp_path, "is to be a file"), (tmp_path / "none.zip", "is missing")):
+    for path, reason in ((tmp_path, "expected a regular file"), (tmp_path / "none.zip", "is missing")):
         with pytest.raises(DataError, match=reason), zips.opened(path):
             pytest.fail("it was opened")
 
@@ -76,7 +76,7 @@ def damaged() -> dict[str, bytes]:
 def test_a_damaged_file_leaves_nothing_behind(tmp_path: Path, content: bytes):
     with zips.opened(write(tmp_path, content)) as archive:
         [member] = archive.files
-        with pytest.raises(DataError, match=r"x\.zip: '1\.jpg' can not be unpacked \(.*\); download it again"):
+        with pytest.raises(DataError, match=r"x\.zip: '1\.jpg' cannot be unpacked \(.*\); download it again"):
             archive.unpack(member, tmp_path / "out" / "1.jpg")
     assert set(files_of(tmp_path)) == {"x.zip"}
 

@@ -211,7 +211,7 @@ PICKLES = {
         (
             predict_script,
             lambda s: save_pickle(pickle.dumps({"a": 1})[:-3]),
-            r"can not be read.*; run try_.*\.py again",
+            r"cannot be read.*; run try_.*\.py again",
         ),
         (predict_script, lambda s: save_pickle(pickle.dumps([1])), "expected a dictionary with param_values"),
     ],
@@ -299,18 +299,18 @@ PREDICTIONS = {
         )
     ],
     "array that is damaged or too large": [
-        ("test", write_gz("test", lambda data: data[: len(data) // 2]), "is no NumPy array .*; run the predict"),
+        ("test", write_gz("test", lambda data: data[: len(data) // 2]), "is not a NumPy array .*; run the predict"),
         ("test", write_gz("test", lambda data: data[:-8] + bytes(4) + data[-4:]), "CRC check failed"),
-        ("test", write_gz("test", lambda data: b"no gzip"), "is no NumPy array .*; run the predict"),
-        ("test", write_gz("test", lambda data: b""), "is no NumPy array .*; run the predict"),
-        ("test", write_gz("test", lambda data: gzip.compress(b"no array")), "is no NumPy array .*; run the predict"),
+        ("test", write_gz("test", lambda data: b"no gzip"), "is not a NumPy array .*; run the predict"),
+        ("test", write_gz("test", lambda data: b""), "is not a NumPy array .*; run the predict"),
+        ("test", write_gz("test", lambda data: gzip.compress(b"no array")), "is not a NumPy array .*; run the predict"),
         ("test", write_gz("test", lambda data: bomb((10**9, 37))), r"got float32 \(1000000000, 37\); delete it"),
         ("test", write_gz("test", lambda data: bomb((8, 37))), "ends 1184 bytes early"),
         ("test", write_gz("test", lambda data: bomb((8, 37), 10**7)), "more bytes than the array has"),
         (
             "test",
             write_gz("test", lambda data: gzip.compress(pickle.dumps(1))),
-            "is no NumPy array .*; run the predict",
+            "is not a NumPy array .*; run the predict",
         ),
     ],
 }

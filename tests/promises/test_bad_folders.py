@@ -68,17 +68,17 @@ FOLDERS = {
         (create_test_ids_file, {"--data": "file"}, lambda s: put(s.root / "file"), "--data is to be a folder, but"),
     ],
     "file where a folder is to be": [
-        (create_train_ids_file, {}, move_data, "can not be read (Not a directory)"),
-        (ensemble_predictions_npy, {}, lambda s: put(s.root / "predictions/final/blended"), "can not be written (File"),
+        (create_train_ids_file, {}, move_data, "cannot be read (Not a directory)"),
+        (ensemble_predictions_npy, {}, lambda s: put(s.root / "predictions/final/blended"), "cannot be written (File"),
     ],
     "folder or pipe where a file is to be": [
-        (create_train_ids_file, {}, lambda s: (s.csv.unlink(), s.csv.mkdir()), "is to be a file, and is none"),
-        (create_train_ids_file, {}, lambda s: (s.csv.unlink(), os.mkfifo(s.csv)), "is to be a file, and is none"),
+        (create_train_ids_file, {}, lambda s: (s.csv.unlink(), s.csv.mkdir()), "expected a regular file"),
+        (create_train_ids_file, {}, lambda s: (s.csv.unlink(), os.mkfifo(s.csv)), "expected a regular file"),
         (
             create_test_ids_file,
             {},
             lambda s: ((path := s.root / "data" / "test_ids.npy").unlink(), path.mkdir()),
-            "test_ids.npy can not be written (Is a directory)",
+            "test_ids.npy cannot be written (Is a directory)",
         ),
     ],
 }
@@ -122,7 +122,7 @@ def refused_to_write(run_main, survey: Survey, script: object) -> str:
     """Run a script that can not write its first product; return what it says."""
     product, *arguments = (survey.root / name for name in PRODUCTS[script])
     line = refused(run_main, survey.root, script, *arguments)
-    assert f"error: {product} can not be written (" in line
+    assert f"error: {product} cannot be written (" in line
     assert "what stood there before is unchanged; make room, allow writing or name another folder" in line
     return line
 
@@ -164,7 +164,7 @@ def test_disk_that_becomes_full_in_the_middle(tmp_path: Path):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
-    assert "can not be written (File too large)" in done.stderr and done.stderr.count("\n") == 1
+    assert "cannot be written (File too large)" in done.stderr and done.stderr.count("\n") == 1
     assert files_of(tmp_path) == before
 
 

@@ -161,7 +161,7 @@ class TestDeadWorkers:
             return fork()
 
         monkeypatch.setattr(os, "fork", second_fails)
-        with pytest.raises(DataError, match=r"can not be started \(Resource temp.*fewer --num-workers"):
+        with pytest.raises(DataError, match=r"cannot be started \(Resource temp.*fewer --num-workers"):
             next(drawn(3, 4))
         assert count == 2
 
@@ -184,7 +184,7 @@ class TestWantOfMemory:
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
         monkeypatch.setattr(mmap, "mmap", refuse)
-        with pytest.raises(DataError, match=r"can not be had \(.*Cannot allocate memory\); .*--chunk-size"):
+        with pytest.raises(DataError, match=r"cannot be allocated \(.*Cannot allocate memory\); .*--chunk-size"):
             memory.take_shared(2**20, "fork", "a smaller --chunk-size")
 
     def test_a_small_ram_drive_is_named_where_chunks_live_in_files(self, monkeypatch):
@@ -229,7 +229,7 @@ def test_training_on_a_ram_drive_of_no_room(prepared_survey):
     process = start_script(prepared_survey.root, TRAIN, *flags, before=full)
     _, errors = process.communicate(timeout=80)
     assert process.returncode == 1
-    assert "worker processes can not be started (No space left on device)" in errors
+    assert "worker processes cannot be started (No space left on device)" in errors
     assert "Traceback" not in errors
 
 
