@@ -123,7 +123,7 @@ def refused_to_write(run_main, survey: Survey, script: object) -> str:
     product, *arguments = (survey.root / name for name in PRODUCTS[script])
     line = refused(run_main, survey.root, script, *arguments)
     assert f"error: {product} cannot be written (" in line
-    assert "what stood there before is unchanged; make room, allow writing or name another folder" in line
+    assert "an earlier file there is unchanged; make room, allow writing or name another folder" in line
     return line
 
 
