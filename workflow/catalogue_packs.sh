@@ -3,10 +3,10 @@
 #
 #     sbatch --array=0-9999%250 --cpus-per-task=2 workflow/catalogue_packs.sh PACKS TABLES [FLAGS]
 #
-# PACKS holds packs of JPEGs, *.tar, and TABLES takes a table for each; FLAGS go to predict_galaxies.py. Job N takes the
-# Nth pack in the order of names, from 0. The images are unpacked on the node, and gone with the job. A table that is
-# there is not made again, and a job that was killed goes on with its rows when it is submitted again. PYTHON names
-# another interpreter than the project's own.
+# PACKS is a folder of packs of JPEGs, *.tar; each job writes a table to TABLES; FLAGS go to predict_galaxies.py. Job N
+# takes the Nth pack in the order of names, from 0. It unpacks the images on its node and removes them at the end. A
+# table that exists is not made again, and a killed job resumes when it is submitted again. PYTHON names another
+# interpreter than the project's.
 set -euo pipefail
 
 fail() { echo "error: $*" >&2; exit 1; }
@@ -26,11 +26,11 @@ all=("$packs"/*.tar)
 [ "$number" -lt ${#all[@]} ] || fail "expected a pack for job $number, but there are ${#all[@]}; run --array=0-$((${#all[@]} - 1))"
 pack=${all[$number]}
 table=$tables/$(basename "$pack" .tar).parquet
-[ ! -e "$table" ] || { echo "$table is there"; exit 0; }
+[ ! -e "$table" ] || { echo "$table exists"; exit 0; }
 
 mkdir -p "$tables"
-place=$(mktemp -d)
-trap 'rm -rf "$place"' EXIT
-tar xf "$pack" -C "$place"
-cd "$place"
+images=$(mktemp -d)
+trap 'rm -rf "$images"' EXIT
+tar xf "$pack" -C "$images"
+cd "$images"
 "$python" "$house/predict_galaxies.py" . --output "$table" "$@"

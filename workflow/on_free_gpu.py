@@ -1,9 +1,9 @@
-"""Run one of the project's commands on the first GPU of this machine that no other such command has.
+"""Run a command of the project on the first free GPU of this machine.
 
     GPUS=2 python on_free_gpu.py COMMAND.py FLAGS
 
-Nothing is chosen where there are no GPUS, and where CUDA_VISIBLE_DEVICES has chosen already, as Slurm does. The GPU is
-held by a lock that the command inherits, and that the system lets go of when it ends.
+Without GPUS, or when CUDA_VISIBLE_DEVICES is set already, as by Slurm, no GPU is chosen. The command inherits a lock
+on its GPU, which the system releases when the command ends.
 """
 
 import fcntl
@@ -13,10 +13,10 @@ import tempfile
 import time
 
 
-def take(number: int) -> int:
-    """Hold the first of so many GPUs that is free; wait for one where none is."""
+def take(num_gpus: int) -> int:
+    """Lock the first free GPU of `num_gpus` and return its number; wait while all are locked."""
     while True:
-        for gpu in range(number):
+        for gpu in range(num_gpus):
             path = os.path.join(tempfile.gettempdir(), f"galaxies-gpu-{os.getuid()}-{gpu}.lock")
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             try:
@@ -30,9 +30,9 @@ def take(number: int) -> int:
 
 
 def main() -> None:
-    number, command = int(os.environ.get("GPUS", "0")), sys.argv[1:]
-    if number and "CUDA_VISIBLE_DEVICES" not in os.environ:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(take(number))
+    num_gpus, command = int(os.environ.get("GPUS", "0")), sys.argv[1:]
+    if num_gpus and "CUDA_VISIBLE_DEVICES" not in os.environ:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(take(num_gpus))
     os.execv(sys.executable, [sys.executable, *command])
 
 

@@ -54,7 +54,7 @@ def test_each_job_makes_the_table_of_its_pack(packs: Path, tmp_path: Path, run_m
         np.testing.assert_array_equal(rows[name], whole[name])
     before = files_of(tables)
     again = job(0, packs, tables, *flags)
-    assert again.returncode == 0 and "a.parquet is there" in again.stdout and files_of(tables) == before
+    assert again.returncode == 0 and "a.parquet exists" in again.stdout and files_of(tables) == before
 
 
 @pytest.mark.parametrize(

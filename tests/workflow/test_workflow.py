@@ -142,7 +142,7 @@ def test_models_are_found_by_pattern_and_a_stranger_is_named(house: Path, survey
     config.write_text("models: [nobody]\n")
     with small_house.start(house, survey, "-n", "--configfile", str(config)) as engine:
         out, _ = engine.communicate()
-    assert engine.returncode != 0 and "nobody is none of predict_augmented_npy_*.py" in out
+    assert engine.returncode != 0 and "nobody matches none of predict_augmented_npy_*.py" in out
 
 
 def test_the_rules_are_in_order_for_the_engine_s_linter(house: Path, survey: Path):

@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Try the Slurm profile where there is no cluster: Debian's Slurm on this machine, with two nodes of one processor each.
+# Test the Slurm profile without a cluster: Debian's Slurm on this machine, with two nodes of one processor each.
 #
-#     workflow/slurm_on_one_node.sh FOLDER [TRIAL.yaml]
+#     tests/workflow/slurm_on_one_node.sh FOLDER [TRIAL.yaml]
 #
-# As root: installs slurm-wlm and munge where they are missing, and while it runs /etc/slurm/slurm.conf is a link,
-# since the engine's jobs look there. Everything else goes to FOLDER, which must not be there yet: Slurm's
-# configuration, state and logs, and a simulated survey, twice. One copy is brought to submissions with the laptop
-# profile, the other one with the Slurm profile, while one job is preempted, others come to their time limits, and one
-# node is drained. Ends with 0 where the submissions are the same bytes, after a table of all jobs.
+# Run it as root. It installs slurm-wlm and munge if they are missing. While it runs, /etc/slurm/slurm.conf is a link,
+# since the engine's jobs read that path. All other files go to FOLDER, which must not exist: Slurm's configuration,
+# state and logs, and two copies of a simulated survey. The laptop profile makes the submissions of one copy, the Slurm
+# profile those of the other. Meanwhile one job is preempted, others reach their time limits, and one node is drained.
+# The exit status is 0 if both have the same submissions, byte for byte; a table of all jobs is printed.
 set -euo pipefail
 
-house=$(cd "$(dirname "$0")/.." && pwd)
-folder=$(realpath -m "${1:?expected a FOLDER that is not there yet}")
-trial=$(realpath "${2:-$house/workflow/trial.yaml}")
+house=$(cd "$(dirname "$0")/../.." && pwd)
+folder=$(realpath -m "${1:?expected a FOLDER that does not exist}")
+trial=$(realpath "${2:-$house/tests/workflow/slurm_trial.yaml}")
 export SLURM_CONF=$folder/slurm.conf
 snakemake=$house/workflow/.venv/bin/snakemake
 python=$house/.venv/bin/python
@@ -22,10 +22,10 @@ fail() { echo "error: $*" >&2; exit 1; }
 say() { echo "[$(date +%T)] $*" | tee -a "$folder/trial.log"; }
 
 install() {
-    [ "$(id -u)" = 0 ] || fail "expected root, who alone can start Slurm's daemons; run this with sudo"
-    [ ! -e "$folder" ] || fail "$folder is there already; name another one"
+    [ "$(id -u)" = 0 ] || fail "expected root, since only root can start Slurm's daemons; run this with sudo"
+    [ ! -e "$folder" ] || fail "$folder exists; name another folder"
     [ -x "$snakemake" ] || fail "$snakemake is missing; run make workflow/.venv/installed"
-    [ ! -e /etc/slurm/slurm.conf ] || fail "/etc/slurm/slurm.conf is there: this machine has a Slurm of its own"
+    [ ! -e /etc/slurm/slurm.conf ] || fail "/etc/slurm/slurm.conf exists: this machine has its own Slurm"
     if ! { command -v slurmctld && command -v munged; } >/dev/null; then
         apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy slurm-wlm munge
     fi
@@ -45,7 +45,7 @@ SlurmctldPidFile=$folder/slurmctld.pid
 SlurmdPidFile=$folder/slurmd.%n.pid
 SlurmctldLogFile=$folder/slurmctld.log
 SlurmdLogFile=$folder/slurmd.%n.log
-# No control groups, no accounting: neither is there in a container. squeue knows of jobs for MinJobAge after their end.
+# No control groups and no accounting, as a container has neither. squeue lists jobs for MinJobAge seconds after their end.
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 MpiDefault=none
@@ -56,7 +56,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 ReturnToService=2
 KillWait=30
-# Jobs of the partition urgent take the place of others, which are queued again.
+# Jobs of the partition urgent preempt others, which are queued again.
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 NodeName=n[1-2] NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=[16821-16822] CPUs=1 RealMemory=4000 State=UNKNOWN
@@ -88,7 +88,7 @@ ensemble() {  # PROFILE MORE
         --configfile "$trial" "$@" > "$folder/$profile.log" 2>&1
 }
 
-trainings() {  # those that have run for a time like REGEX, as JOB NODE
+trainings() {  # lines JOB NODE of the trainings with an elapsed time that matches REGEX
     squeue -h -t RUNNING -o "%A %N %k %M" | awk -v time="$1" '$3 ~ /rule_train/ && $4 ~ time {print $1, $2}'
 }
 
@@ -99,7 +99,7 @@ wait_for_training() {
 
 disturb() {
     wait_for_training '^0:[1-5]'
-    say "job $job trains on $node: an urgent job takes its place"
+    say "job $job trains on $node: an urgent job preempts it"
     sbatch -p urgent -w "$node" --time=1 --output=/dev/null --job-name=urgent --wait --wrap "sleep 10"
     say "the urgent job has ended: $(squeue -h -j "$job" -o "job %A %T, for %r")"
     wait_for_training '^0:[1-5]'
@@ -122,7 +122,7 @@ cp -r "$folder/laptop" "$folder/slurm"
 ensemble laptop
 configure
 start
-say "the same with the Slurm profile: trainings have two minutes, of which they are told 30 seconds before the end"
+say "the same with the Slurm profile: trainings have a limit of two minutes, with a signal 30 seconds before"
 ensemble slurm --retries 30 --slurm-status-command squeue --slurm-init-seconds-before-status-checks 5 \
     --default-resources runtime=5 mem_mb=100 "slurm_extra='--signal=USR1@30'" \
     --set-resources train:runtime=2 train:mem_mb=100 predict:runtime=5 &
