@@ -1,7 +1,7 @@
-"""Which images are bad: known before hours of work, not in the middle of them.
+"""A scan for images that cannot be decoded, before a run starts.
 
-One scan decodes every image that the ids name, in less than a millisecond each and core, and is remembered until a
-file changes. What it finds is the end of the run (`--on-bad-image fail`), or what the run leaves out (`skip`).
+The scan decodes every image of the ids, in less than a millisecond per image and core. Its result is stored until a
+file changes. A bad image ends the run (`--on-bad-image fail`), or the run leaves it out (`skip`).
 """
 
 import contextlib
@@ -21,12 +21,12 @@ from survey import decoded_cache, folders, images
 ON_BAD_IMAGE = ("fail", "skip")
 NUM_LISTED = 10
 IMAGES_A_TASK = 32
-# So few images are decoded before processes have started.
+# Up to this number, one process is faster than the start of several.
 FEW_IMAGES = 500
 
 
 def _fault(folder: Path, id: int) -> str | None:
-    """Return what is wrong with an image, None where nothing is."""
+    """Return the reason why an image cannot be decoded, or None."""
     try:
         jpeg.decode_image(images.image_path(folder, id))
     except ValueError as error:
@@ -35,29 +35,29 @@ def _fault(folder: Path, id: int) -> str | None:
 
 
 def scan_images(subset: str, ids: Sequence[int] | np.ndarray, num_workers: int | None = None) -> dict[int, str]:
-    """Decode all images of 'train' or 'test' that ids (n,) name; return the reason by the index of each bad one.
+    """Decode the images of ids (n,) of 'train' or 'test'; return the reason for each bad one by its index in `ids`.
 
-    `num_workers` is the number of processes, all cores for None.
+    `num_workers` is the number of processes; None means all cores.
     """
     fault = partial(_fault, folders.current.images(subset))
     ids = np.asarray(ids).tolist()
     few = len(ids) <= FEW_IMAGES
-    with mapping(1 if few else num_workers, IMAGES_A_TASK, folders.worker_start()) as each:
-        faults = showing(each(fault, ids), total=len(ids), desc=f"checking {subset}", unit="image")
+    with mapping(1 if few else num_workers, IMAGES_A_TASK, folders.worker_start()) as decode_all:
+        faults = showing(decode_all(fault, ids), total=len(ids), desc=f"checking {subset}", unit="image")
         return {index: reason for index, reason in enumerate(faults) if reason is not None}
 
 
 def find_bad(subset: str, num_workers: int | None = None) -> dict[int, str]:
-    """Return what `scan_images` finds for all ids of 'train' or 'test'; no file that has not changed is decoded again.
+    """Return the result of `scan_images` for all ids of 'train' or 'test'; scan only if a file has changed.
 
-    What was found is kept below `analysis/`, where that can be written.
+    The result is stored below `analysis/` if that folder is writable.
     """
     ids = images.ids_of(subset)
-    if decoded_cache.find(subset) is not None:  # all could be read when it was built
+    if decoded_cache.find(subset) is not None:  # the cache is built only if every image can be decoded
         return {}
     path = folders.current.scan(subset)
     listing = images.listing(folders.current.images(subset), ids.tolist())
-    # Where it can not be read it is made again.
+    # An unreadable result is replaced by a new scan.
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         scan = json.loads(path.read_text())
         if scan["listing"] == listing:
@@ -69,17 +69,17 @@ def find_bad(subset: str, num_workers: int | None = None) -> dict[int, str]:
 
 
 def describe(subset: str, ids: Sequence[int] | np.ndarray, bad: Mapping[int, str]) -> str:
-    """Say in one line which images are bad: the first ten by name and with the reason, and the number of the rest."""
+    """Return one line about the bad images: names and reasons of the first ten, and the number of the others."""
     listed = [f"{ids[index]}.jpg {bad[index]}" for index in sorted(bad)[:NUM_LISTED]]
     rest = [f"and {len(bad) - NUM_LISTED} more"] if len(bad) > NUM_LISTED else []
     return f"{len(bad)} of {len(ids)} {subset} images are bad: {', '.join([*listed, *rest])}"
 
 
 def check_images(subset: str, on_bad_image: str = "fail", num_workers: int | None = None) -> dict[int, str]:
-    """Look at the images of 'train' or 'test'; return what is to be left out: a reason by its index.
+    """Scan the images of 'train' or 'test'; return the reason for each image to leave out, by its index.
 
-    For 'fail', a bad image raises DataError; for 'skip', a line says what is left out, and the error is raised where no
-    image is left. A folder that is missing is an error in any case.
+    With 'fail', a bad image raises DataError. With 'skip', a line lists the bad images, and DataError is raised only if
+    all images are bad. A missing folder always raises DataError.
     """
     if on_bad_image not in ON_BAD_IMAGE:
         raise ValueError(f"on_bad_image is one of {ON_BAD_IMAGE}, not {on_bad_image!r}")
@@ -92,8 +92,8 @@ def check_images(subset: str, on_bad_image: str = "fail", num_workers: int | Non
     bad = find_bad(subset, num_workers)
     if not bad:
         return bad
-    found = f"{folder}: {describe(subset, ids, bad)}"
+    summary = f"{folder}: {describe(subset, ids, bad)}"
     if on_bad_image == "fail" or len(bad) == len(ids):
-        raise DataError(f"{found}; download them again, or run with --on-bad-image skip")
-    print(f"left out: {found}")
+        raise DataError(f"{summary}; download them again, or run with --on-bad-image skip")
+    print(f"left out: {summary}")
     return bad
