@@ -9,11 +9,11 @@ Source: documentation of 2014, 2.1.5 and 3.4.
 
 from machine.command_line import run_script
 from survey import pysex_params
-from survey.centering import EXTRA_CATALOGUE
+from survey.centering import EXTRA_PARAMS
 
 
 def main() -> None:
-    pysex_params.run(EXTRA_CATALOGUE, __doc__)
+    pysex_params.run(EXTRA_PARAMS, __doc__)
 
 
 if __name__ == "__main__":

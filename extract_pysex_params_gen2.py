@@ -8,11 +8,11 @@ Source: documentation of 2014, 2.1.5 and 3.4.
 
 from machine.command_line import run_script
 from survey import pysex_params
-from survey.centering import GEN2_CATALOGUE
+from survey.centering import GEN2_PARAMS
 
 
 def main() -> None:
-    pysex_params.run(GEN2_CATALOGUE, __doc__)
+    pysex_params.run(GEN2_PARAMS, __doc__)
 
 
 if __name__ == "__main__":

@@ -32,10 +32,10 @@ import simulate_galaxies
 from benchmarks import measuring
 from machine.command_line import positive_int, run_script
 from survey import images
-from survey.centering import EXTRA_CATALOGUE, GEN2_CATALOGUE, Catalogue
+from survey.centering import EXTRA_PARAMS, GEN2_PARAMS, PysexParams
 from survey.pysex_params import measure
 
-CATALOGUES = {"gen2": GEN2_CATALOGUE, "gen1": EXTRA_CATALOGUE}
+CATALOGUES = {"gen2": GEN2_PARAMS, "gen1": EXTRA_PARAMS}
 PROGRAM = shutil.which("source-extractor")
 # Half of the last digit that the table of 2014 has, and a little for the digits of binary numbers.
 ROUNDING = {"theta": 0.05, "petro_radius": 0.005, "kron_radius": 0.005, "fwhm": 0.005}
@@ -64,7 +64,7 @@ def write_fits(path: Path, image: np.ndarray) -> None:
     path.write_bytes(header.ljust(2880).encode() + data + bytes(-len(data) % 2880))
 
 
-def run_program(channel: np.ndarray, catalogue: Catalogue, folder: Path) -> np.ndarray:
+def run_program(channel: np.ndarray, catalogue: PysexParams, folder: Path) -> np.ndarray:
     """Measure all objects of an image by `source-extractor` with its defaults: (n, columns), positions from 1.
 
     theta, too, is SExtractor's own: it runs from the image's columns towards its rows.
@@ -107,11 +107,11 @@ def print_agreement(agreement: dict[str, dict[str, float]]) -> None:
         print(f"    {name:13}{row['median']:14.5f}{shares}{row['largest']:16.3f}")
 
 
-def measure_file(catalogue: Catalogue, path: Path) -> np.ndarray:
+def measure_file(catalogue: PysexParams, path: Path) -> np.ndarray:
     return measure(images.read_image(path)[:, :, 1], catalogue)
 
 
-def measure_by_program(catalogue: Catalogue, folder: Path, path: Path) -> None:
+def measure_by_program(catalogue: PysexParams, folder: Path, path: Path) -> None:
     run_program(images.read_image(path)[:, :, 1].T, catalogue, folder)
 
 

@@ -1,7 +1,7 @@
-"""Chunks of examples made by worker processes that write straight into shared memory.
+"""Chunks of examples, written by worker processes directly into shared memory.
 
-No image travels through a pipe. The workers live as long as the generator; the next chunk is made while the consumer
-uses the current one. A worker that dies ends the generator with an error, and workers end when their parent does.
+No pixels pass through a pipe. The workers run as long as the generator, and make the next chunk while the consumer uses
+the current one. If a worker dies, the generator raises an error. The workers end with their parent.
 """
 
 import ctypes
@@ -27,26 +27,26 @@ from survey.views import Views
 
 
 class Plan(Protocol):
-    """What is to be known of each image of a chunk, a row each: its index, or a Draw."""
+    """The inputs of a chunk, one row per image: indices, or a Draw."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, rows: slice) -> "Plan": ...
 
 
-# Writes the examples of some images into their rows of the buffers: make(outs, plan).
+# make(outs, plan) writes the examples of a plan into its rows of the buffers.
 Maker = Callable[[list[np.ndarray], Plan], None]
 Memory = mmap.mmap | ctypes.Array
 
-# Images a task at most: few enough that handing out tasks costs nothing.
+# The most images per task; the submission of tasks then takes no measurable time.
 _TASK_SIZE = 64
 
 
 @dataclass(frozen=True)
 class Workers:
-    """How chunks are made: by how many processes (all cores for None), started how, with which memory.
+    """The worker processes: their number (None: all cores), their start method, and the use of buffers.
 
-    With `reuse_buffers`, the arrays that are yielded are overwritten once the chunk after the next one is asked for,
-    which spares a copy. `start_method` is one of multiprocessing's.
+    With `reuse_buffers`, the yielded arrays are the shared buffers, without a copy: they are overwritten when the chunk
+    after the next one is requested. `start_method` is one of multiprocessing's.
     """
 
     num_workers: int | None = None
@@ -56,7 +56,7 @@ class Workers:
 
 @dataclass(frozen=True)
 class Layout:
-    """The arrays of a chunk: (num_rows, *shape) each, of which an image fills `rows`."""
+    """The arrays of a chunk: (num_rows, *shape) for each shape; one image fills `rows` rows."""
 
     num_rows: int
     shapes: Sequence[tuple[int, ...]]
@@ -69,14 +69,14 @@ class Layout:
         return self.num_rows * sum(int(np.prod(shape)) for shape in self.shapes) * np.dtype(self.dtype).itemsize
 
     def map(self, memory: Memory) -> list[list[np.ndarray]]:
-        """Return the arrays of the two chunks that lie in memory, [chunk][array]."""
+        """Return the arrays of the two chunks in `memory`, [chunk][array]."""
         shapes = [(self.num_rows, *shape) for shape in self.shapes]
         ends = np.cumsum([np.prod(shape) for shape in shapes])[:-1]
         flat = [np.split(half, ends) for half in np.split(np.frombuffer(memory, dtype=self.dtype), 2)]
-        return [[part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)] for parts in flat]
+        return [[array.reshape(shape) for array, shape in zip(arrays, shapes, strict=True)] for arrays in flat]
 
 
-# The chunk buffers of this worker process: [buffer][array].
+# The buffers of this worker process: [buffer][array].
 _buffers: list[list[np.ndarray]] = []
 
 
@@ -87,9 +87,9 @@ def _start_worker(in_use: Folders, memory: Memory, layout: Layout) -> None:
     _buffers[:] = layout.map(memory)
 
 
-def _run_task(which: int, rows: slice, make: Maker, plan: Plan) -> None:
+def _run_task(buffer: int, rows: slice, make: Maker, plan: Plan) -> None:
     try:
-        make([array[rows] for array in _buffers[which]], plan)
+        make([array[rows] for array in _buffers[buffer]], plan)
     except cv2.error as error:
         if error.code != cv2.Error.StsNoMem:
             raise
@@ -97,42 +97,42 @@ def _run_task(which: int, rows: slice, make: Maker, plan: Plan) -> None:
 
 
 class DoubleBuffer:
-    """Two chunks in shared memory: one is made by the workers while the other one is used."""
+    """Two chunks in shared memory: the workers write one while the consumer reads the other."""
 
     def __init__(self, make: Maker, layout: Layout, memory: Memory, executor: ProcessPoolExecutor, num_workers: int):
         self.make, self.layout, self.executor, self.num_workers = make, layout, executor, num_workers
         self.buffers = layout.map(memory)
-        self.number = 0
+        self.num_collected = 0
         self.tasks: list[Future] = []
 
     def submit(self, plan: Plan) -> None:
-        """Have the workers begin with a chunk."""
+        """Hand a chunk to the workers."""
         rows = self.layout.rows
         size = self.task_size(len(plan))
         for first in range(0, len(plan), size):
             piece = plan[first : first + size]
-            place = slice(first * rows, (first + len(piece)) * rows)
-            self.tasks.append(self.executor.submit(_run_task, self.number % 2, place, self.make, piece))
+            filled = slice(first * rows, (first + len(piece)) * rows)
+            self.tasks.append(self.executor.submit(_run_task, self.num_collected % 2, filled, self.make, piece))
 
     def task_size(self, num: int) -> int:
-        """Return the images a task, so that all workers have some and end together."""
+        """Return the number of images per task: every worker gets tasks, and all finish at about the same time."""
         return max(1, min(_TASK_SIZE, -(-num // (2 * self.num_workers))))
 
     def collect(self, num: int) -> list[np.ndarray]:
-        """Wait for the chunk that was submitted, of `num` images; rows that none of them fills are zero."""
+        """Wait for the submitted chunk of `num` images; set the rows after the last image to zero."""
         for task in self.tasks:
             task.result()
-        arrays = self.buffers[self.number % 2]
+        arrays = self.buffers[self.num_collected % 2]
         for array in arrays:
             array[num * self.layout.rows :] = 0
-        self.number, self.tasks = self.number + 1, []
+        self.num_collected, self.tasks = self.num_collected + 1, []
         return list(arrays)
 
 
 def make_chunks(
     make: Maker, plans: Iterator[Plan], layout: Layout, workers: Workers
 ) -> Iterator[tuple[list[np.ndarray], Plan]]:
-    """Yield the arrays of each planned chunk and its plan, while the next chunk is being made."""
+    """Yield the arrays of each planned chunk and its plan; the workers make the next chunk meanwhile."""
     num_workers = workers.num_workers or available_cores()
     start_method = workers.start_method or processes.default_start_method()
     memory = take_shared(2 * layout.num_bytes, start_method, "a smaller --chunk-size")
@@ -154,7 +154,7 @@ def make_chunks(
 def drawn_chunks(
     views: Views, draws: Iterator[Draw], chunk_size: int, workers: Workers
 ) -> Iterator[tuple[list[np.ndarray], Draw]]:
-    """Yield the views (chunk_size, rows, columns, 3) of each draw, and the draw."""
+    """Yield the views of each draw, one array (chunk_size, rows, columns, 3) per view, and the draw."""
     return make_chunks(views.write_drawn, draws, Layout(chunk_size, views.shapes), workers)
 
 
@@ -166,9 +166,10 @@ def fixed_chunks(
     chunk_size: int,
     workers: Workers,
 ) -> Iterator[tuple[list[np.ndarray], int]]:
-    """Yield the views (chunk_size, rows, columns, 3) of images under fixed transforms, and how many rows are filled.
+    """Yield the views of images under fixed transforms, one array (chunk_size, rows, columns, 3) per view.
 
-    All transforms of an image stand together; a chunk holds whole images only, its other rows are zero.
+    Yields the number of filled rows as well. The transforms of an image are consecutive rows. A chunk contains complete
+    images only; its other rows are zero.
     """
     make = partial(views.write_fixed, subset=subset, transforms=transforms)
     yield from whole_images(make, indices, Layout(chunk_size, views.shapes, rows=len(transforms)), workers)
@@ -177,13 +178,13 @@ def fixed_chunks(
 def whole_images(
     make: Maker, indices: np.ndarray, layout: Layout, workers: Workers
 ) -> Iterator[tuple[list[np.ndarray], int]]:
-    """Yield the arrays of chunks, and how many rows are filled: as many whole images as a chunk holds, in order."""
-    images_a_chunk = layout.num_rows // layout.rows
-    if images_a_chunk < 1:
+    """Yield the arrays of chunks of complete images, in order, and the number of filled rows."""
+    images_per_chunk = layout.num_rows // layout.rows
+    if images_per_chunk < 1:
         raise ValueError(
             f"expected a chunk_size of at least {layout.rows}, the transforms of one image, got {layout.num_rows}"
         )
     indices = np.asarray(indices)
-    plans = (indices[start : start + images_a_chunk] for start in range(0, len(indices), images_a_chunk))
+    plans = (indices[start : start + images_per_chunk] for start in range(0, len(indices), images_per_chunk))
     for arrays, made in make_chunks(make, plans, layout, workers):
         yield arrays, len(made) * layout.rows

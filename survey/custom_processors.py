@@ -1,9 +1,8 @@
-"""Chunks made by calling an object with one image after the other, as the generators of 2014 did.
+"""Chunks of examples from a custom processor class, as in the generators of 2014.
 
-Whoever writes a class that loads and processes images need not know of views: an instance is called in the worker
-processes, and what it returns is copied into the chunk. It may draw from NumPy's global generator, as the classes of
-2014 did: that is seeded for each example by (seed, chunk, position), so that a chunk is the same for any number of
-workers.
+A custom processor class need not use Views. The worker processes call an instance with the index of an image, and copy
+the returned views into the chunk. The class may draw from NumPy's global generator, as the classes of 2014 did: the
+generator is seeded for each example by (seed, chunk, position), so that a chunk is the same for any number of workers.
 
 Source: documentation of 2014, 3.2.2 (`processor_class`).
 """
@@ -23,7 +22,7 @@ from survey.draws import Stream, generator, select_indices
 
 @dataclass(frozen=True)
 class Examples:
-    """The images of a chunk, a row each: their indices (n,), and the keys (n, 4) of what is drawn for them."""
+    """The images of a chunk: their indices (n,), and the keys (n, 4) that seed their draws."""
 
     indices: np.ndarray
     keys: np.ndarray
@@ -36,7 +35,7 @@ class Examples:
 
 
 def draw(indices: np.ndarray, chunk_size: int, seed: int, chunk: int) -> Examples:
-    """Draw the examples of chunk number `chunk` of the training galaxies `indices`, the same ones as `Views.draw`."""
+    """Draw the examples of chunk number `chunk` of the training galaxies `indices`, the same as `Views.draw`."""
     selected = select_indices(len(indices), chunk_size, generator(Stream.INDICES, seed, chunk))
     keys = [(Stream.PROCESSOR, seed, chunk, position) for position in range(chunk_size)]
     return Examples(indices[selected], np.array(keys))
@@ -44,18 +43,18 @@ def draw(indices: np.ndarray, chunk_size: int, seed: int, chunk: int) -> Example
 
 @dataclass(frozen=True)
 class Calls:
-    """Makes examples by calls of a processor: with the index of an image, and what else it is to be told."""
+    """Makes examples by calling processor(index, *arguments)."""
 
     processor: Callable[..., object]
     arguments: tuple[object, ...] = ()
 
     def write_drawn(self, outs: Sequence[np.ndarray], examples: Examples) -> None:
-        """Write the views of images, a row each."""
+        """Write the views of images, one row per image."""
         for row, (index, key) in enumerate(zip(examples.indices, examples.keys, strict=True)):
             self._write([out[row] for out in outs], self._call(index, key), index)
 
     def write_fixed(self, outs: Sequence[np.ndarray], indices: np.ndarray) -> None:
-        """Write the views of images under fixed transforms, all of an image together; draws depend on its index."""
+        """Write the views of images under fixed transforms, consecutive rows per image; the index seeds the draws."""
         num = len(outs[0]) // len(indices)
         for position, index in enumerate(indices):
             made = list(self._call(index, (Stream.PROCESSOR, 0, 0, index)))
@@ -65,7 +64,7 @@ class Calls:
                 self._write([out[row] for out in outs], views, index)
 
     def _call(self, index: int, key: Sequence[int]) -> object:
-        np.random.seed(np.random.SeedSequence(key).generate_state(8))  # noqa: NPY002 (it is what is drawn from)
+        np.random.seed(np.random.SeedSequence(key).generate_state(8))  # noqa: NPY002 (custom processors draw from it)
         return self.processor(int(index), *self.arguments)
 
     def _write(self, outs: Sequence[np.ndarray], views: object, index: int) -> None:
@@ -87,19 +86,19 @@ def _name(processor: object) -> str:
 
 
 def check(processor: object, workers: Workers) -> None:
-    """Raise TypeError where a processor can not be called, or not be sent to worker processes."""
+    """Raise TypeError if a processor is not callable, or cannot be sent to worker processes."""
     if not callable(processor):
-        raise TypeError(f"expected a processor that can be called, got one of class {_name(processor)}")
+        raise TypeError(f"expected a callable processor, got an instance of {_name(processor)}")
     problem = ""
     try:
         pickle.dumps(processor)
-    except Exception as error:  # what is pickled may raise anything
+    except Exception as error:  # a custom class can raise any error when it is pickled
         problem = first_line(error)
     forked = (workers.start_method or processes.default_start_method()) == "fork"
     if not forked and type(processor).__module__ == "__main__" and not hasattr(sys.modules["__main__"], "__file__"):
-        problem = "it was typed in, and is in no file"
+        problem = "it is not defined in a file"
     if problem:
         raise TypeError(
-            f"{_name(processor)} can not be sent to worker processes ({problem}); define it at the top of a module, "
-            "and keep nothing in it that can not be pickled: open files, locks, functions within functions"
+            f"{_name(processor)} cannot be sent to worker processes ({problem}); define it at the top of a module, "
+            "without attributes that cannot be pickled (open files, locks, nested functions)"
         )

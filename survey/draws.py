@@ -1,6 +1,8 @@
-"""What is random in a chunk of examples: every draw comes from (what it is for, seed, chunk, position).
+"""Random draws of a chunk of examples: indices, perturbations and noise; and the colour noise of views.
 
-So a chunk does not depend on what was drawn before it, nor on how many processes make it, nor on the device.
+Every draw has a generator of its own, seeded by (stream, seed, chunk, position). So a chunk does not depend on earlier
+draws, on the number of worker processes, or on the device. The direction of the colour noise is the first principal
+component of the training images' colours.
 
 Source: documentation of 2014, 2.1.2 and 2.1.3.
 """
@@ -17,7 +19,7 @@ colour_channel_weights = np.array([-0.0148366, -0.01253134, -0.01040762], dtype=
 
 
 class Stream(IntEnum):
-    """What a draw is for; the first number of its key, so that no two streams are the same."""
+    """The purpose of a draw: the first number of its seed, so that no two purposes share random numbers."""
 
     INDICES = 1
     PERTURBATION = 2
@@ -29,12 +31,12 @@ class Stream(IntEnum):
 
 
 def generator(stream: Stream, seed: int, chunk: int, position: int = 0) -> np.random.Generator:
-    """Return the random generator of one draw, the same in whichever process it is made."""
+    """Return the random generator of one draw; it is the same in every process."""
     return np.random.default_rng([int(stream), seed, chunk, position])
 
 
 def select_indices(num: int, num_selected: int, rng: np.random.Generator | None = None) -> np.ndarray:
-    """Draw `num_selected` of `num` indices without repetition, or in whole shuffled passes where that is not enough."""
+    """Draw `num_selected` of `num` indices in shuffled passes: no index repeats within a pass."""
     rng = rng or np.random.default_rng()
     passes = [rng.permutation(num) for _ in range(-(-num_selected // num))]
     return np.concatenate(passes)[:num_selected] if passes else np.empty(0, dtype=int)
@@ -49,9 +51,9 @@ def draw_colour(seed: int, chunk: int, num: int, std: float) -> np.ndarray:
 def colour_component(images: Iterable[np.ndarray]) -> np.ndarray:
     """Return the first principal component of the colours of images, times its eigenvalue, (3,) float32.
 
-    For images (rows, columns, 3), uint8 or float from 0 to 1, of a survey of your own it is what
-    `colour_channel_weights` is for the Galaxy Challenge's. A component's sign means nothing; this one darkens, as that.
-    Raises ValueError where there is no image.
+    Images are (rows, columns, 3), uint8 or float from 0 to 1. Use the result for your own survey as 2014 used
+    `colour_channel_weights` for the Galaxy Challenge. The sign of a principal component is arbitrary; this one is
+    negative, as in `colour_channel_weights`. Raises ValueError without images.
     """
     num, total, squares = 0, np.zeros(3), np.zeros((3, 3))
     for image in images:
@@ -60,39 +62,39 @@ def colour_component(images: Iterable[np.ndarray]) -> np.ndarray:
     if not num:
         raise ValueError("expected images, got none")
     mean = total / num
-    eigenvalues, components = np.linalg.eigh(squares / num - np.outer(mean, mean))  # in rising order
+    eigenvalues, components = np.linalg.eigh(squares / num - np.outer(mean, mean))  # ascending
     component = components[:, -1] * eigenvalues[-1]
     return (-component if component.sum() > 0 else component).astype(np.float32)
 
 
 def add_colour(outs: Sequence[np.ndarray], noise: np.ndarray) -> None:
-    """Add colour noise (n, 3) to views (n, rows, columns, 3), one draw an image for all its views, clip to [0, 1]."""
+    """Add colour noise (n, 3), one draw per image, to its views (n, rows, columns, 3) in place; clip to [0, 1]."""
     for out in outs:
-        lines = out.reshape(len(out), out.shape[1], -1)  # NumPy is slow over a last axis of three
+        lines = out.reshape(len(out), out.shape[1], -1)  # NumPy is slow if the last axis has length 3
         lines += np.tile(noise, out.shape[2])[:, None]
         np.clip(lines, 0, 1, out=lines)
 
 
 def draw_gamma(seed: int, chunk: int, num: int, std: float) -> np.ndarray:
-    """Draw the exponents of a chunk, (num,) float32: exp(normal(0, std)), each from its position's own generator."""
+    """Draw the exponents of a chunk, (num,) float32: exp(normal(0, std)), one generator per position."""
     drawn = [generator(Stream.GAMMA, seed, chunk, position).normal(0, std) for position in range(num)]
     return np.exp(drawn).astype(np.float32)
 
 
 def draw_noise(key: np.ndarray, shape: tuple[int, ...], std: float) -> np.ndarray:
-    """Draw the pixel noise of one view, shape float32; `key` (4,) is that of its position."""
+    """Draw the pixel noise of one view, `shape` float32, from the generator with the seed `key` (4,)."""
     return np.float32(std) * np.random.default_rng(key).standard_normal(shape, dtype=np.float32)
 
 
 @dataclass(frozen=True)
 class Draw:
-    """What is drawn for the examples of a chunk, a row each; None where the views have no such noise."""
+    """The draws of a chunk, one row per example; None for noise that the views do not have."""
 
     indices: np.ndarray  # (n,) of the galaxies
     perturbations: np.ndarray  # (n, 1, 3, 3)
     colour: np.ndarray | None = None  # (n, 3)
     gamma: np.ndarray | None = None  # (n,)
-    noise_keys: np.ndarray | None = None  # (n, 4) of the generators of pixel noise
+    noise_keys: np.ndarray | None = None  # (n, 4), seeds of the pixel noise
 
     def __len__(self) -> int:
         return len(self.indices)

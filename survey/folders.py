@@ -1,4 +1,4 @@
-"""Where things lie, and which folders are in use: `folders.current`, the only state that is rebound.
+"""The paths of a data set's files, and the folders in use: `folders.current`, the only state that is rebound.
 
 Source: documentation of 2014, 3.1.
 """
@@ -13,16 +13,16 @@ from machine.processes import Start
 from machine.shared_folders import touch
 
 SUBSETS = ("train", "test")
-# Kaggle's zips unpack to the second of the training set's names; 2014's scripts have the first.
+# 2014's scripts use the first name of the training set; Kaggle's zips unpack to the second.
 _NAMES = {"train": ("images_train_rev1", "images_training_rev1"), "test": ("images_test_rev1",)}
 
 
 @dataclass(frozen=True, eq=False)
 class Folders:
-    """The working folders: `data` is read, `analysis` and `predictions` are written.
+    """The working folders: scripts read `data`, and write `analysis` and `predictions`.
 
-    With `from_ram`, images are read from the copies that copy_data_to_shm.py made in `ram`. Two objects are never
-    equal: what is read from files and kept is kept for as long as one of them is in use.
+    With `from_ram`, images are read from the copies of copy_data_to_shm.py in `ram`. Two objects never compare equal,
+    so that arrays cached for one of them are not used for another.
     """
 
     root: Path = Path(".")
@@ -44,21 +44,21 @@ class Folders:
         return self.root / "predictions" / "final"
 
     def images(self, subset: str) -> Path:
-        """Return the folder whose JPEGs of 'train' or 'test' are read."""
+        """Return the folder from which the JPEGs of 'train' or 'test' are read."""
         return self.ram_images(subset) if self.from_ram else self.raw_images(subset)
 
     def ram_images(self, subset: str) -> Path:
         """Return the folder of the copies in memory."""
         return self.ram / _names(subset)[0]
 
-    @functools.cache  # noqa: B019 (few objects; to look takes longer than to read a small file)
+    @functools.cache  # noqa: B019 (few objects; a lookup takes longer than reading a small file)
     def raw_images(self, subset: str) -> Path:
-        """Return the folder of the originals, under whichever of its names is there."""
+        """Return the folder of the original JPEGs, under the first of its names that exists."""
         candidates = [self.data / "raw" / name for name in _names(subset)]
         return next((path for path in candidates if path.is_dir()), candidates[0])
 
     def scan(self, subset: str) -> Path:
-        """Return what is remembered of the last look at all images."""
+        """Return the file with the result of the last scan for bad images."""
         return self.root / "analysis" / f"images_{subset}{'_ram' if self.from_ram else ''}.json"
 
     def analysis(self, name: str) -> Path:
@@ -70,11 +70,11 @@ class Folders:
         return self.root / "analysis" / "checkpoints" / name
 
     def lock(self, name: str, work: str) -> Path:
-        """Return the lock that a process holds while it does such work ('train', 'predict') on an experiment."""
+        """Return the lock file that a process holds during its work ('train', 'predict') on an experiment."""
         return self.root / "analysis" / "locks" / f"{name}.{work}"
 
     def augmented(self, part: str, name: str) -> Path:
-        """Return an experiment's predictions averaged over transforms, for the part 'valid' or for 'test'."""
+        """Return the file of an experiment's predictions, averaged over transforms, for 'valid' or 'test'."""
         return self.predictions / "augmented" / part / f"{name}.npy.gz"
 
 
@@ -88,24 +88,24 @@ current = Folders()
 
 
 def use_folders(root: str | Path = ".", data: str | Path | None = None, ram: str | Path | None = None) -> Folders:
-    """Read and write below `root` from now on; `data` names another data folder, `ram` copies to read images from."""
+    """Use the folders below `root`; `data` names another data folder, `ram` a folder with copies of the images."""
     for flag, folder in (("--root", root), ("--data", data)):
         if folder is None:
             continue
         touch(Path(folder))
         if Path(folder).exists() and not Path(folder).is_dir():
-            raise DataError(f"{flag} is to be a folder, but {folder} is a file")
+            raise DataError(f"{flag}: expected a folder, but {folder} is a file; name a folder")
     chosen = Folders(Path(root), Path(data) if data is not None else None)
     return adopt(chosen if ram is None else dataclasses.replace(chosen, ram=Path(ram), from_ram=True))
 
 
 def adopt(folders: Folders) -> Folders:
-    """Read and write in these folders from now on."""
+    """Use these folders."""
     global current
     current = folders
     return folders
 
 
 def worker_start() -> Start:
-    """Return how worker processes begin that read where this one does."""
+    """Return the start function of worker processes that use the same folders as this one."""
     return Start(adopt, (current,))

@@ -1,7 +1,7 @@
-"""Ids, labels, the split and pixels: what is read of a survey.
+"""Ids, labels, the split and pixels of a data set.
 
-Everything goes by `index`, the row of a galaxy in the order of its subset's ids; an `id` is Kaggle's number, which
-names its JPEG.
+An `id` is Kaggle's number of a galaxy and names its JPEG. An `index` is the galaxy's row in the order of its subset's
+ids; all arrays use it.
 
 Source: documentation of 2014, 2.3.1, 3.1 and 3.2.1.
 """
@@ -21,55 +21,55 @@ from machine.files import DataError, duplicate, load_array, replacing
 from survey import folders
 from survey.folders import Folders
 
-# Eighteen digits fit an int64; a leading zero would be lost, and the image not found again.
+# Eighteen digits fit an int64. A leading zero is refused: the number would lose it, and no longer name the image.
 ID = re.compile(r"0|[1-9][0-9]{0,17}")
 SUFFIXES = (".jpg", ".jpeg", ".JPG", ".JPEG")
 
 
 def list_ids(subset: str) -> np.ndarray:
-    """Return the ids (n,) int64 of the JPEGs of 'train' or 'test', in rising order; say what else lies there.
+    """Return the ids (n,) int64 of the JPEGs of 'train' or 'test', ascending; print a line about other files.
 
-    Raises DataError for a folder that is missing or empty, for a name that is no number, and for an id with two files.
+    Raises DataError for a missing or empty folder, for a name that is not a number, and for an id with two files.
     """
     folder = folders.current.images(subset)
     hint = "download them from Kaggle or run simulate_galaxies.py"
     if not folder.is_dir():
-        raise DataError(f"expected the {subset} images in {folder}, but there is no such folder; {hint}")
+        raise DataError(f"expected the {subset} images in {folder}, but the folder is missing; {hint}")
     names = sorted(path.name for path in folder.iterdir())
     stems = [Path(name).stem for name in names if is_image(name)]
     if not stems:
-        raise DataError(f"expected the {subset} images in {folder}, but it holds no .jpg file; {hint}")
+        raise DataError(f"expected the {subset} images in {folder}, but it contains no .jpg file; {hint}")
     if strangers := [name for name in names if is_image(name) and not ID.fullmatch(Path(name).stem)]:
         raise DataError(
             f"expected images named by their id, as in 100018.jpg, got {folder / strangers[0]} "
             f"({len(strangers)} such names); move them elsewhere"
         )
     ids = np.sort(np.array(stems).astype(np.int64))
-    if (twice := duplicate(ids)) is not None:
-        raise DataError(f"{folder}: expected one image of each id, got several of {twice}; remove all but one")
+    if (repeated := duplicate(ids)) is not None:
+        raise DataError(f"{folder}: expected one image per id, got several of {repeated}; remove all but one")
     if left_out := [name for name in names if not is_image(name)]:
         print(f"{folder}: left out {len(left_out)} other files, {left_out[0]!r} for one")
     return ids
 
 
 def is_image(name: str) -> bool:
-    """Say whether a file is a galaxy's by its name; macOS leaves `._100008.jpg` beside `100008.jpg`."""
+    """Return whether a file name is that of an image; macOS adds `._100008.jpg` beside `100008.jpg`."""
     return name.endswith(SUFFIXES) and not name.startswith(".")
 
 
 def load_ids(subset: str) -> np.ndarray:
-    """Load the ids of 'train' or 'test', (n,) integers, in the order of everything else."""
+    """Load the ids of 'train' or 'test', (n,) integers; their order is that of all arrays."""
     path, made_by = folders.current.data / f"{subset}_ids.npy", f"create_{subset}_ids_file.py"
     ids = load_array(path, made_by, (None,), np.integer)
     if len(ids) == 0 or ids.min() < 0:
         raise DataError(f"{path}: expected ids, numbers of at least 0, got {ids[ids < 0][:1]}; run {made_by} again")
-    if (twice := duplicate(ids)) is not None:
-        raise DataError(f"{path}: expected each id once, got {twice} twice; run {made_by} again")
+    if (repeated := duplicate(ids)) is not None:
+        raise DataError(f"{path}: expected each id once, got {repeated} twice; run {made_by} again")
     return ids
 
 
 def ids_of(subset: str) -> np.ndarray:
-    """Return the ids of 'train' or 'test', (n,), read once for the folders in use."""
+    """Return the ids of 'train' or 'test', (n,), read once per folders in use."""
     return _ids_of(subset, folders.current)
 
 
@@ -90,15 +90,15 @@ def load_labels() -> np.ndarray:
 def read_labels_csv(path: Path | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Read Kaggle's table of training labels: ids (n,) int64, labels (n, 37) float64 in the decision tree's order.
 
-    Raises DataError for anything else.
+    Raises DataError if the table is missing or damaged.
     """
-    from survey import kaggle_labels  # pandas takes half a second that only the preparation scripts pay
+    from survey import kaggle_labels  # pandas takes half a second to import; only the preparation scripts need it
 
     return kaggle_labels.read(path or folders.current.labels_csv)
 
 
 def write_labels_csv(path: Path, ids: Sequence[int], labels: Sequence[np.ndarray]) -> None:
-    """Write ids (n,) and labels (n, 37) as Kaggle's table, but with all digits."""
+    """Write ids (n,) and labels (n, 37) in the format of Kaggle's table, with all digits."""
     lines = (",".join(map(repr, row.tolist())) for row in labels)
     rows = [f"{id},{line}\n" for id, line in zip(ids, lines, strict=True)]
     with replacing(path) as temporary:
@@ -109,13 +109,13 @@ def split(num_train: int) -> tuple[np.ndarray, np.ndarray]:
     """Split 0..num_train-1 into the indices of the parts 'train' and 'valid', the last tenth (documentation 2.3.1)."""
     num_valid = num_train // 10
     if num_valid < 1:
-        raise DataError(f"expected at least 10 training galaxies, to validate on a tenth of them, got {num_train}")
+        raise DataError(f"expected at least 10 training galaxies, a tenth of them for validation, got {num_train}")
     indices = np.arange(num_train)
     return indices[:-num_valid], indices[-num_valid:]
 
 
 def image_path(folder: Path, id: int) -> str:
-    """Return the file of a galaxy in a folder, with whichever suffix it has."""
+    """Return the file of a galaxy in a folder; without one, the path with the suffix `.jpg`."""
     usual = f"{folder}/{id}.jpg"
     if os.path.exists(usual):
         return usual
@@ -124,7 +124,7 @@ def image_path(folder: Path, id: int) -> str:
 
 
 def read_image(path: Path | str) -> np.ndarray:
-    """Decode one JPEG into (424, 424, 3) uint8: rows, columns, RGB. Raises DataError for anything else."""
+    """Decode one JPEG into (424, 424, 3) uint8: rows, columns, RGB. Raises DataError if that fails."""
     try:
         return jpeg.decode_image(path)
     except ValueError as error:
@@ -132,16 +132,16 @@ def read_image(path: Path | str) -> np.ndarray:
 
 
 def listing(folder: Path, ids: Sequence[int]) -> str:
-    """Return a checksum of the names, sizes and times of the JPEGs of some ids: the same while none has changed."""
+    """Return a checksum of the names, sizes and times of the JPEGs of `ids`; it changes if a file changes."""
     stats = {}
     with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
             if is_image(entry.name):
-                with contextlib.suppress(FileNotFoundError):  # a link to nothing
+                with contextlib.suppress(FileNotFoundError):  # a dangling link
                     stats[entry.name] = entry.stat()
     digest = hashlib.sha256()
     for id in ids:
         names = (f"{id}{suffix}" for suffix in SUFFIXES)
-        found = next(((name, stats[name]) for name in names if name in stats), None)
-        digest.update(f"{id} {found and (found[0], found[1].st_size, found[1].st_mtime_ns)}\n".encode())
+        name = next((name for name in names if name in stats), None)
+        digest.update(f"{id} {name and (name, stats[name].st_size, stats[name].st_mtime_ns)}\n".encode())
     return digest.hexdigest()

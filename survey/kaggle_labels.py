@@ -1,4 +1,4 @@
-"""Kaggle's table of training labels, read with suspicion: columns in any order, finite numbers, each id once."""
+"""A validating reader of Kaggle's table of training labels: columns in any order, finite numbers, each id once."""
 
 import os
 import warnings
@@ -10,7 +10,7 @@ import pandas
 from galaxy import decision_tree
 from machine.files import DataError, duplicate, first_line, open_file
 
-# Five times the competition's table, and ten times its header.
+# Five times the size of the competition's table, ten times that of its header.
 MAX_BYTES, MAX_HEADER_BYTES = 2**27, 2**12
 # Eighteen digits fit an int64.
 MAX_ID = 10**18 - 1
@@ -18,7 +18,7 @@ _HINT = "download it from Kaggle or run simulate_galaxies.py"
 
 
 def _read_text(path: Path) -> pandas.DataFrame:
-    """Read the cells as they stand; raises DataError unless there are the 38 columns and rows of that length."""
+    """Read the cells without conversion; raises DataError unless header and rows have the 38 columns."""
     with open_file(path, _HINT) as file:
         if (size := os.fstat(file.fileno()).st_size) > MAX_BYTES:
             raise DataError(f"{path}: expected at most {MAX_BYTES} bytes, got {size}; {_HINT}")
@@ -28,23 +28,23 @@ def _read_text(path: Path) -> pandas.DataFrame:
             listed = ", ".join(missing[:3]) + ", ..." * (len(missing) > 3)
             raise DataError(f"{path}: expected GalaxyID and 37 answer columns, but {listed} is missing; {_HINT}")
         if len(set(names)) < len(names):
-            raise DataError(f"{path}: expected each column once, got one twice; {_HINT}")
+            raise DataError(f"{path}: expected each column once, got a repeated name; {_HINT}")
         with warnings.catch_warnings():
-            # Where rows are longer than the header, pandas would drop their last cells with no more than a warning.
+            # pandas drops the last cells of rows that are longer than the header, with only a warning.
             warnings.simplefilter("error", pandas.errors.ParserWarning)
             try:
                 return pandas.read_csv(
                     file, header=None, names=names, index_col=False, float_precision="round_trip", low_memory=False
                 )
-            except (ValueError, pandas.errors.ParserWarning) as error:  # bytes that are no text are ValueErrors
-                raise DataError(f"{path} is no CSV table ({first_line(error)}); {_HINT}") from None
+            except (ValueError, pandas.errors.ParserWarning) as error:  # undecodable bytes are ValueErrors
+                raise DataError(f"{path} is not a CSV table ({first_line(error)}); {_HINT}") from None
 
 
 def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Read ids (n,) int64 and labels (n, 37) float64, in the decision tree's order of columns.
 
-    Raises DataError when the file or a column is missing, a cell is no finite number, an id is no whole number of at
-    least 0, or there twice.
+    Raises DataError if the file or a column is missing, a cell is not a finite number, an id is not a whole number of
+    at least 0, or an id is repeated.
     """
     table = _read_text(path)
     labels = table[list(decision_tree.COLUMN_NAMES)].apply(pandas.to_numeric, errors="coerce").to_numpy(np.float64)
@@ -53,8 +53,8 @@ def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     bad = ~np.isfinite(labels).all(axis=1) | ~((numbers >= 0) & (numbers <= MAX_ID) & (numbers == np.floor(numbers)))
     if bad.any():
         line = np.flatnonzero(bad)[0] + 2
-        raise DataError(f"{path}: line {line} holds a cell that is no number, or a wrong GalaxyID; {_HINT}")
+        raise DataError(f"{path}: line {line} contains a cell that is not a number, or a wrong GalaxyID; {_HINT}")
     ids = ids.astype(np.int64)
-    if (twice := duplicate(ids)) is not None:
-        raise DataError(f"{path}: expected each GalaxyID once, got {twice}, which stands twice; {_HINT}")
+    if (repeated := duplicate(ids)) is not None:
+        raise DataError(f"{path}: expected each GalaxyID once, got {repeated} twice; {_HINT}")
     return ids, labels

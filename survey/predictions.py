@@ -1,4 +1,4 @@
-"""What models predicted: which models have files, the files, and their score."""
+"""Files of predictions: the models that have one, their contents, and their score."""
 
 import numpy as np
 
@@ -6,22 +6,22 @@ from galaxy import decision_tree
 from machine.files import DataError, load_array
 from survey.folders import Folders
 
-# Ends the name of an experiment that was trained on all galaxies.
+# The suffix of the name of an experiment that was trained on all galaxies.
 ALL_GALAXIES = "_all_galaxies"
 
 
 def twin_of(name: str) -> str:
-    """Return the experiment that left out the validation galaxies, of one that perhaps did not."""
+    """Return the name without the `_all_galaxies` suffix."""
     return name.removesuffix(ALL_GALAXIES)
 
 
 def made_by(name: str) -> str:
-    """Say which script makes a model's predictions."""
+    """Return the name of the script that writes a model's predictions."""
     return f"the predict_augmented_npy script of {twin_of(name)}"
 
 
 def find_models(folders: Folders, part: str) -> list[str]:
-    """Return the names of the models that predicted 'valid' or 'test', in order; raises DataError where none did."""
+    """Return the sorted names of the models with predictions of 'valid' or 'test'; raises DataError without any."""
     folder = folders.augmented(part, "").parent
     names = sorted(path.name.removesuffix(".npy.gz") for path in folder.glob("*.npy.gz"))
     if not names:
@@ -30,7 +30,10 @@ def find_models(folders: Folders, part: str) -> list[str]:
 
 
 def load_predictions(folders: Folders, part: str, name: str, num_galaxies: int) -> np.ndarray:
-    """Load a model's predictions (num_galaxies, 37) of 'valid' or 'test'; raises DataError for anything else."""
+    """Load a model's predictions (num_galaxies, 37) of 'valid' or 'test'.
+
+    Raises DataError for a missing or damaged file, another shape, NaN or infinity.
+    """
     path = folders.augmented(part, name)
     predictions = load_array(path, made_by(name), (num_galaxies, decision_tree.NUM_ANSWERS), np.floating)
     if not (finite := np.isfinite(predictions).all(axis=1)).all():
@@ -44,6 +47,6 @@ def load_predictions(folders: Folders, part: str, name: str, num_galaxies: int) 
 def rmse(predictions: np.ndarray, labels: np.ndarray) -> float:
     """Return the root mean squared error over all galaxies and answers, predictions clipped to [0, 1].
 
-    Kaggle's score; fractions lie there, and what a network predicts without normalisation need not.
+    This is Kaggle's score. Predictions without normalisation can be outside of [0, 1].
     """
     return float(np.sqrt(np.mean((np.clip(predictions, 0, 1) - labels) ** 2, dtype=np.float64)))

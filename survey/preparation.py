@@ -1,6 +1,6 @@
-"""From images and a table to the arrays that everything reads: ids and labels, and whether these obey the tree.
+"""The arrays of ids and labels that all scripts read, written from images and a table of labels, and their check.
 
-Each function is one of 2014's preparation scripts; `prepare_data.py` calls them all.
+Each public function is one of 2014's preparation scripts; `prepare_data.py` calls them all.
 
 Source: documentation of 2014, 2.2.2, 3.4 and 5.4.
 """
@@ -17,17 +17,17 @@ from survey.images import ids_of, list_ids, read_labels_csv
 
 
 def read_table() -> tuple[np.ndarray, np.ndarray]:
-    """Read the table of training labels, of at least one galaxy: ids (n,) and labels (n, 37)."""
+    """Read the table of training labels, ids (n,) and labels (n, 37); raises DataError for a table without rows."""
     ids, labels = read_labels_csv()
     if len(ids) == 0:
-        raise DataError(f"{folders.current.labels_csv}: expected one line for each galaxy, got none; download it again")
+        raise DataError(f"{folders.current.labels_csv}: expected one line per galaxy, got none; download it again")
     return ids, labels
 
 
 def write_train_ids() -> None:
-    """Write the ids of the training galaxies, in the order of the table; say so.
+    """Write the ids of the training galaxies, in the order of the table; print a line.
 
-    Raises DataError where an image is in no line of the table; one that has a line may be yet to come.
+    Raises DataError if an image has no line in the table. A line without an image is accepted.
     """
     ids, _ = read_table()
     folder = folders.current.images("train")
@@ -41,7 +41,7 @@ def write_train_ids() -> None:
 
 
 def write_test_ids() -> None:
-    """Write the ids of the test galaxies, as their images are named, in rising order; say so."""
+    """Write the ids of the test galaxies, from the names of their images, ascending; print a line."""
     _write_ids("test", list_ids("test"))
 
 
@@ -52,9 +52,9 @@ def _write_ids(subset: str, ids: np.ndarray) -> None:
 
 
 def write_labels() -> None:
-    """Write the training labels, float32, a row for each of the training ids; say so.
+    """Write the training labels, float32, one row per training id; print a line.
 
-    Raises DataError for an id without a row, and for labels that are no fractions.
+    Raises DataError for an id without a row, and for labels outside of [0, 1].
     """
     ids, labels = read_labels_csv()
     _refuse_outside(folders.current.labels_csv, ids, labels)
@@ -65,7 +65,7 @@ def write_labels() -> None:
 
 
 def _rows_of(wanted: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Return where each of `wanted` stands in `ids`, which has no id twice; raises DataError for one without a row."""
+    """Return the row of each id of `wanted` in `ids` (all different); raises DataError for an id without a row."""
     if absent := sorted(set(wanted.tolist()) - set(ids.tolist())):
         raise DataError(
             f"expected a line of labels for each of the {len(wanted)} ids in train_ids.npy, "
@@ -76,7 +76,7 @@ def _rows_of(wanted: np.ndarray, ids: np.ndarray) -> np.ndarray:
 
 
 def _refuse_outside(path: Path, ids: np.ndarray, labels: np.ndarray) -> None:
-    """Raise DataError for labels (n, 37) that are no fractions."""
+    """Raise DataError for labels (n, 37) outside of [0, 1]."""
     outside = np.argwhere((labels < -decision_tree.TOLERANCE) | (labels > 1 + decision_tree.TOLERANCE))
     if len(outside):
         row, column = outside[0]
@@ -89,14 +89,14 @@ def _refuse_outside(path: Path, ids: np.ndarray, labels: np.ndarray) -> None:
 
 @dataclass(frozen=True)
 class Deviations:
-    """How far the labels of `ids` (n,) are from the sums of the tree, (n, 11), and from the interval [0, 1], (n,)."""
+    """Deviations of the labels of `ids` (n,) from the sums of the tree, (n, 11), and from the interval [0, 1], (n,)."""
 
     ids: np.ndarray
     sums: np.ndarray
     outside: np.ndarray
 
     def complaint(self, tolerance: float) -> str | None:
-        """Say in one line that some labels deviate by more than `tolerance`; None where none does."""
+        """Return one line about the labels that deviate by more than `tolerance`; None if all are within it."""
         violating = (self.sums > tolerance).any(axis=1) | (self.outside > tolerance)
         if not violating.any():
             return None
@@ -108,7 +108,7 @@ class Deviations:
 
 
 def measure_deviations() -> Deviations:
-    """Compare the table of training labels with the decision tree."""
+    """Measure the deviations of the table of training labels from the decision tree."""
     ids, labels = read_table()
     totals, expected = decision_tree.question_totals(labels)
     return Deviations(ids, np.abs(totals - expected), np.maximum(-labels, labels - 1).max(axis=1).clip(min=0))

@@ -1,4 +1,4 @@
-"""SExtractor's measurements of all galaxies of a survey: in parallel, and resumable.
+"""SExtractor's measurements of one galaxy, and a resumable, parallel job that measures all galaxies of a data set.
 
 Source: documentation of 2014, 2.1.5 and 3.4.
 """
@@ -15,19 +15,19 @@ from machine.files import DataError, load_array, remove_leftovers, save_array, s
 from machine.processes import mapping
 from machine.progress import showing
 from survey import folders, images
-from survey.centering import Catalogue
+from survey.centering import PysexParams
 from survey.folders import SUBSETS, use_folders
 
 IMAGES_A_SAVE = 400
 
 
-def measure(channel: np.ndarray, catalogue: Catalogue) -> np.ndarray:
-    """Measure the galaxy in an image's green channel (rows, columns): `catalogue.columns`, (columns,) float64.
+def measure(channel: np.ndarray, catalogue: PysexParams) -> np.ndarray:
+    """Measure `catalogue.columns` of the galaxy in an image's green channel (rows, columns); return (columns,) float64.
 
-    x, y are pixels counted from 1 as SExtractor counts them; a, b, flux_radius, fwhm are pixels; kron_radius and
-    petro_radius are in units of a; theta is in degrees, 0 to 180. Without any object: the centre and NaN.
+    x, y, a, b, flux_radius and fwhm are in pixels, and x, y count from 1 as in SExtractor. kron_radius and petro_radius
+    are in units of a. theta is in degrees, 0 to 180. If no object is detected, x, y are the centre, the rest is NaN.
     """
-    # SExtractor was handed images whose rows were columns; how it parts merged objects depends on that.
+    # 2014 gave SExtractor transposed images, and its deblending depends on the order of the pixels.
     source = find_galaxy(channel.T, catalogue.threshold)
     if source is None:
         measured = {"x": CENTRE, "y": CENTRE}
@@ -42,13 +42,13 @@ def measure(channel: np.ndarray, catalogue: Catalogue) -> np.ndarray:
     return np.array([measured.get(name, np.nan) for name in catalogue.columns])
 
 
-def _measure_image(catalogue: Catalogue, subset: str, id: int) -> np.ndarray:
+def _measure_image(catalogue: PysexParams, subset: str, id: int) -> np.ndarray:
     path = images.image_path(folders.current.images(subset), id)
     return measure(images.read_image(path)[:, :, 1], catalogue)
 
 
 class _Rows:
-    """The rows that are measured so far, kept beside the catalogue's file; none unless they are of the first ids."""
+    """The rows measured so far, stored beside the catalogue's file; rows of other ids are discarded."""
 
     def __init__(self, product: Path, ids: np.ndarray, num_columns: int):
         self.path = product.with_name(f".{product.name.removesuffix('.npy.gz')}.partial.npy")
@@ -68,24 +68,23 @@ class _Rows:
             save_array(self.path, np.column_stack([self.ids[: len(self.rows)].astype(np.float64), self.rows]))
 
 
-def extract(catalogue: Catalogue, subset: str, num_workers: int | None = None) -> None:
-    """Measure all galaxies of a subset and write the catalogue's file: whole, or not at all.
+def extract(catalogue: PysexParams, subset: str, num_workers: int | None = None) -> None:
+    """Measure all galaxies of a subset and write the catalogue's file, complete or not at all.
 
-    What was measured is kept every few hundred images and when the extraction is interrupted; the next one goes on
-    from there. A file that is complete already is left alone.
+    Rows are stored every 400 images and on an interrupt; the next call resumes from them. An existing file is kept.
     """
     path, ids = catalogue.path(subset), images.load_ids(subset)
     if path.exists():
         catalogue.load(subset)
-        print(f"{path} is there already; delete it to measure again")
+        print(f"{path} already exists; delete it to measure again")
         return
     done = _Rows(path, ids, len(catalogue.columns))
     with (
         showing(total=len(ids), initial=len(done.rows), desc=subset, unit="image") as bar,
-        mapping(num_workers, 4, folders.worker_start()) as each,
+        mapping(num_workers, 4, folders.worker_start()) as measure_all,
     ):
         try:
-            for row in each(partial(_measure_image, catalogue, subset), ids[len(done.rows) :].tolist()):
+            for row in measure_all(partial(_measure_image, catalogue, subset), ids[len(done.rows) :].tolist()):
                 done.rows.append(row)
                 bar.update()
                 if len(done.rows) % IMAGES_A_SAVE == 0:
@@ -98,12 +97,12 @@ def extract(catalogue: Catalogue, subset: str, num_workers: int | None = None) -
     print(f"wrote {len(done.rows)} rows of {', '.join(catalogue.columns)} to {path}")
 
 
-def run(catalogue: Catalogue, description: str) -> None:
-    """Run the script that makes a catalogue: read its command line, measure both subsets."""
+def run(catalogue: PysexParams, description: str) -> None:
+    """Run the script of a catalogue: read the command line, measure both subsets."""
     parser = script_parser(description)
     parser.add_argument("--num-workers", type=positive_int, metavar="N", help="processes (default: cores)")
     parser.add_argument(
-        "--from-ram", nargs="?", const="/dev/shm", metavar="DIR", help="read what copy_data_to_shm.py copied there"
+        "--from-ram", nargs="?", const="/dev/shm", metavar="DIR", help="read the copies of copy_data_to_shm.py"
     )
     args = parser.parse_args()
     use_folders(args.root, args.data, args.from_ram)

@@ -1,10 +1,10 @@
-"""Paint a made-up galaxy as the Sloan Digital Sky Survey would have shown it: traits in, a 424x424 JPEG's pixels out.
+"""The simulated image of a galaxy as in the Sloan Digital Sky Survey, (424, 424, 3), from the galaxy's traits.
 
-A scene of light is painted on the survey's own pixel grid (0.396 arcsec), blurred by the atmosphere, given noise,
-stretched and compressed as the survey's web server does, then enlarged until the galaxy's radius spans 64 pixels of
-the cut-out. Galaxies that are small on the sky are therefore smooth, with coarse noise and colour fringes. Lengths are
-in units of that radius unless said otherwise; channels are RGB, that is the bands i, r, g. Sizes, colours, noise and
-sky level are set near the medians of real cut-outs.
+The light is painted on the survey's pixel grid (0.396 arcsec). It is blurred by the atmosphere, gets noise, and is
+stretched and compressed as by the survey's web server. Then it is enlarged until the galaxy's radius spans 64 pixels of
+the image. So galaxies that are small on the sky are smooth, with coarse noise and colour fringes. Lengths are in units
+of that radius unless stated otherwise. Channels are RGB: the bands i, r, g. Sizes, colours, noise and sky level are
+close to the medians of real cut-outs.
 
 Source: Willett et al. 2013 (arXiv 1308.3496), 2 (cut-outs); Lupton et al. 2004 (astro-ph/0312483) for the stretch.
 """
@@ -25,21 +25,21 @@ SCALE_LENGTH = 0.34  # of a disk's exponential profile
 # Mean intensities below 1 / STRETCH are shown linearly, brighter ones logarithmically up to white at 1.
 STRETCH = 40.0
 SKY_NOISE = np.array([0.0051, 0.0046, 0.0029], np.float32)
-SKY_LEVEL = 0.07  # the sky that was subtracted; its photons and the galaxy's make the noise
+SKY_LEVEL = 0.07  # the subtracted sky; the noise comes from its photons and the galaxy's
 
 OLD, YOUNG = np.array([1.28, 1.02, 0.70]), np.array([0.95, 0.97, 1.08])
 
 
 @dataclass(frozen=True)
 class Traits:
-    """What a galaxy is; strengths run from 0 (none) to 1 (unmistakable), angles are in degrees."""
+    """The traits of a galaxy; strengths are 0 (absent) to 1 (unmistakable), angles are in degrees."""
 
     resolution: float  # survey pixels per radius
     brightness: float  # mean intensity within the radius; 1 is white
     age: float  # colour, 0 young and blue, 1 old and yellow
     angle: float
     inclination: float = 0.0  # of the disk; 90 is edge-on
-    disk: float = 0.0  # its share of the light, the spheroid has the rest
+    disk: float = 0.0  # its fraction of the light; the rest belongs to the bulge
     bulge_axis_ratio: float = 1.0
     bulge_index: float = 4.0  # Sersic's n
     bulge_size: float = 0.3  # half-light radius
@@ -60,13 +60,13 @@ class Traits:
 
     @property
     def disk_axis_ratio(self) -> float:
-        """Apparent flattening of a disk whose own thickness is an eighth of its radius."""
+        """The apparent axis ratio of a disk with a thickness of an eighth of its radius."""
         inclination = np.radians(self.inclination)
         return float(np.hypot(np.cos(inclination), 0.125 * np.sin(inclination)))
 
 
 def render(traits: Traits, rng: np.random.Generator) -> np.ndarray:
-    """Paint a galaxy and its field, (424, 424, 3) uint8 RGB."""
+    """Paint a galaxy and the sky around it, (424, 424, 3) uint8 RGB."""
     size = round(SIZE * traits.resolution / RADIUS_PIXELS)
     light = _galaxy(traits, rng, size)
     if traits.merger > 0:
@@ -87,32 +87,32 @@ def render(traits: Traits, rng: np.random.Generator) -> np.ndarray:
 
 
 def _colour(age: float, rng: np.random.Generator) -> np.ndarray:
-    """Return the RGB of a stellar population, (3,) float32 with mean near 1; ages beyond 0..1 extrapolate."""
+    """Return the RGB of a stellar population, (3,) float32 with a mean near 1; ages outside of 0..1 extrapolate."""
     return (YOUNG * (OLD / YOUNG) ** age * np.exp(rng.normal(0, 0.03, 3))).astype(np.float32)
 
 
 def _sersic(radius: np.ndarray, half_light: float, index: float) -> np.ndarray:
-    """Return Sersic's profile, summing to 1 over the grid."""
+    """Return a Sersic profile, normalised to a sum of 1 over the grid."""
     profile = np.exp(-(2 * index - 1 / 3) * (radius / half_light) ** (1 / index))
     return profile / profile.sum()
 
 
 def _texture(x: np.ndarray, y: np.ndarray, scale: float, rng: np.random.Generator) -> np.ndarray:
-    """Sample smooth noise of unit variance, whose grain is `scale`, at the positions x, y."""
+    """Sample smooth noise of unit variance, with grains of the size `scale`, at the positions x, y."""
     grain = rng.standard_normal((64, 64), dtype=np.float32)
     return cv2.remap(grain, x / scale + 32, y / scale + 32, cv2.INTER_CUBIC, borderMode=cv2.BORDER_WRAP)
 
 
 @dataclass(frozen=True)
 class _Grid:
-    """Positions on the sky and in the galaxy's own frame, in radii; one value a pixel, (size, size) float32 each."""
+    """Positions of the pixels on the sky and in the galaxy's frame, in radii; (size, size) float32 each."""
 
     east: np.ndarray
     north: np.ndarray
     sky_x: np.ndarray  # along the galaxy's long axis
     sky_y: np.ndarray
     y: np.ndarray  # sky_y in the plane of the disk
-    radius: np.ndarray  # there, never quite 0
+    radius: np.ndarray  # in the plane of the disk, always above 0
     theta: np.ndarray
     grain: np.ndarray  # smooth noise of unit variance
 
@@ -126,14 +126,14 @@ def _grid(t: Traits, rng: np.random.Generator, size: int, centre: tuple[float, f
         x, y = x + warp * _texture(east, north, 0.5, rng), y + warp * _texture(east, north, 0.5, rng)
     in_plane = y / np.float32(t.disk_axis_ratio)
     radius = np.hypot(np.hypot(x, in_plane), np.float32(0.3 / t.resolution))
-    theta = np.arctan2(in_plane, x) * rng.choice(np.array([-1, 1], np.float32))  # spirals wind either way
+    theta = np.arctan2(in_plane, x) * rng.choice(np.array([-1, 1], np.float32))  # spirals wind in both directions
     return _Grid(east, north, x, y, in_plane, radius, theta, _texture(x, in_plane, 0.13, rng))
 
 
 def _disk(t: Traits, g: _Grid, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Return the disk's light, summing to 1, and that of its young stars, which the crests of the arms hold."""
+    """Return the disk's light, with a sum of 1, and the light of young stars, concentrated on the arms' crests."""
     disk = np.exp(-g.radius / SCALE_LENGTH)
-    # Arms of a logarithmic spiral, faded in outside the bar.
+    # The arms are logarithmic spirals; they fade in outside of the bar.
     phase = t.num_arms * (g.theta - np.log(g.radius) / np.float32(np.tan(np.radians(t.pitch))))
     phase += np.float32(rng.uniform(0, 2 * np.pi)) + (0.3 + 0.4 * t.clumpiness) * _texture(g.sky_x, g.y, 0.35, rng)
     crest = np.exp(2.5 * (np.cos(phase) - 1))
@@ -154,7 +154,7 @@ def _bulge(t: Traits, g: _Grid) -> np.ndarray:
 
 
 def _galaxy(t: Traits, rng: np.random.Generator, size: int, centre: tuple[float, float] = (0, 0)) -> np.ndarray:
-    """Paint one galaxy without blur or noise, (size, size, 3) float32; its light sums to about 3."""
+    """Paint one galaxy without blur or noise, (size, size, 3) float32; the sum of its light is about 3."""
     g = _grid(t, rng, size, centre)
     disk, young_stars = _disk(t, g, rng)
     bulge = _bulge(t, g)
@@ -193,7 +193,7 @@ def _arc(g: _Grid, rng: np.random.Generator) -> np.ndarray:
 
 
 def _knots(weights: np.ndarray, total: float, rng: np.random.Generator) -> np.ndarray:
-    """Scatter star-forming knots, points that share `total` light, over pixels in proportion to their weights."""
+    """Distribute `total` light over star-forming knots, single pixels drawn in proportion to `weights`."""
     knots = np.zeros_like(weights)
     fluxes = rng.lognormal(0, 0.9, 45).astype(np.float32)
     cumulated = np.cumsum(weights, dtype=np.float64)
@@ -203,7 +203,7 @@ def _knots(weights: np.ndarray, total: float, rng: np.random.Generator) -> np.nd
 
 
 def _add_companion(light: np.ndarray, t: Traits, rng: np.random.Generator) -> np.ndarray:
-    """Add a second galaxy that is running into the first, joined by a bridge of stars."""
+    """Add a second galaxy that merges with the first, and a bridge of stars between them."""
     bearing, distance = rng.uniform(0, 2 * np.pi), rng.uniform(0.55, 1.0)
     offset = np.array([np.cos(bearing), np.sin(bearing)]) * distance
     second = replace(t, angle=rng.uniform(0, 180), inclination=rng.uniform(20, 70), bar=0, ring=0, arc=0)
@@ -214,7 +214,7 @@ def _add_companion(light: np.ndarray, t: Traits, rng: np.random.Generator) -> np
 
 
 def _add_bright_star(light: np.ndarray, position: np.ndarray, flux: float, rng: np.random.Generator) -> None:
-    """Add a star too bright for the camera, in place: saturated core, red halo, spikes; `position` is x, y."""
+    """Add a saturated star in place: core, red halo and diffraction spikes; `position` is x, y in survey pixels."""
     axis = np.arange(len(light), dtype=np.float32)
     x, y = np.meshgrid(axis - np.float32(position[0]), axis - np.float32(position[1]))
     turn = np.float32(rng.uniform(0.5, 1.1))
@@ -224,12 +224,12 @@ def _add_bright_star(light: np.ndarray, position: np.ndarray, flux: float, rng: 
     core = 0.03 * np.exp(-0.5 * (distance / 2.2) ** 2)
     spikes = sum(0.003 * np.exp(-((u / 0.8) ** 2) - np.abs(v) / 11) for u, v in ((along, across), (across, along)))
     colours = (np.array([2.2, 0.5, 0.35]), np.array([1, 1, 1]), np.array([1.2, 0.9, 0.85]))
-    for part, colour in zip((halo, core, spikes), colours, strict=True):
-        light += (flux * part)[..., None] * colour.astype(np.float32)
+    for component, colour in zip((halo, core, spikes), colours, strict=True):
+        light += (flux * component)[..., None] * colour.astype(np.float32)
 
 
 def _add_neighbours(light: np.ndarray, rng: np.random.Generator) -> None:
-    """Add the field's faint stars (points) and small galaxies (blobs), in place."""
+    """Add faint stars (points) and small galaxies (blobs) around the galaxy, in place."""
     size = len(light)
     for _ in range(rng.poisson(8e-4 * size**2)):
         column, row = rng.integers(0, size, 2)
@@ -251,7 +251,7 @@ def _add_neighbours(light: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def _blur(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Blur each band by its own seeing and shift it by its own small error of registration."""
+    """Blur each band by its seeing, and shift it by a small registration error."""
     reach = np.arange(-7, 8)
     bands = []
     for band, seeing in enumerate(SEEING * rng.normal(1, 0.07) * np.array([0.95, 1.0, 1.07])):
@@ -261,7 +261,7 @@ def _blur(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _add_trail(light: np.ndarray, strength: float, rng: np.random.Generator) -> None:
-    """Add a satellite's straight trail, in place; it crossed while one band was exposed, so it has one colour."""
+    """Add the straight trail of a satellite in place, in one colour: it crosses during the exposure of one band."""
     axis = np.arange(len(light), dtype=np.float32) - len(light) / 2
     x, y = np.meshgrid(axis, axis)
     angle = rng.uniform(0, np.pi)
@@ -271,7 +271,7 @@ def _add_trail(light: np.ndarray, strength: float, rng: np.random.Generator) -> 
 
 
 def _stretch(light: np.ndarray) -> np.ndarray:
-    """Show intensities as uint8: logarithmic in the mean of the bands, hue kept, negative values cut."""
+    """Stretch intensities to uint8: asinh of the bands' mean, with the hue preserved and negative values clipped."""
     light = np.maximum(light, 0)
     mean = np.maximum(light.mean(axis=-1, keepdims=True), 1e-6)
     shown = light * (np.arcsinh(STRETCH * mean) / (np.arcsinh(STRETCH) * mean))
@@ -280,7 +280,7 @@ def _stretch(light: np.ndarray) -> np.ndarray:
 
 
 def _compress(image: np.ndarray) -> np.ndarray:
-    """Pass through the JPEG that the server cuts from, whose blocks show when a small galaxy is enlarged."""
+    """Compress and decode as JPEG, as the survey's server does: its blocks are visible in enlarged small galaxies."""
     compressed = simplejpeg.encode_jpeg(
         np.ascontiguousarray(image), quality=85, colorspace="RGB", colorsubsampling="444"
     )

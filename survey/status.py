@@ -1,4 +1,4 @@
-"""What of a survey is ready to be trained on, and what to do about the rest."""
+"""The status of the data folder: which inputs of training are ready, and how to get the others."""
 
 import os
 from dataclasses import dataclass
@@ -9,26 +9,26 @@ import numpy as np
 from galaxy import decision_tree
 from machine.files import DataError
 from survey import bad_images, folders, images, preparation
-from survey.centering import EXTRA_CATALOGUE, GEN2_CATALOGUE, Catalogue
+from survey.centering import EXTRA_PARAMS, GEN2_PARAMS, PysexParams
 from survey.folders import SUBSETS
 
-CATALOGUES = (GEN2_CATALOGUE, EXTRA_CATALOGUE)
+CATALOGUES = (GEN2_PARAMS, EXTRA_PARAMS)
 _WORDS = {"train": "training", "test": "test"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A thing that scripts need: how much of it there is, where, and what to do where it is not ready."""
+    """One input of the scripts: its state, its location, and the remedy if it is not ready."""
 
     what: str
     state: str
-    place: Path | str
+    location: Path | str
     remedy: str | None = None
     needed: bool = True
 
 
 def look(check_images: bool = False, num_workers: int | None = None) -> list[Row]:
-    """Look at what lies in the folders in use; with `check_images`, decode all images, too."""
+    """Return the status of all inputs in the folders in use; `check_images` decodes all images."""
     rows = [_images(subset, check_images, num_workers) for subset in SUBSETS]
     rows += [_table(), *(_ids(subset) for subset in SUBSETS), _labels()]
     if folders.current.labels_csv.exists():
@@ -38,27 +38,25 @@ def look(check_images: bool = False, num_workers: int | None = None) -> list[Row
 
 def _images(subset: str, check_images: bool, num_workers: int | None) -> Row:
     folder, what = folders.current.raw_images(subset), f"{_WORDS[subset]} images"
-    there = set()
+    stems = set()
     if folder.is_dir():
         with os.scandir(folder) as entries:
-            there = {Path(entry.name).stem for entry in entries if images.is_image(entry.name)}
-    if not there:
+            stems = {Path(entry.name).stem for entry in entries if images.is_image(entry.name)}
+    if not stems:
         name = {"train": "images_training_rev1.zip", "test": "images_test_rev1.zip"}[subset]
         return Row(what, "none", folder, f"download {name} from Kaggle, and run this again")
     ids = known_ids(subset)
-    if absent := [id for id in ids.tolist() if str(id) not in there]:
-        state = f"{len(there):,}, {len(absent):,} missing"
+    if absent := [id for id in ids.tolist() if str(id) not in stems]:
+        state = f"{len(stems):,}, {len(absent):,} missing"
         return Row(what, state, folder, f"download them again, {absent[0]}.jpg first, and run this again")
     if check_images and len(ids) and (bad := bad_images.find_bad(subset, num_workers)):
-        found = bad_images.describe(subset, ids, bad)
-        return Row(
-            what, f"{len(bad):,} bad", folder, f"{found}; download them again, or train with --on-bad-image skip"
-        )
-    return Row(what, f"{len(there):,}{', all decoded' * check_images}", folder)
+        remedy = f"{bad_images.describe(subset, ids, bad)}; download them again, or train with --on-bad-image skip"
+        return Row(what, f"{len(bad):,} bad", folder, remedy)
+    return Row(what, f"{len(stems):,}{', all decoded' * check_images}", folder)
 
 
 def known_ids(subset: str) -> np.ndarray:
-    """Return the ids of 'train' or 'test', none where they can not be read."""
+    """Return the ids of 'train' or 'test'; an empty array if their file is missing or damaged."""
     try:
         return images.load_ids(subset)
     except DataError:
@@ -96,7 +94,7 @@ def _constraints() -> Row:
     return Row("decision tree", "violated" if complaint else "obeyed", folders.current.labels_csv, complaint)
 
 
-def _catalogue(catalogue: Catalogue) -> Row:
+def _catalogue(catalogue: PysexParams) -> Row:
     paths = [catalogue.path(subset) for subset in SUBSETS]
     what = f"catalogue {catalogue.name}"
     if all(path.exists() for path in paths):
@@ -108,4 +106,4 @@ def _catalogue(catalogue: Catalogue) -> Row:
 def describe(rows: list[Row]) -> str:
     """Return the rows as a table of three columns."""
     first, second = (max(len(text) for text in texts) for texts in zip(*((r.what, r.state) for r in rows), strict=True))
-    return "\n".join(f"{row.what:{first}}  {row.state:{second}}  {row.place}" for row in rows)
+    return "\n".join(f"{row.what:{first}}  {row.state:{second}}  {row.location}" for row in rows)

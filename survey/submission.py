@@ -1,4 +1,4 @@
-"""Kaggle's format: a row of 37 numbers for each test galaxy, `.csv.gz`.
+"""Submissions in Kaggle's format: one row of 37 numbers per test galaxy, `.csv.gz`.
 
 Source: documentation of 2014, 3.4 and 5.8.
 """
@@ -13,22 +13,23 @@ from machine.files import DataError, replacing
 
 
 def write_submission(path: str | Path, ids: np.ndarray, predictions: np.ndarray) -> None:
-    """Write predictions (n, 37) of the test images ids (n,) in Kaggle's format, `.csv.gz`, whole or not at all.
+    """Write predictions (n, 37) of the test images ids (n,) in Kaggle's format, `.csv.gz`.
 
-    The same numbers give the same bytes. Raises DataError for another shape, a NaN or a value outside [0, 1].
+    The file is complete or absent, and equal predictions give equal bytes. Raises DataError for another shape, NaN or a
+    value outside of [0, 1].
     """
     expected = (len(ids), decision_tree.NUM_ANSWERS)
     if predictions.shape != expected:
         raise DataError(
-            f"{path}: expected predictions {expected}, a row for each test id, got {predictions.shape}; predict again"
+            f"{path}: expected predictions {expected}, one row per test id, got {predictions.shape}; predict again"
         )
     if np.isnan(predictions).any():
         id = ids[np.isnan(predictions).any(axis=1)][0]
         raise DataError(f"{path}: expected numbers, got NaN for GalaxyID {id}; train the model again")
     low, high = predictions.min(initial=0), predictions.max(initial=1)
-    if low < -1e-6 or high > 1 + 1e-6:  # averages of float32 may round past the ends
+    if low < -1e-6 or high > 1 + 1e-6:  # rounding of float32 averages
         raise DataError(f"{path}: expected predictions within [0, 1], got {low:g} to {high:g}; predict again")
-    row_format = "%d" + ",%.9g" * decision_tree.NUM_ANSWERS + "\n"  # nine digits give a float32 back
+    row_format = "%d" + ",%.9g" * decision_tree.NUM_ANSWERS + "\n"  # nine digits identify a float32
     with (
         replacing(path) as temporary,
         temporary.open("wb") as raw,

@@ -150,7 +150,7 @@ def test_the_seventeen_have_seeds_of_their_own():
 def save_catalogues(num_train: int, num_test: int) -> None:
     """Write what SExtractor would have measured: galaxies a little off the centre, of several sizes."""
     rng = np.random.default_rng(0)
-    for catalogue in (centering.EXTRA_CATALOGUE, centering.GEN2_CATALOGUE):
+    for catalogue in (centering.EXTRA_PARAMS, centering.GEN2_PARAMS):
         for subset, count in (("train", num_train), ("test", num_test)):
             rows = rng.uniform(20, 40, size=(count, len(catalogue.columns)))
             for name, low, high in (("x", 200, 220), ("y", 200, 220), ("petro_radius", 3.5, 6)):

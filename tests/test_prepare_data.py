@@ -410,7 +410,7 @@ PREPARATION = {
     "another file under the name of one that is downloaded": [
         (
             with_files({f"root/data/raw/images_train_rev1/{name}": b"mine", ZIP: zip_of({name: b"theirs"})}, ZIP),
-            rf"{name} is there already, and not the one of .* \(4 bytes, 6 there\); move it away",
+            rf"{name} already exists, and differs from the one of .* \(4 bytes, not 6\); move it away",
         )
         for name in ("7.jpg", "100008.jpg")
     ],

@@ -313,9 +313,9 @@ class TestProcessorsOfOthers:
             pass
 
         for processor_class in (Local, of_2014.Locked):
-            with pytest.raises(TypeError, match=r"can not be sent to worker processes \(.*\); define it at the top of"):
+            with pytest.raises(TypeError, match=r"cannot be sent to worker processes \(.*\); define it at the top of"):
                 called_chunks(processor_class)
-        with pytest.raises(TypeError, match="expected a processor that can be called, got one of class NotCalled"):
+        with pytest.raises(TypeError, match="expected a callable processor, got an instance of NotCalled"):
             called_chunks(of_2014.NotCalled)
 
     def test_what_is_typed_in_can_not_be_sent_to_spawned_workers(self, prepared_survey):
@@ -328,7 +328,7 @@ class TestProcessorsOfOthers:
         )
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout.startswith("Typed can not be sent to worker processes (it was typed in, and is in no file)")
+        assert done.stdout.startswith("Typed cannot be sent to worker processes (it is not defined in a file)")
 
 
 @pytest.mark.usefixtures("prepared_survey")

@@ -14,7 +14,7 @@ from engine import device_augmentation
 from engine.device_augmentation import Images
 from machine.files import DataError, save_gz
 from survey import chunk_workers, images
-from survey.centering import GEN2_CATALOGUE
+from survey.centering import GEN2_PARAMS
 from survey.chunk_workers import Workers
 from survey.views import Views
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT as BEST
@@ -80,7 +80,7 @@ class TestChunks:
     def test_centre_the_galaxy(self, resident: bool):
         rng = np.random.default_rng(1)
         rows = rng.uniform([190, 190, 9, 5, -90, 4], [230, 230, 20, 9, 90, 12], (load_data.num_train, 6))
-        save_gz(GEN2_CATALOGUE.path("train"), rows)
+        save_gz(GEN2_PARAMS.path("train"), rows)
         source = Images("train", CPU, num_workers=1, resident=resident)
         views = dataclasses.replace(BEST.views, placement=ra.GEN2, colour_std=0.0)
         assert_drawn_chunks_are_the_workers(source, views, 1, 20, first=0)

@@ -11,7 +11,7 @@ from benchmarks import bench_source_extraction as bench
 from galaxy import photometry
 from galaxy.photometry import Source
 from survey import pysex_params
-from survey.centering import EXTRA_CATALOGUE, GEN2_CATALOGUE, Catalogue
+from survey.centering import EXTRA_PARAMS, GEN2_PARAMS, PysexParams
 
 REAL = ROOT.parent / "shared" / "galaxyzoo"
 NOISE = 2.0
@@ -32,7 +32,7 @@ def sky(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(10, NOISE, size=(424, 424))
 
 
-def measure(image: np.ndarray, catalogue: Catalogue = EXTRA_CATALOGUE) -> dict[str, float]:
+def measure(image: np.ndarray, catalogue: PysexParams = EXTRA_PARAMS) -> dict[str, float]:
     return dict(zip(catalogue.columns, pysex_params.measure(image, catalogue), strict=True))
 
 
@@ -42,9 +42,9 @@ def truncated_sigma(sigma: float, peak: float, threshold: float) -> float:
     return sigma * np.sqrt(1 - u * np.exp(-u) / (1 - np.exp(-u)))
 
 
-@pytest.mark.parametrize("catalogue", [EXTRA_CATALOGUE, GEN2_CATALOGUE], ids=["threshold 10", "threshold 2"])
+@pytest.mark.parametrize("catalogue", [EXTRA_PARAMS, GEN2_PARAMS], ids=["threshold 10", "threshold 2"])
 @pytest.mark.parametrize("theta", [0.0, 35.0, 90.0, 140.0])
-def test_a_gaussian_s_position_and_ellipse(catalogue: Catalogue, theta: float):
+def test_a_gaussian_s_position_and_ellipse(catalogue: PysexParams, theta: float):
     measured = measure(gaussian(200.25, 221.5, 14, ratio=0.5, theta=theta) + sky(), catalogue)
     # Positions count from 1.
     assert measured["x"] == pytest.approx(201.25, abs=0.1)
@@ -65,7 +65,7 @@ def test_a_round_gaussian_s_radii():
 
 def test_an_exponential_disc_s_radii():
     scale = 11.0
-    measured = measure(180 * np.exp(-elliptical_radius(211, 212, 1, 0) / scale) + sky(), EXTRA_CATALOGUE)
+    measured = measure(180 * np.exp(-elliptical_radius(211, 212, 1, 0) / scale) + sky(), EXTRA_PARAMS)
     # The mean radius of its light is twice its scale length, less what lies beyond 6 a; the galaxy's own outskirts
     # are taken for sky, which makes it a little less again.
     end = 6 * measured["a"] / scale
@@ -94,9 +94,9 @@ def test_the_larger_object_is_chosen_before_a_more_central_star():
     assert (measured["x"], measured["y"]) == pytest.approx((251, 201), abs=1)
 
 
-@pytest.mark.parametrize("catalogue", [EXTRA_CATALOGUE, GEN2_CATALOGUE], ids=["gen1", "gen2"])
+@pytest.mark.parametrize("catalogue", [EXTRA_PARAMS, GEN2_PARAMS], ids=["gen1", "gen2"])
 @pytest.mark.parametrize("value", [0, 7, 255])
-def test_no_object_gives_the_centre_and_nan(catalogue: Catalogue, value: int):
+def test_no_object_gives_the_centre_and_nan(catalogue: PysexParams, value: int):
     measured = pysex_params.measure(np.full((424, 424), value, np.uint8), catalogue)
     assert measured.dtype == np.float64
     np.testing.assert_array_equal(measured[:2], [211.5, 211.5])
@@ -108,7 +108,7 @@ def test_no_object_gives_the_centre_and_nan(catalogue: Catalogue, value: int):
 def test_odd_objects_are_measured_without_a_warning(size: int):
     image = np.zeros((424, 424), np.uint8)
     image[200 : 200 + size, 210] = 250
-    assert np.isfinite(pysex_params.measure(image, EXTRA_CATALOGUE)).all()
+    assert np.isfinite(pysex_params.measure(image, EXTRA_PARAMS)).all()
 
 
 def test_an_object_with_more_parts_than_sep_tells_apart_is_left_whole():

@@ -68,7 +68,7 @@ def save_labels(survey: Survey, change: Callable[[np.ndarray], np.ndarray]) -> N
     save_array(survey.root / "data" / "solutions_train.npy", change(survey.labels.astype(np.float32)))
 
 
-NO_NUMBER = "line 5 holds a cell that is no number, or a wrong GalaxyID"
+NO_NUMBER = "line 5 contains a cell that is not a number, or a wrong GalaxyID"
 # The script, what becomes of the survey, and what is said of it.
 IDS_AND_LABELS = {
     "ID without image": [(train_script, add_id, r"999999\.jpg.*missing|missing.*999999\.jpg")],
@@ -83,7 +83,7 @@ IDS_AND_LABELS = {
         (
             create_train_ids_file,
             lambda s: write_csv(s.csv, [s.train_ids[17], *s.train_ids[1:]], s.labels),
-            r"expected each GalaxyID once, got [0-9]+, which stands twice",
+            r"expected each GalaxyID once, got [0-9]+ twice",
         ),
         (
             convert_training_labels_to_npy,
@@ -134,7 +134,7 @@ IDS_AND_LABELS = {
         (create_train_ids_file, lambda s: edit_csv(s, lambda rows: rows[:1]), "one line for each galaxy, got none"),
         (create_train_ids_file, lambda s: s.csv.write_bytes(b""), r"but GalaxyID, Class1\.1, Class1\.2, \.\.\. is"),
         (create_train_ids_file, lambda s: s.csv.write_bytes(bytes(range(256)) * 20), "expected GalaxyID and 37 answer"),
-        (create_train_ids_file, lambda s: s.csv.write_bytes(s.csv.read_bytes() + b"\xff"), "is no CSV table"),
+        (create_train_ids_file, lambda s: s.csv.write_bytes(s.csv.read_bytes() + b"\xff"), "is not a CSV table"),
         (create_train_ids_file, lambda s: s.csv.write_bytes(b"x," * 10**6), "expected GalaxyID and 37 answer"),
         (
             create_train_ids_file,

@@ -44,13 +44,13 @@ FOLDERS = {
             create_test_ids_file,
             {},
             lambda s: shutil.rmtree(s.raw / "images_test_rev1"),
-            "there is no such folder; download",
+            "the folder is missing; download",
         ),
         (
             create_test_ids_file,
             {},
             lambda s: [path.unlink() for path in (s.raw / "images_test_rev1").iterdir()],
-            "it holds no .jpg file; download",
+            "it contains no .jpg file; download",
         ),
         (train_script, {}, lambda s: shutil.rmtree(s.raw / "images_train_rev1"), "images_train_rev1 is missing"),
         *[
@@ -64,8 +64,8 @@ FOLDERS = {
         ],
     ],
     "`--root` or `--data` that is a file": [
-        (create_test_ids_file, {"--root": "file"}, lambda s: put(s.root / "file"), "--root is to be a folder, but"),
-        (create_test_ids_file, {"--data": "file"}, lambda s: put(s.root / "file"), "--data is to be a folder, but"),
+        (create_test_ids_file, {"--root": "file"}, lambda s: put(s.root / "file"), "--root: expected a folder, but"),
+        (create_test_ids_file, {"--data": "file"}, lambda s: put(s.root / "file"), "--data: expected a folder, but"),
     ],
     "file where a folder is to be": [
         (create_train_ids_file, {}, move_data, "cannot be read (Not a directory)"),

@@ -350,7 +350,7 @@ def stopping(channel, catalogue):
     return measure(channel, catalogue)
 pysex_params.measure = stopping
 if __name__ == "__main__":
-    run_script(lambda: pysex_params.run(centering.GEN2_CATALOGUE, ""))
+    run_script(lambda: pysex_params.run(centering.GEN2_PARAMS, ""))
 """
 
 

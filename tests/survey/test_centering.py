@@ -12,7 +12,7 @@ import load_data
 import realtime_augmentation as ra
 from machine.files import DataError, save_array, save_gz
 from survey import centering
-from survey.centering import EXTRA_CATALOGUE, GEN2_CATALOGUE, Catalogue
+from survey.centering import EXTRA_PARAMS, GEN2_PARAMS, PysexParams
 from survey.chunk_workers import Workers
 from survey.folders import use_folders
 
@@ -29,7 +29,7 @@ PLACEMENTS: dict[str, Callable] = {
 def write_reference(survey: Survey) -> None:
     """Write the reference's 27 rows as the catalogues of the first training images, the last of them repeated."""
     rows = np.minimum(np.arange(30), 26)
-    for catalogue, name in ((GEN2_CATALOGUE, "gen2"), (EXTRA_CATALOGUE, "gen1")):
+    for catalogue, name in ((GEN2_PARAMS, "gen2"), (EXTRA_PARAMS, "gen1")):
         params = REFERENCE[f"centering.{name}_params"]
         save_gz(catalogue.path("train"), params[rows])
         save_gz(catalogue.path("test"), params[:8])
@@ -59,7 +59,7 @@ def test_transforms_are_the_reference(build: Callable, name: str, subset: str):
 
 def test_the_galaxy_comes_to_the_centre_with_the_target_radius(measured_survey: Survey):
     rows = np.tile([230.0, 190.0, 20.0, 15.0, 30.0, 7.0], (30, 1))
-    save_gz(GEN2_CATALOGUE.path("train"), rows)
+    save_gz(GEN2_PARAMS.path("train"), rows)
     tform = ra.build_pysex_center_rescale_transform(0, target_radius=175.0)
     np.testing.assert_allclose(tform((211.5, 211.5)), [[230, 190]])
     # 140 pixels of the original are 175 of the output.
@@ -72,7 +72,7 @@ def test_the_galaxy_comes_to_the_centre_with_the_target_radius(measured_survey: 
 def test_the_scale_is_limited_and_what_is_not_measured_keeps_its_size(
     measured_survey: Survey, petro_radius: float, a: float, scale: float
 ):
-    save_gz(GEN2_CATALOGUE.path("train"), np.tile([211.5, 211.5, a, a, 0, petro_radius], (30, 1)))
+    save_gz(GEN2_PARAMS.path("train"), np.tile([211.5, 211.5, a, a, 0, petro_radius], (30, 1)))
     assert ra.build_pysex_center_rescale_transform(4).params[0, 0] == pytest.approx(1 / scale)
 
 
@@ -97,7 +97,7 @@ class TestProcessors:
             np.testing.assert_allclose(view, ra.fast_warp(image, tform, (69, 69)), rtol=0, atol=1e-6)
 
     def test_are_the_plain_ones_for_a_centred_galaxy(self, placement: str):
-        for catalogue in (EXTRA_CATALOGUE, GEN2_CATALOGUE):
+        for catalogue in (EXTRA_PARAMS, GEN2_PARAMS):
             rows = np.full((30, len(catalogue.columns)), np.nan)
             rows[:, :2] = 211.5
             save_gz(catalogue.path("train"), rows)
@@ -145,8 +145,8 @@ def test_gen1_models_read_the_file_named_extra():
 
 
 @pytest.mark.usefixtures("measured_survey")
-@pytest.mark.parametrize("catalogue", [GEN2_CATALOGUE, EXTRA_CATALOGUE], ids=["gen2", "gen1"])
-def test_files_that_do_not_fit_are_refused(catalogue: Catalogue):
+@pytest.mark.parametrize("catalogue", [GEN2_PARAMS, EXTRA_PARAMS], ids=["gen2", "gen1"])
+def test_files_that_do_not_fit_are_refused(catalogue: PysexParams):
     columns = len(catalogue.columns)
     for rows in (np.zeros((29, columns)), np.zeros((30, columns - 1)), np.zeros(30), np.zeros((30, columns), int)):
         save_gz(catalogue.path("train"), rows)
@@ -166,7 +166,7 @@ def test_other_folders_give_other_measurements(measured_survey: Survey, tmp_path
     use_folders(measured_survey.root, tmp_path / "other")
     with pytest.raises(DataError, match="is missing"):
         ra.build_pysex_center_transform(0)
-    save_gz(GEN2_CATALOGUE.path("train"), np.ones((30, 6)))
+    save_gz(GEN2_PARAMS.path("train"), np.ones((30, 6)))
     assert ra.build_pysex_center_transform(0).params[0, 2] == 1 - 211.5
     use_folders(measured_survey.root)
     np.testing.assert_array_equal(ra.build_pysex_center_transform(0).params, first)

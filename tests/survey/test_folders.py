@@ -58,9 +58,9 @@ def test_folders_in_use(tmp_path: Path):
 def test_a_file_is_no_folder_and_changes_nothing(tmp_path: Path):
     before = use_folders(tmp_path)
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="--root is to be a folder, but"):
+    with pytest.raises(DataError, match="--root: expected a folder, but"):
         use_folders(tmp_path / "file")
-    with pytest.raises(DataError, match="--data is to be a folder, but"):
+    with pytest.raises(DataError, match="--data: expected a folder, but"):
         use_folders(tmp_path, tmp_path / "file")
     assert folders.current is before
 

@@ -154,7 +154,7 @@ def test_two_files_of_one_id_are_an_error(survey: Survey, run_main, second: str)
     folder = survey.raw / "images_test_rev1"
     shutil.copy(folder / "31.jpg", folder / second)
     line = refused(run_main, survey.root, create_test_ids_file)
-    assert line == f"error: {folder}: expected one image of each id, got several of 31; remove all but one"
+    assert line == f"error: {folder}: expected one image per id, got several of 31; remove all but one"
     id = survey.train_ids[4]
     folder = survey.raw / "images_train_rev1"
     shutil.copy(folder / f"{id}.jpg", folder / f"{id}{Path(second).suffix}")

@@ -1,4 +1,4 @@
-"""Kaggle's download is found as people have it, and brought to data/raw whole, without harm to what is there."""
+"""Kaggle's download in every layout is brought to data/raw; existing files are kept."""
 
 import os
 import re
@@ -154,7 +154,7 @@ def test_unpacked_images_take_no_room_again(tmp_path: Path, root: Path):
     assert (root / "data/raw/images_train_rev1/7.jpg").samefile(place / "images_training_rev1" / "7.jpg")
 
 
-def test_where_there_are_no_links_images_are_copied(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch):
+def test_images_are_copied_if_the_disk_has_no_links(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch):
     def link(*_: object) -> None:
         raise PermissionError
 
@@ -163,7 +163,7 @@ def test_where_there_are_no_links_images_are_copied(tmp_path: Path, root: Path, 
     assert raw_of(root) == EXPECTED
 
 
-def test_folders_that_lead_in_circles_are_left(tmp_path: Path, root: Path):
+def test_folders_that_link_to_their_parents_are_searched_once(tmp_path: Path, root: Path):
     place = put(tmp_path / "downloads", UNPACKED)
     (place / "images_training_rev1" / "again").symlink_to(place)
     (place / "nowhere.jpg").symlink_to(tmp_path / "none")
@@ -181,9 +181,9 @@ def test_images_without_an_id_are_left_and_counted(tmp_path: Path, root: Path, c
     assert "left out 3 images that are not named by an id" in capsys.readouterr().out
 
 
-def test_what_the_first_weeks_of_the_competition_had_is_no_download(tmp_path: Path, root: Path):
+def test_files_of_the_competition_s_first_weeks_are_not_a_download(tmp_path: Path, root: Path):
     place = put(tmp_path / "downloads", {"training_solutions.csv": b"wrong", "images_training/7.jpg": b"wrong"})
-    with pytest.raises(DataError, match=r"expected Kaggle's zips .* found none of them; download them from Kaggle"):
+    with pytest.raises(DataError, match=r"expected Kaggle's zips .* found none; download them from Kaggle"):
         kaggle_download.bring([place], Folders(root))
 
 
@@ -207,7 +207,7 @@ def test_zips_in_zips_in_zips_are_refused(tmp_path: Path, root: Path):
     for _ in range(3):
         content = zip_of({"images_test_rev1.zip": content})
     place = put(tmp_path / "downloads", {"images_test_rev1.zip": content})
-    with pytest.raises(DataError, match="is refused: it is a zip in a zip, and holds zips again"):
+    with pytest.raises(DataError, match="is refused: it is a zip in a zip and contains zips"):
         kaggle_download.bring([place], Folders(root))
     assert raw_of(root) == {}
 
@@ -215,28 +215,28 @@ def test_zips_in_zips_in_zips_are_refused(tmp_path: Path, root: Path):
 @pytest.mark.parametrize(
     ("files", "reason"),
     [
-        ({"images_training_rev1.zip": zip_of({"7.jpg": b"a", "7.jpeg": b"a"})}, "expected one file of each, got 7.jpg"),
+        ({"images_training_rev1.zip": zip_of({"7.jpg": b"a", "7.jpeg": b"a"})}, "expected one file per id, got 7.jpg"),
         ({"images_training_rev1.zip": zip_of({"7.jpg": bytes(2**20 + 1)})}, "at most 1048576 bytes, 7.jpg has 1048577"),
-        ({"images_train_rev1/7.jpg": b"another", **ZIPS}, "both hold 7.jpg, of 7 and 350 bytes"),
-        ({"images_train_rev1/7.jpg": b"a", "images_train_rev1/7.JPG": b"a"}, "one file of each, got 7.JPG and 7.jpg"),
+        ({"images_train_rev1/7.jpg": b"another", **ZIPS}, "both contain 7.jpg, of 7 and 350 bytes"),
+        ({"images_train_rev1/7.jpg": b"a", "images_train_rev1/7.JPG": b"a"}, "one file per id, got 7.JPG and 7.jpg"),
     ],
 )
-def test_files_that_stand_for_the_same_are_refused(tmp_path: Path, root: Path, files: dict[str, bytes], reason: str):
+def test_different_files_of_one_id_are_refused(tmp_path: Path, root: Path, files: dict[str, bytes], reason: str):
     with pytest.raises(DataError, match=reason):
         kaggle_download.bring([put(tmp_path / "downloads", files)], Folders(root))
     assert raw_of(root) == {}
 
 
 @pytest.mark.parametrize("name", ["images_test_rev1/3.jpg", "training_solutions_rev1.csv"])
-def test_what_is_there_is_never_overwritten(tmp_path: Path, root: Path, name: str):
+def test_existing_files_are_never_overwritten(tmp_path: Path, root: Path, name: str):
     place = put(tmp_path / "downloads", ZIPS)
     put(root / "data" / "raw", {name: b"of another survey"})
-    with pytest.raises(DataError, match=rf"{name} is there already, and not the one of .*; move it away"):
+    with pytest.raises(DataError, match=rf"{name} already exists, and differs from the one of .*; move it away"):
         kaggle_download.bring([place], Folders(root))
     assert raw_of(root) == {name: b"of another survey"}
 
 
-def test_what_a_power_cut_left_empty_is_written_again(tmp_path: Path, root: Path):
+def test_empty_files_of_a_power_cut_are_written_again(tmp_path: Path, root: Path):
     place = put(tmp_path / "downloads", ZIPS)
     put(root / "data" / "raw", dict.fromkeys(EXPECTED, b""))
     assert kaggle_download.bring([place], Folders(root)) == len(EXPECTED)
@@ -244,7 +244,7 @@ def test_what_a_power_cut_left_empty_is_written_again(tmp_path: Path, root: Path
 
 
 @pytest.mark.parametrize("files", [ZIPS, NESTED], ids=["zips", "zips in a zip"])
-def test_want_of_room_is_told_before_anything_is_written(tmp_path: Path, root: Path, monkeypatch, files):
+def test_a_full_disk_is_an_error_before_the_first_write(tmp_path: Path, root: Path, monkeypatch, files):
     place = put(tmp_path / "downloads", files)
     usage = type(shutil.disk_usage("/"))
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(9, 9, 900))

@@ -16,7 +16,7 @@ import load_data
 from machine.files import load_gz, save_array
 from machine.progress import Lines
 from survey import folders, pysex_params
-from survey.centering import EXTRA_CATALOGUE, GEN2_CATALOGUE, Catalogue
+from survey.centering import EXTRA_PARAMS, GEN2_PARAMS, PysexParams
 from survey.folders import Folders, adopt, use_folders
 from survey.pysex_params import extract, measure
 
@@ -32,7 +32,7 @@ def test_the_scripts_write_a_file_each_in_the_order_of_the_ids(prepared_survey: 
     assert {path.name for path in data.glob("*pysex*")} | {path.name for path in data.glob(".*")} == names
     assert "wrote 30 rows of x, y, a, b, theta, petro_radius to" in capsys.readouterr().out
     ids = {"train": prepared_survey.train_ids, "test": prepared_survey.test_ids}
-    for catalogue in (GEN2_CATALOGUE, EXTRA_CATALOGUE):
+    for catalogue in (GEN2_PARAMS, EXTRA_PARAMS):
         for subset, index in (("train", 0), ("train", 29), ("test", 3)):
             rows = load_gz(catalogue.path(subset))
             assert rows.dtype == np.float64
@@ -42,7 +42,7 @@ def test_the_scripts_write_a_file_each_in_the_order_of_the_ids(prepared_survey: 
     # What is complete is left alone.
     before = {name: (data / name).stat().st_mtime_ns for name in names}
     run_main(extract_pysex_params_gen2, "--root", prepared_survey.root)
-    assert "is there already; delete it to measure again" in capsys.readouterr().out
+    assert "already exists; delete it to measure again" in capsys.readouterr().out
     assert {name: (data / name).stat().st_mtime_ns for name in names} == before
 
 
@@ -50,13 +50,13 @@ def test_several_processes_measure_what_one_does(prepared_survey: Survey, tmp_pa
     ram = tmp_path / "ram"
     shutil.copytree(prepared_survey.raw / "images_test_rev1", ram / "images_test_rev1")
     adopt(Folders(prepared_survey.root, ram=ram))
-    extract(GEN2_CATALOGUE, "test", num_workers=1)
-    one = GEN2_CATALOGUE.load("test")
-    GEN2_CATALOGUE.path("test").unlink()
+    extract(GEN2_PARAMS, "test", num_workers=1)
+    one = GEN2_PARAMS.load("test")
+    GEN2_PARAMS.path("test").unlink()
     shutil.rmtree(prepared_survey.raw / "images_test_rev1")
     adopt(Folders(prepared_survey.root, ram=ram, from_ram=True))
-    extract(GEN2_CATALOGUE, "test", num_workers=2)
-    np.testing.assert_array_equal(GEN2_CATALOGUE.load("test"), one)
+    extract(GEN2_PARAMS, "test", num_workers=2)
+    np.testing.assert_array_equal(GEN2_PARAMS.load("test"), one)
 
 
 class TestInterruption:
@@ -67,7 +67,7 @@ class TestInterruption:
         """Count what is measured; the eighth image is never reached the first time."""
         measured = []
 
-        def measure(channel: np.ndarray, catalogue: Catalogue) -> np.ndarray:
+        def measure(channel: np.ndarray, catalogue: PysexParams) -> np.ndarray:
             if len(measured) == 7:
                 measured.append(np.nan)
                 raise KeyboardInterrupt
@@ -80,8 +80,8 @@ class TestInterruption:
     @pytest.fixture
     def interrupted(self, prepared_survey: Survey, measured: list[float]) -> Survey:
         with pytest.raises(KeyboardInterrupt):
-            extract(GEN2_CATALOGUE, "train", num_workers=1)
-        assert not GEN2_CATALOGUE.path("train").exists()
+            extract(GEN2_PARAMS, "train", num_workers=1)
+        assert not GEN2_PARAMS.path("train").exists()
         return prepared_survey
 
     def expected(self) -> np.ndarray:
@@ -89,28 +89,28 @@ class TestInterruption:
         return np.repeat(images[..., 1].mean(axis=(1, 2))[:, None], 6, axis=1)
 
     def test_the_next_one_goes_on(self, interrupted: Survey, measured: list[float]):
-        extract(GEN2_CATALOGUE, "train", num_workers=1)
+        extract(GEN2_PARAMS, "train", num_workers=1)
         assert len(measured) == 1 + 30  # one of them the interruption
-        np.testing.assert_allclose(GEN2_CATALOGUE.load("train"), self.expected())
+        np.testing.assert_allclose(GEN2_PARAMS.load("train"), self.expected())
         assert not list((interrupted.root / "data").glob(".*"))
 
     def test_other_ids_start_anew(self, interrupted: Survey, measured: list[float]):
         save_array(interrupted.root / "data" / "train_ids.npy", interrupted.train_ids[::-1].copy())
         use_folders(interrupted.root)
-        extract(GEN2_CATALOGUE, "train", num_workers=1)
+        extract(GEN2_PARAMS, "train", num_workers=1)
         assert len(measured) == 8 + 30
-        np.testing.assert_allclose(GEN2_CATALOGUE.load("train"), self.expected())
+        np.testing.assert_allclose(GEN2_PARAMS.load("train"), self.expected())
 
     def test_a_damaged_remainder_starts_anew(self, interrupted: Survey, measured: list[float]):
         [remainder] = (interrupted.root / "data").glob(".*")
         remainder.write_bytes(remainder.read_bytes()[:100])
-        extract(GEN2_CATALOGUE, "train", num_workers=1)
+        extract(GEN2_PARAMS, "train", num_workers=1)
         assert len(measured) == 8 + 30
 
     def test_the_other_catalogue_does_not_take_it(self, interrupted: Survey, measured: list[float]):
-        extract(EXTRA_CATALOGUE, "train", num_workers=1)
+        extract(EXTRA_PARAMS, "train", num_workers=1)
         assert len(measured) == 8 + 30
-        assert EXTRA_CATALOGUE.load("train").shape == (30, 9)
+        assert EXTRA_PARAMS.load("train").shape == (30, 9)
 
 
 def test_rows_are_saved_while_an_extraction_runs(prepared_survey: Survey, monkeypatch: pytest.MonkeyPatch):
@@ -119,7 +119,7 @@ def test_rows_are_saved_while_an_extraction_runs(prepared_survey: Survey, monkey
     lengths = []
     save = save_array
     monkeypatch.setattr(pysex_params, "save_array", lambda path, rows: (lengths.append(len(rows)), save(path, rows)))
-    extract(GEN2_CATALOGUE, "train", num_workers=1)
+    extract(GEN2_PARAMS, "train", num_workers=1)
     assert lengths == [10, 20, 30]
 
 
@@ -134,15 +134,15 @@ def test_an_interrupted_extraction_ends_its_processes_and_keeps_their_work(monke
     with monkeypatch.context() as patch:
         patch.setattr(pysex_params, "showing", lambda total, **_: Bar(None, total, 0, "images"))
         with pytest.raises(KeyboardInterrupt):
-            extract(GEN2_CATALOGUE, "train", num_workers=2)
+            extract(GEN2_PARAMS, "train", num_workers=2)
     assert not multiprocessing.active_children()
     [remainder] = folders.current.data.glob(".*")
     assert np.load(remainder).shape == (5, 7)
-    extract(GEN2_CATALOGUE, "train", num_workers=1)
-    resumed = GEN2_CATALOGUE.load("train")
-    GEN2_CATALOGUE.path("train").unlink()
-    extract(GEN2_CATALOGUE, "train", num_workers=1)
-    np.testing.assert_array_equal(resumed, GEN2_CATALOGUE.load("train"))
+    extract(GEN2_PARAMS, "train", num_workers=1)
+    resumed = GEN2_PARAMS.load("train")
+    GEN2_PARAMS.path("train").unlink()
+    extract(GEN2_PARAMS, "train", num_workers=1)
+    np.testing.assert_array_equal(resumed, GEN2_PARAMS.load("train"))
 
 
 def test_a_missing_image_ends_a_script_with_one_line(prepared_survey: Survey):

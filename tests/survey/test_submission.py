@@ -59,7 +59,7 @@ def test_any_float32_comes_back(tmp_path_factory, ids, values):
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (lambda p: p[:-1], r"expected predictions \(8, 37\), a row for each test id, got \(7, 37\); predict again"),
+        (lambda p: p[:-1], r"expected predictions \(8, 37\), one row per test id, got \(7, 37\); predict again"),
         (lambda p: p[:, :-1], r"got \(8, 36\)"),
         (lambda p: np.where(np.arange(8)[:, None] == 3, np.nan, p), "got NaN for GalaxyID 23; train the model again"),
         (lambda p: p + 0.5, r"within \[0, 1\], got 0 to 1\.[0-9]+; predict again"),
