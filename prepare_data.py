@@ -22,7 +22,7 @@ from machine.command_line import positive_int, run_script, script_parser
 from machine.files import DataError, remove_leftovers
 from survey import kaggle_download, own_survey, preparation, status
 from survey.folders import SUBSETS, Folders, use_folders
-from survey.own_labels import KINDS, Choices
+from survey.own_labels import VOTE_ENDINGS, Choices
 
 NEXT = "try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense.py"
 
@@ -36,7 +36,7 @@ def parse() -> argparse.Namespace:
         "--test", type=Path, metavar="FOLDER", help="own images to predict (default: those without a row)"
     )
     parser.add_argument("--id-column", metavar="NAME", help="the table's column of names (default: found)")
-    parser.add_argument("--votes", choices=KINDS, help="which columns of votes (default: found)")
+    parser.add_argument("--votes", choices=VOTE_ENDINGS, help="which columns of votes (default: found)")
     parser.add_argument("--fill-missing", action="store_true", help="take questions without columns as evenly answered")
     parser.add_argument("--check-images", action="store_true", help="decode all images, and name the bad ones")
     parser.add_argument("--num-workers", type=positive_int, metavar="N", help="to decode (default: cores)")

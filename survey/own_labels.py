@@ -1,9 +1,9 @@
-"""Votes on one's own galaxies, in whatever table they are, as Kaggle's weighted fractions.
+"""Labels of your own galaxies: a table of votes, converted to Kaggle's weighted fractions.
 
-Columns are found by name: Kaggle's, those of Galaxy Zoo 2's table, or those of later projects (`galaxy.answer_names`),
-as counts or as fractions. What a table says of a question is taken as the proportions of its answers, so that it makes
-no difference whether it counts votes, divides them by those who were asked, or weighs them down the tree as Kaggle
-does; the labels obey the tree to rounding.
+Columns are found by name: those of Kaggle, of Galaxy Zoo 2's table, or of later projects (`galaxy.answer_names`). They
+contain counts or fractions. Only the proportions of a question's answers are read, so that counts, fractions of the
+volunteers who were asked, and Kaggle's weighted fractions give the same labels. The labels obey the decision tree to
+rounding.
 
 Source: Willett et al. 2013 (arXiv 1308.3496), 3.2 and table 5; documentation of 2014, 2.2.2.
 """
@@ -25,9 +25,8 @@ from machine.files import DataError
 if TYPE_CHECKING:
     import pandas
 
-# What a column's name ends with, by what it holds; the first that a table has for its answers is taken. "" is a name
-# without an ending.
-KINDS = {
+# Endings of column names by the type of votes. Of the types with the most answers, the first is used.
+VOTE_ENDINGS = {
     "fraction": ("_fraction", "_frac"),
     "count": ("_count", "_votes"),
     "plain": ("",),
@@ -36,122 +35,125 @@ KINDS = {
 }
 NAME_COLUMNS = ("GalaxyID", "id_str", "id", "name", "filename", "file_name", "file_loc", "objid", "dr7objid", "iauname")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
-# What passes as rounding in a column of fractions.
+# The largest rounding error of a fraction.
 ROUNDING = 0.01
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What a person may say of a table: the column of names, one of KINDS, whether whole questions may be missing."""
+    """Choices for a table: the column of names, the type of votes, and whether whole questions may be missing."""
 
     name_column: str | None = None
-    kind: str | None = None
+    vote_type: str | None = None  # a key of VOTE_ENDINGS
     fill_missing: bool = False
 
 
 def read(path: Path, stems: Collection[str], choices: Choices = Choices()) -> tuple[list[str], np.ndarray]:
-    """Read the galaxies' names (n,) and their labels (n, 37), which obey the tree, float64.
+    """Read the galaxies' names (n,) and their labels (n, 37) float64, which obey the tree.
 
-    A name is as an image is called, without its folder and ending; `stems` are those of the images. Says in one line
-    each what was taken, and what was left out or filled in. Raises DataError for a column without a match, and for
-    a cell that is no vote.
+    A name is that of an image file without folder and ending; `stems` are the images' names. Prints one line about the
+    columns, and one about each group of rows that is left out or filled in. Raises DataError for a missing column, and
+    for a cell that is not a vote.
     """
     names = tables.column_names(path)
-    kind, columns = find_columns(path, names, choices)
+    vote_type, columns = find_columns(path, names, choices)
     candidates = _name_columns(path, names, choices.name_column)
     table = tables.read_cells(path, list(dict.fromkeys([*candidates, *columns.values()])))
     if len(table) == 0:
-        raise DataError(f"{path}: expected one row for each galaxy, got none")
+        raise DataError(f"{path}: expected one row per galaxy, got none; name another table with --labels")
     keys = {name: [_key(path, name, cell) for cell in table[name].tolist()] for name in candidates}
     chosen = max(candidates, key=lambda name: len(set(keys[name]) & set(stems)))
     if not set(keys[chosen]) & set(stems):
         raise DataError(
-            f"{path}: expected names of images in a column, but {chosen} has {keys[chosen][0]!r}, and an image is "
-            f"called {min(stems)!r}; say which column with --id-column"
+            f"{path}: expected names of images in a column, but {chosen} contains {keys[chosen][0]!r}, and an image is "
+            f"called {min(stems)!r}; name the column with --id-column"
         )
     print(f"{path}: names from {chosen!r}, votes from {len(columns)} columns like {next(iter(columns.values()))!r}")
     values = np.full((len(table), NUM_ANSWERS), np.nan)
     for column, name in columns.items():
         values[:, column] = _numbers(path, name, table[name], keys[chosen])
-    _refuse_no_votes(path, values, kind, columns, keys[chosen])
+    _refuse_counts(path, values, vote_type, columns, keys[chosen])
     return _labels_of(path, keys[chosen], values)
 
 
 def find_columns(path: Path, names: Sequence[str], choices: Choices) -> tuple[str, dict[int, str]]:
-    """Return the kind of votes that a table has, and its column of each answer (0..36).
+    """Return the type of votes, and the name of the column of each answer (0..36).
 
-    Where answers have no column, it says so in a line each, with the nearest name that the table has, and raises
-    DataError. With `fill_missing`, questions of which no answer has a column are left out.
+    Raises DataError for answers without a column, after one printed line per answer with the nearest name in the table.
+    With `fill_missing`, questions without any column are accepted.
     """
-    found: dict[str, dict[int, str]] = {each: {} for each in KINDS}
+    by_type: dict[str, dict[int, str]] = {vote_type: {} for vote_type in VOTE_ENDINGS}
     for name in names:
-        for each, endings in KINDS.items():
-            simple = simplified(name)
+        simple = simplified(name)
+        for vote_type, endings in VOTE_ENDINGS.items():
             bases = [simple.removesuffix(ending) for ending in endings if simple.endswith(ending)]
             for column in [COLUMN_OF[base] for base in bases if base in COLUMN_OF]:
-                if column in found[each]:
-                    raise DataError(f"{path}: expected one column an answer, got {found[each][column]} and {name}")
-                found[each][column] = name
-    kind = choices.kind or max(KINDS, key=lambda each: len(found[each]))
-    columns = found[kind]
-    missing = [
-        range(NUM_ANSWERS)[answers]
-        for answers in SLICES.values()
-        if not set(range(NUM_ANSWERS)[answers]) <= set(columns)
-    ]
-    if choices.fill_missing and columns:
-        missing = [answers for answers in missing if set(answers) & set(columns)]
-    wanted = [column for answers in missing for column in answers if column not in columns]
-    if wanted:
-        _tell_unmatched(names, columns, wanted, kind)
+                if column in by_type[vote_type]:
+                    other = by_type[vote_type][column]
+                    raise DataError(f"{path}: expected one column per answer, got {other} and {name}; remove one")
+                by_type[vote_type][column] = name
+    vote_type = choices.vote_type or max(VOTE_ENDINGS, key=lambda candidate: len(by_type[candidate]))
+    columns = by_type[vote_type]
+    missing: list[int] = []
+    for answers in SLICES.values():
+        absent = [column for column in range(NUM_ANSWERS)[answers] if column not in columns]
+        whole_question = len(absent) == answers.stop - answers.start
+        if not (choices.fill_missing and whole_question and columns):
+            missing += absent
+    if missing:
+        _print_missing(names, columns, missing, vote_type)
         raise DataError(
-            f"{path}: expected a column for each of {NUM_ANSWERS} answers, but {len(wanted)} have none, "
-            f"{NAMES[wanted[0]]} first; name them as listed, or take whole questions as not asked with --fill-missing"
+            f"{path}: expected a column for each of {NUM_ANSWERS} answers, but {len(missing)} have none, "
+            f"{NAMES[missing[0]]} first; name them as listed, or accept missing questions with --fill-missing"
         )
-    return kind, columns
+    return vote_type, columns
 
 
-def _tell_unmatched(names: Sequence[str], columns: dict[int, str], wanted: list[int], kind: str) -> None:
-    """Print a line for each answer without a column, with the nearest name that the table has."""
+def _print_missing(names: Sequence[str], columns: dict[int, str], missing: list[int], vote_type: str) -> None:
+    """Print one line per answer without a column, with the nearest name in the table."""
     used = set(columns.values())
     free = {simplified(name): name for name in names if name not in used}
-    for column in wanted:
-        name = NAMES[column] + KINDS[kind][0]
+    for column in missing:
+        ending = VOTE_ENDINGS[vote_type][0]
+        name, published = NAMES[column] + ending, PUBLISHED_NAMES[column] + ending
         near = difflib.get_close_matches(simplified(name), free, n=1, cutoff=0.7)
         hint = f"; the nearest name is {free[near[0]]!r}" if near else ""
-        print(f"no column {name!r}, {PUBLISHED_NAMES[column] + KINDS[kind][0]!r} or {COLUMN_NAMES[column]!r}{hint}")
+        print(f"no column {name!r}, {published!r} or {COLUMN_NAMES[column]!r}{hint}")
 
 
 def _name_columns(path: Path, names: Sequence[str], chosen: str | None) -> list[str]:
-    """Return the columns that may hold the galaxies' names."""
+    """Return the columns that may contain the galaxies' names."""
     if chosen is not None:
         if chosen not in names:
             near = difflib.get_close_matches(chosen, names, n=1, cutoff=0)
-            raise DataError(f"{path} has no column {chosen!r}; the nearest name is {near[0]!r}")
+            raise DataError(f"{path}: expected a column {chosen!r}, got none; the nearest name is {near[0]!r}")
         return [chosen]
     simple = {simplified(name): name for name in reversed(names)}
-    if found := [simple[each] for each in map(simplified, NAME_COLUMNS) if each in simple]:
-        return found
+    if candidates := [simple[name] for name in map(simplified, NAME_COLUMNS) if name in simple]:
+        return candidates
     raise DataError(
-        f"{path}: expected the galaxies' names in a column like {', '.join(NAME_COLUMNS[:3])}, found none among "
-        f"{', '.join(map(repr, names[:5]))}, ...; say which column with --id-column"
+        f"{path}: expected the galaxies' names in a column like {', '.join(NAME_COLUMNS[:3])}, got "
+        f"{', '.join(map(repr, names[:5]))}, ...; name the column with --id-column"
     )
 
 
 def _key(path: Path, column: str, cell: object) -> str:
-    """Return a galaxy's name as an image is called: without folder and ending; "" for none."""
+    """Return a galaxy's name as that of an image file, without folder and ending; "" for an empty cell."""
     if isinstance(cell, float):
         if np.isnan(cell):
             return ""
         if cell != int(cell) or abs(cell) > 2**53:
-            raise DataError(f"{path}: expected whole numbers or text in {column}, got {cell!r}, which lost digits")
+            raise DataError(
+                f"{path}: expected whole numbers or text in {column}, got {cell!r}, which lost digits; "
+                "store the ids as text"
+            )
         cell = int(cell)
     name = PurePosixPath(str(cell).strip().replace("\\", "/")).name
     return PurePosixPath(name).stem if name.lower().endswith(IMAGE_SUFFIXES) else name
 
 
 def _numbers(path: Path, column: str, cells: "pandas.Series", keys: list[str]) -> np.ndarray:
-    """Return a column's numbers (n,) float64, NaN where a cell is empty; raises DataError for any other cell."""
+    """Return a column's numbers (n,) float64, NaN for empty cells; raises DataError for other cells."""
     import pandas
 
     numbers = pandas.to_numeric(cells, errors="coerce").to_numpy(np.float64, na_value=np.nan)
@@ -160,15 +162,15 @@ def _numbers(path: Path, column: str, cells: "pandas.Series", keys: list[str]) -
         row = np.flatnonzero(bad)[0]
         raise DataError(
             f"{path}: expected votes of at least 0, got {cells.iloc[row]!r} for {keys[row]!r} in {column} "
-            f"({bad.sum()} such cells)"
+            f"({bad.sum()} such cells); correct them, or leave them empty"
         )
     return numbers.clip(min=0)
 
 
-def _refuse_no_votes(path: Path, values: np.ndarray, kind: str, columns: dict[int, str], keys: list[str]) -> None:
-    """Raise DataError for fractions (n, 37) above 1; votes without an ending may be counts."""
+def _refuse_counts(path: Path, values: np.ndarray, vote_type: str, columns: dict[int, str], keys: list[str]) -> None:
+    """Raise DataError for fractions (n, 37) above 1; columns without an ending may contain counts."""
     above = np.argwhere(values > 1 + ROUNDING)
-    if len(above) and kind not in ("count", "plain"):
+    if len(above) and vote_type not in ("count", "plain"):
         row, column = above[0]
         raise DataError(
             f"{path}: expected fractions within [0, 1], got {values[row, column]:g} for {keys[row]!r} in "
@@ -177,10 +179,10 @@ def _refuse_no_votes(path: Path, values: np.ndarray, kind: str, columns: dict[in
 
 
 def _labels_of(path: Path, keys: list[str], values: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Return names and labels of the galaxies on which there are votes: values (n, 37) with NaN for those not given.
+    """Return the names and labels of the galaxies with votes, from values (n, 37) with NaN for empty cells.
 
-    Where nobody was asked a question, its answers get nothing, as in Kaggle's table. Where somebody was, and no vote
-    is given, they are even; of question 6, which everybody is asked, the answer is that nothing is odd.
+    The answers of a question that no volunteer was asked get 0, as in Kaggle's table. A question with missing votes
+    gets equal fractions, except question 6, which all volunteers are asked: its answer becomes "nothing odd".
     """
     votes = np.nan_to_num(values)
     given = np.stack([votes[:, answers].sum(axis=1) > 0 for answers in SLICES.values()], axis=1)
@@ -192,23 +194,23 @@ def _labels_of(path: Path, keys: list[str], values: np.ndarray) -> tuple[list[st
     votes[~given[:, numbers.index(6)], SLICES[6]] = 0, 1
     given[:, numbers.index(6)] = True
     labels = decision_tree.obey(votes)
-    _tell_sums(path, votes)
+    _print_sums(path, votes)
     _, weights = decision_tree.question_totals(labels)
     filled = ~given & (weights > ROUNDING)
     if filled.any():
         most = numbers[int(filled.sum(axis=0).argmax())]
         print(
-            f"{path}: {filled.any(axis=1).sum()} galaxies have no votes on a question that they lead to, most often "
-            f"question {most}; its answers are taken as even"
+            f"{path}: {filled.any(axis=1).sum()} galaxies lack the votes on a question that was asked, most often "
+            f"question {most}; its answers get equal fractions"
         )
     return [key for key, is_known in zip(keys, known, strict=True) if is_known], labels
 
 
-def _tell_sums(path: Path, votes: np.ndarray) -> None:
-    """Say in one line how many galaxies have fractions (n, 37) that sum neither to 1 nor to what the tree asks."""
+def _print_sums(path: Path, votes: np.ndarray) -> None:
+    """Print the number of galaxies with fractions (n, 37) that sum neither to 1 nor to the weight in the tree."""
     if votes.max(initial=0) > 1 + ROUNDING:  # counts
         return
     totals, weights = decision_tree.question_totals(votes)
     off = ((totals > 0) & (abs(totals - 1) > ROUNDING) & (abs(totals - weights) > ROUNDING)).any(axis=1)
     if off.any():
-        print(f"{path}: the fractions of {off.sum()} galaxies do not sum to 1 within {ROUNDING:g}; they are made to")
+        print(f"{path}: the fractions of {off.sum()} galaxies do not sum to 1 within {ROUNDING:g}; they are normalised")

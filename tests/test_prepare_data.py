@@ -261,7 +261,7 @@ class TestOwnGalaxies:
             [path] = (own / "cutouts").rglob(f"{name}.*")
             path.unlink()
         root = prepare_own(run_main, own)
-        assert "the test set is the 2 galaxies that training validates on" in capsys.readouterr().out
+        assert "the test set is the 2 validation galaxies" in capsys.readouterr().out
         assert list(names_of(root, "test").items()) == list(names_of(root, "train").items())[-2:]
 
     def test_images_to_predict_lie_in_a_folder_of_their_own(self, own: Path, run_main, capsys):
@@ -316,7 +316,7 @@ class TestOwnGalaxies:
 
     def test_images_that_can_not_be_used_are_named_and_the_good_ones_kept(self, own: Path, run_main):
         (own / "cutouts" / f"{GALAXIES[0]}.jpg").write_bytes(b"<html>")
-        with pytest.raises(SystemExit, match=rf"1 of 24 images can not be used: .*{GALAXIES[0]}\.jpg' is not an image"):
+        with pytest.raises(SystemExit, match=rf"1 of 24 images cannot be used: .*{GALAXIES[0]}\.jpg' is not an image"):
             prepare_own(run_main, own)
         write_jpeg(own / "cutouts" / f"{GALAXIES[0]}.jpg", draw_blob(np.random.default_rng(4)))
         prepare_own(run_main, own)
@@ -417,7 +417,7 @@ PREPARATION = {
     "own galaxies where others are": [
         (
             with_own("root/data/raw/images_test_rev1/7.jpg"),
-            "already holds 7.jpg, which is none of these galaxies",
+            "already contains 7.jpg, which is not one of these galaxies",
         ),
         (
             with_files({"root/data/own_ids.csv": b"id,name,subset,file\n"}, "cutouts"),
@@ -439,7 +439,7 @@ PREPARATION = {
     "galaxy with several rows": [
         (
             with_table(lambda t: pandas.concat([t, t[3:4]])),
-            f"expected one row of each galaxy, got several of '{GALAXIES[3]}'",
+            f"expected one row per galaxy, got several of '{GALAXIES[3]}'",
         )
     ],
     "two images of a name": [(with_own(f"cutouts/{GALAXIES[0]}.png"), "expected one image of each name, got")],

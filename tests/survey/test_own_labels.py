@@ -1,4 +1,4 @@
-"""Votes in any table of Galaxy Zoo's become Kaggle's labels, and obey the tree; what does not match is told by name."""
+"""Votes in any table of Galaxy Zoo become Kaggle's labels and obey the tree; errors name the column."""
 
 import re
 from pathlib import Path
@@ -74,7 +74,7 @@ WAYS = {
 
 @pytest.mark.parametrize(("values", "names"), WAYS.values(), ids=WAYS)
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".fits"])
-def test_every_way_to_name_and_count_gives_the_same_labels(tmp_path: Path, suffix: str, values, names: list[str]):
+def test_all_names_and_types_of_votes_give_the_same_labels(tmp_path: Path, suffix: str, values, names: list[str]):
     path = write(tmp_path / f"votes{suffix}", values, names)
     found, labels = own_labels.read(path, set(GALAXIES))
     assert found == GALAXIES
@@ -84,7 +84,7 @@ def test_every_way_to_name_and_count_gives_the_same_labels(tmp_path: Path, suffi
 
 
 def weights_of_unanswered(counts: np.ndarray) -> np.ndarray:
-    """Say of which cells (n, 37) the answers were never asked for although votes lead there."""
+    """Return the cells (n, 37) of questions without votes although votes lead to them, boolean."""
     totals, expected = decision_tree.question_totals(counts)
     return np.repeat((totals == 0) & (expected > 0), [s.stop - s.start for s in SLICES.values()], axis=1)
 
@@ -111,7 +111,9 @@ def test_the_columns_of_our_own_catalogues_are_read():
     assert [COLUMN_OF[name.removesuffix("_fraction")] for name in FRACTIONS_OF_CATALOGUE] == list(range(37))
 
 
-def test_where_nobody_was_asked_answers_get_nothing_and_where_somebody_was_they_are_even(tmp_path: Path, capsys):
+def test_answers_get_nothing_if_the_question_was_not_asked_and_are_even_if_its_votes_are_missing(
+    tmp_path: Path, capsys
+):
     values = FRACTIONS.copy()
     values[0, SLICES[1]] = 1, 0, 0  # smooth: no disk
     values[0, SLICES[2]] = np.nan
@@ -123,7 +125,7 @@ def test_where_nobody_was_asked_answers_get_nothing_and_where_somebody_was_they_
     np.testing.assert_allclose(labels[0, SLICES[6]], [0, 1])
     np.testing.assert_allclose(labels[0, SLICES[8]], 0)
     assert_obeys(labels)
-    assert "have no votes on a question that they lead to" in capsys.readouterr().out
+    assert "lack the votes on a question that was asked" in capsys.readouterr().out
 
 
 def test_rows_without_a_vote_on_the_first_question_are_left_out(tmp_path: Path, capsys):
@@ -135,7 +137,7 @@ def test_rows_without_a_vote_on_the_first_question_are_left_out(tmp_path: Path, 
     assert "left out 1 rows without a vote on question 1, 'J003+0.5' first" in capsys.readouterr().out
 
 
-def test_fractions_that_do_not_sum_to_one_are_made_to_and_told(tmp_path: Path, capsys):
+def test_fractions_that_do_not_sum_to_one_are_normalised_with_a_line(tmp_path: Path, capsys):
     values = FRACTIONS.copy()
     values[4, SLICES[1]] *= 0.8
     _, labels = own_labels.read(write(tmp_path / "votes.csv", values, ending(NAMES, "_debiased")), set(GALAXIES))
@@ -143,7 +145,7 @@ def test_fractions_that_do_not_sum_to_one_are_made_to_and_told(tmp_path: Path, c
     assert_obeys(labels)
 
 
-def test_a_column_that_does_not_match_is_told_with_the_nearest_name(tmp_path: Path, capsys):
+def test_an_error_of_a_missing_column_has_the_nearest_name(tmp_path: Path, capsys):
     names = ending(NAMES, "_fraction")
     names[0], names[20] = "smooth-or-featurd_smooth_fraction", "something else"
     path = write(tmp_path / "votes.csv", FRACTIONS, names)
@@ -158,7 +160,7 @@ def test_a_column_that_does_not_match_is_told_with_the_nearest_name(tmp_path: Pa
     assert f"{NAMES[20]}_fraction" in lines[1] and "nearest" not in lines[1]
 
 
-def test_whole_questions_may_be_missing_where_that_is_said(tmp_path: Path):
+def test_whole_questions_may_be_missing_with_fill_missing(tmp_path: Path):
     keep = [column for column in range(37) if column not in range(*SLICES[8].indices(37))]
     names = [ending(NAMES, "_fraction")[column] for column in keep]
     path = write(tmp_path / "votes.csv", FRACTIONS[:, keep], names)
@@ -173,14 +175,14 @@ def test_whole_questions_may_be_missing_where_that_is_said(tmp_path: Path):
         own_labels.read(path, set(GALAXIES), Choices(fill_missing=True))
 
 
-def test_one_of_several_kinds_is_chosen(tmp_path: Path, capsys):
+def test_one_of_several_types_of_votes_is_chosen(tmp_path: Path, capsys):
     even = np.ones((12, 37))
     columns = dict(zip(ending(NAMES, "_count"), even.T, strict=True))
     path = write(tmp_path / "votes.csv", FRACTIONS, ending(NAMES, "_fraction"), **columns)
     _, labels = own_labels.read(path, set(GALAXIES))
     np.testing.assert_allclose(labels[:, SLICES[1]], EXPECTED[:, SLICES[1]], atol=1e-12)
     assert "like 'smooth-or-featured_smooth_fraction'" in capsys.readouterr().out
-    _, labels = own_labels.read(path, set(GALAXIES), Choices(kind="count"))
+    _, labels = own_labels.read(path, set(GALAXIES), Choices(vote_type="count"))
     np.testing.assert_allclose(labels[:, SLICES[1]], 1 / 3)
 
 
@@ -223,19 +225,19 @@ NAMES_OF_COUNTS = ending(NAMES, "_count")
     ("change", "reason"),
     [
         (lambda t: t.rename(columns={"id_str": "what"}), "expected the galaxies' names in a column like GalaxyID"),
-        (lambda t: t.assign(id_str="none"), "id_str has 'none', and an image is called 'J000.0.5'; say which"),
+        (lambda t: t.assign(id_str="none"), "id_str contains 'none', and an image is called 'J000.0.5'; name the"),
         (lambda t: t.assign(**{NAMES_OF_COUNTS[3]: "many"}), "expected votes of at least 0, got 'many' for 'J000"),
         (lambda t: t.assign(**{NAMES_OF_COUNTS[3]: -2}), "expected votes of at least 0, got '-2' for 'J000"),
         (lambda t: t.assign(**{NAMES_OF_COUNTS[3]: np.inf}), "expected votes of at least 0, got 'inf' for 'J000"),
-        (lambda t: t[:0], "expected one row for each galaxy, got none"),
-        (lambda t: t.assign(**{"Smooth or featured: smooth count": 1}), "one column an answer, got smooth-or-feat"),
+        (lambda t: t[:0], "expected one row per galaxy, got none"),
+        (lambda t: t.assign(**{"Smooth or featured: smooth count": 1}), "one column per answer, got smooth-or-feat"),
         (
             lambda t: t.rename(columns=lambda name: name.replace("_count", "_fraction")),
             r"expected fractions within \[0, 1\], got [0-9]+ for .*; for counts, see --votes",
         ),
     ],
 )
-def test_a_table_that_can_not_be_used_is_told_in_one_line(tmp_path: Path, change, reason: str):
+def test_a_table_that_cannot_be_used_is_an_error_of_one_line(tmp_path: Path, change, reason: str):
     path = write(tmp_path / "votes.csv", COUNTS, NAMES_OF_COUNTS)
     change(pandas.read_csv(path)).to_csv(path, index=False)
     with pytest.raises(DataError, match=reason) as raised:
@@ -243,7 +245,7 @@ def test_a_table_that_can_not_be_used_is_told_in_one_line(tmp_path: Path, change
     assert "\n" not in str(raised.value)
 
 
-def test_a_column_of_names_that_is_not_there_is_told(tmp_path: Path):
+def test_a_missing_column_of_names_is_an_error(tmp_path: Path):
     path = write(tmp_path / "votes.csv", COUNTS, NAMES_OF_COUNTS)
-    with pytest.raises(DataError, match="has no column 'id_string'; the nearest name is 'id_str'"):
+    with pytest.raises(DataError, match="expected a column 'id_string', got none; the nearest name is 'id_str'"):
         own_labels.read(path, set(GALAXIES), Choices(name_column="id_string"))
