@@ -13,7 +13,7 @@ from survey.predictions import rmse
 
 # The validation galaxies are divided into folds; each fold is predicted with weights fitted to the others.
 NUM_FOLDS = 5
-# Added to the squared length of each model's residuals, as a fraction of it.
+# Added to each model's mean squared error in a fit, as a fraction of it: above the rounding of float32 predictions.
 RIDGE = 1e-11
 
 
@@ -27,7 +27,7 @@ def residual_grams(residuals: np.ndarray) -> np.ndarray:
 
 
 def fit_weights(residual_gram: np.ndarray) -> np.ndarray:
-    """Return the weights (models,) of the blend of least squared error, from its residuals' Gram matrix.
+    """Return the weights (models,) of the blend of least squared error, from the Gram matrix of the models' residuals.
 
     The weights are at least 0 and sum to one. Copies of a model get equal weights.
     """
@@ -36,7 +36,7 @@ def fit_weights(residual_gram: np.ndarray) -> np.ndarray:
     num_models = len(residual_gram)
     uniform = np.full(num_models, 1 / num_models)
     # Residuals with the same Gram matrix, (models, models); columns of unit length keep the digits of good models.
-    # The ridge makes the optimum unique: copies of a model share its weight, and rounding of the input changes nothing.
+    # The ridge makes the optimum unique: copies of a model share its weight, and weights do not follow rounding.
     lengths = np.sqrt(np.maximum(residual_gram.diagonal(), np.finfo(float).tiny))
     values, vectors = np.linalg.eigh(residual_gram / lengths / lengths[:, None])
     residuals = np.sqrt(values.clip(min=0) + RIDGE)[:, None] * vectors.T * lengths

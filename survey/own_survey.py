@@ -2,8 +2,8 @@
 
 Images become JPEGs in data/raw, named by ids (`survey.own_images`). Votes become Kaggle's table (`survey.own_labels`).
 A name that is a whole number is the galaxy's id. Other names get numbers, which are stored in data/own_ids.csv and kept
-by later preparations. Galaxies are sorted by a checksum of their names, so that the validation galaxies, the last tenth,
-are a random sample for any order of the table.
+by later preparations. Galaxies are sorted by a checksum of their names. So the validation galaxies, the last tenth, are
+a random sample for any order of the table.
 """
 
 import csv

@@ -3,7 +3,7 @@
 import os
 
 # Read when NumPy is loaded. On a busy machine, OpenBLAS's threads wait for each other far longer than the tests'
-# small matrices take, an L-BFGS step thirty times as long.
+# small matrices take.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import shutil

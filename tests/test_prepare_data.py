@@ -393,7 +393,7 @@ PREPARATION = {
     ],
     "zip that is a bomb": [
         *[(with_zip(kind), HOSTILE_ZIPS[kind][1]) for kind in ("bomb", "bomb that is not needed", "shared bytes")],
-        (with_files({ZIP: zip_of({ZIP: zip_of({ZIP: zip_of({})})})}, ZIP), "it is a zip in a zip, and holds zips"),
+        (with_files({ZIP: zip_of({ZIP: zip_of({ZIP: zip_of({})})})}, ZIP), "it is a zip in a zip and contains zips"),
     ],
     "zip that is encrypted, or holds a name twice": [
         (with_zip(kind), HOSTILE_ZIPS[kind][1]) for kind in ("encrypted", "a name twice", "unusual compression")
@@ -403,7 +403,7 @@ PREPARATION = {
         (with_files({ZIP: DAMAGED}, ZIP), r"images_training_rev1\.zip: '7\.jpg' cannot be unpacked \(Bad CRC-32"),
     ],
     "nothing of Kaggle's": [
-        (lambda own: ["--kaggle", own], "found none of them; download them from Kaggle"),
+        (lambda own: ["--kaggle", own], "found none; download them from Kaggle"),
         (lambda own: ["--kaggle", own / "none"], "none is missing; expected Kaggle's zips"),
         (lambda own: ["--kaggle", own / "votes.csv"], "expected Kaggle's zips, the folder that they are in or"),
     ],
@@ -426,7 +426,7 @@ PREPARATION = {
     ],
     "column of votes without a match": [
         (with_table(lambda t: t.drop(columns=FIRST)), "1 have none, smooth-or-featured_smooth first"),
-        (with_table(lambda t: t.assign(**{"Class1.1 count": 1})), "expected one column an answer, got t01_smooth"),
+        (with_table(lambda t: t.assign(**{"Class1.1 count": 1})), "expected one column per answer, got t01_smooth"),
     ],
     "cell that is no vote": [
         (with_table(lambda t, cell=cell: t.assign(**{FIRST: cell})), f"expected votes of at least 0, got '{cell}' for")
@@ -434,7 +434,7 @@ PREPARATION = {
     ],
     "table that names no image": [
         (with_table(lambda t: t.drop(columns="iauname")), "expected the galaxies' names in a column like GalaxyID"),
-        (with_table(lambda t: t.assign(iauname="x")), "iauname has 'x', and an image is called 'J00.5-00'"),
+        (with_table(lambda t: t.assign(iauname="x")), "iauname contains 'x', and an image is called 'J00.5-00'"),
     ],
     "galaxy with several rows": [
         (
