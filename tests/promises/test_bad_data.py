@@ -119,11 +119,11 @@ IDS_AND_LABELS = {
         for column, name in ((0, "GalaxyID"), (1, r"Class1\.1"), (37, r"Class11\.6"))
     ],
     "table of another shape": [
-        (create_train_ids_file, lambda s: edit_csv(s, lambda rows: [*rows[:5], rows[5] + ["1"]]), "no CSV table"),
+        (create_train_ids_file, lambda s: edit_csv(s, lambda rows: [*rows[:5], rows[5] + ["1"]]), "not a CSV table"),
         (
             create_train_ids_file,
             lambda s: edit_csv(s, lambda rows: rows[:1] + [[*row, "1"] for row in rows[1:]]),
-            r"no CSV table \(Length of header or names does not match length of data",
+            r"not a CSV table \(Length of header or names does not match length of data",
         ),
         (create_train_ids_file, lambda s: edit_csv(s, lambda rows: [*rows[:4], rows[4][:-1]]), NO_NUMBER),
         (
@@ -131,7 +131,7 @@ IDS_AND_LABELS = {
             lambda s: edit_csv(s, lambda rows: [[*row, row[5]] for row in rows]),
             "each column once",
         ),
-        (create_train_ids_file, lambda s: edit_csv(s, lambda rows: rows[:1]), "one line for each galaxy, got none"),
+        (create_train_ids_file, lambda s: edit_csv(s, lambda rows: rows[:1]), "one line per galaxy, got none"),
         (create_train_ids_file, lambda s: s.csv.write_bytes(b""), r"but GalaxyID, Class1\.1, Class1\.2, \.\.\. is"),
         (create_train_ids_file, lambda s: s.csv.write_bytes(bytes(range(256)) * 20), "expected GalaxyID and 37 answer"),
         (create_train_ids_file, lambda s: s.csv.write_bytes(s.csv.read_bytes() + b"\xff"), "is not a CSV table"),
