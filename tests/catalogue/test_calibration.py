@@ -63,3 +63,29 @@ def test_features_that_never_differ_break_nothing():
         statistics = fit_features(features)
         assert np.isfinite(distances(statistics, features)).all()
         assert distances(statistics, features + 1).min() > 100
+
+
+def test_the_oracle_of_distances_is_one_for_typical_and_two_for_doubled_features():
+    rng = np.random.default_rng(4)
+    features = rng.normal(size=(4000, 6)) * [5, 4, 3, 2, 1, 0.5]
+    statistics = fit_features(features, max_kept=3)
+    assert (distances(statistics, features) ** 2).mean() == pytest.approx(1, abs=0.01)
+    doubled = statistics.mean + 2 * (features - statistics.mean)
+    np.testing.assert_allclose(distances(statistics, doubled), 2 * distances(statistics, features))
+
+
+def test_ranks_are_fractions_of_the_validation_galaxies():
+    quantiles = np.linspace(1, 3, 201)
+    assert rank(np.array([0.0, 1.0, 1.5, 2.0, 3.0, 9.0]), quantiles).tolist() == [0, 0, 0.25, 0.5, 1, 1]
+
+
+def test_an_interval_is_the_quantiles_of_the_residuals_of_its_bin():
+    """The oracle: two groups of predictions, 50 residuals each, of known quantiles."""
+    predictions = np.repeat([0.3, 0.7], 50)[:, None] * np.ones((1, 37))
+    steps = np.arange(1, 51) / 51  # weibull: the quantile q of n values is at q (n + 1)
+    residuals = np.concatenate([0.1 * (steps - 0.5), 0.2 * (steps - 0.5)])[:, None]
+    intervals = fit_intervals(predictions, predictions + residuals).around(predictions)
+    for level, (below, above) in LEVELS.items():
+        for row, width in ((0, 0.1), (99, 0.2)):
+            expected = predictions[row, 0] + width * (np.array([below, above]) - 0.5)
+            np.testing.assert_allclose([intervals[level][0][row, 8], intervals[level][1][row, 8]], expected)

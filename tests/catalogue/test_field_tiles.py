@@ -1,16 +1,15 @@
+"""Fields are opened and read by regions, their objects are detected by tiles, and galaxies are cut out of them."""
+
 from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
-from astropy.wcs import WCS
-from fields import GALAXIES, SPIKED, TINY, draw_field, sky_header
+from fields import GALAXIES, SPIKED, TINY, draw_field
 from PIL import Image
 
-from catalogue import field_cutouts, field_sources, field_tiles, star_galaxy
+from catalogue import field_cutouts, field_sources, field_tiles
 from catalogue.field_tiles import open_field, tiles_of
-from catalogue.field_wcs import sky_positions
-from galaxy.detection import find_objects
 from galaxy.image_formats import Unreadable
 
 
@@ -75,31 +74,6 @@ def test_what_was_found_in_a_tile_is_not_sought_again(field: Path, tmp_path: Pat
     np.testing.assert_array_equal(field_sources.find_sources(field, tmp_path / "parts", 0).objects, first)
 
 
-def test_noise_holds_no_objects_and_neither_does_a_field_of_one_colour():
-    noise = np.random.default_rng(1).normal(20, 2, (600, 600)).astype(np.float32)
-    empty = np.zeros(noise.shape, bool)
-    assert len(find_objects(noise, empty, True).objects) == 0
-    for value in (0, 7, np.nan):
-        assert len(find_objects(np.full((200, 200), value, np.float32), empty[:200, :200], False).objects) == 0
-
-
-def test_pixels_without_a_value_and_the_border_are_told():
-    light, _ = draw_field(stars=0)
-    light[75:85, 96:110] = np.nan
-    cut = light[:, :405]
-    scene = find_objects(cut, np.zeros(cut.shape, bool), False)
-    for x, y, expected in ((90.3, 80.6, True), (400.2, 130.9, True), (150.8, 400.1, False)):
-        distance = np.hypot(scene.objects["x"] - x, scene.objects["y"] - y)
-        assert distance.min() < 6 and scene.objects["border"][distance.argmin()] == expected
-
-
-def test_without_a_crowd_of_one_radius_nothing_is_a_point():
-    light, _ = draw_field(stars=0)
-    objects = find_objects(light, np.zeros(light.shape, bool), True).objects
-    assert np.isnan(star_galaxy.point_radius(objects))
-    assert star_galaxy.are_stars(objects, np.nan).sum() == 1  # the one with spikes
-
-
 def test_neighbours_widen_no_frame(tmp_path: Path):
     light, _ = draw_field(stars=0)
     y, x = np.mgrid[:520, :640]
@@ -134,28 +108,6 @@ def test_a_row_s_cutout_can_be_shown(tmp_path: Path):
     assert field_cutouts.show(field, 639, 0, 1.0).shape == (424, 424, 3)
 
 
-@pytest.mark.parametrize("kind", ["CD", "PC", "SIP"])
-def test_sky_positions_are_astropy_s(kind: str, tmp_path: Path):
-    header = sky_header(kind)
-    fits.PrimaryHDU(np.zeros((500, 600), np.float32), header).writeto(tmp_path / "a.fits")
-    x, y = np.array([0, 299, 580.25]), np.array([10, 249, 480.75])
-    ra, dec = sky_positions(tmp_path / "a.fits", x, y)
-    expected_ra, expected_dec = WCS(header).all_pix2world(x, y, 0)
-    # The frame is ICRS where the header names none.
-    np.testing.assert_allclose(ra, expected_ra, rtol=0, atol=1e-3 / 3600)
-    np.testing.assert_allclose(dec, expected_dec, rtol=0, atol=1e-3 / 3600)
-
-
-def test_without_sky_coordinates_positions_are_unknown_and_broken_ones_are_told(tmp_path: Path):
-    for kind in ("none", "broken"):
-        fits.PrimaryHDU(np.zeros((500, 600), np.float32), sky_header(kind)).writeto(tmp_path / f"{kind}.fits")
-    ra, dec = sky_positions(tmp_path / "none.fits", np.zeros(2), np.zeros(2))
-    assert np.isnan(ra).all() and np.isnan(dec).all()
-    with pytest.raises(Unreadable, match="has no usable sky coordinates") as told:
-        sky_positions(tmp_path / "broken.fits", np.zeros(2), np.zeros(2))
-    assert "\n" not in str(told.value)
-
-
 def test_all_formats_are_one_field(field: Path, tmp_path: Path):
     pixels = np.asarray(Image.open(field))
     fits.PrimaryHDU(np.moveaxis(pixels, 2, 0)).writeto(tmp_path / "a.fits")
@@ -167,3 +119,55 @@ def test_all_formats_are_one_field(field: Path, tmp_path: Path):
             opened = open_field(tmp_path / name, folder)
             assert (opened.planes, opened.rows, opened.columns) == (3, 520, 640)
             np.testing.assert_array_equal(opened.bands(*part), expected)
+
+
+def test_the_intensity_of_a_field_is_the_mean_of_its_bands_with_saturated_pixels(tmp_path: Path):
+    bands = np.random.default_rng(0).uniform(0, 50, (3, 60, 80)).astype(np.float32)
+    bands[1, 10, 20:26], bands[2, 30, 30] = 1000, 2000  # six pixels share the first value, the second is alone
+    fits.PrimaryHDU(bands).writeto(tmp_path / "a.fits")
+    field = open_field(tmp_path / "a.fits")
+    intensity, saturated = field.intensity(slice(5, 50), slice(10, 70))
+    np.testing.assert_allclose(intensity, bands[:, 5:50, 10:70].mean(axis=0), rtol=1e-6)
+    assert np.argwhere(saturated).tolist() == [[5, column] for column in range(10, 16)]
+    assert not field.counts_steps
+
+
+def test_white_pixels_of_a_picture_are_saturated(field: Path):
+    pixels = np.asarray(Image.open(field))
+    opened = open_field(field)
+    intensity, saturated = opened.intensity(slice(0, 520), slice(0, 640))
+    np.testing.assert_allclose(intensity, pixels.mean(axis=2), rtol=1e-6)
+    np.testing.assert_array_equal(saturated, pixels.max(axis=2) == 255)
+    assert opened.counts_steps and saturated.any()
+
+
+def test_a_tile_keeps_the_objects_with_their_peaks_in_it_and_the_segmentation_map_of_all(
+    field: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    small_tiles(monkeypatch)
+    opened, tiles = open_field(field), tiles_of(520, 640)
+    for index in (0, 4):
+        path = field_tiles.tile_path(tmp_path, index)
+        field_tiles.find_in_tile(opened, tiles[index], path)
+        objects, segmentation = field_tiles.objects_of(tmp_path, index), field_tiles.segments_of(path)
+        own, seen = tiles[index].own, tiles[index].seen
+        assert segmentation.shape == tuple(pixels.stop - pixels.start for pixels in seen)
+        assert len(objects) < segmentation.max()
+        for row in objects:
+            assert own[0].start <= row["peak_y"] < own[0].stop and own[1].start <= row["peak_x"] < own[1].stop
+            peak = int(row["peak_y"]) - seen[0].start, int(row["peak_x"]) - seen[1].start
+            assert segmentation[peak] == row["label"]
+
+
+@pytest.mark.parametrize(("limit", "value"), [("MAX_FIELD_SIDE", 99), ("MIN_SIDE", 101)])
+def test_fields_of_other_sizes_are_refused(limit: str, value: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    fits.PrimaryHDU(np.zeros((100, 100), np.float32)).writeto(tmp_path / "a.fits")
+    monkeypatch.setattr(field_tiles, limit, value)
+    with pytest.raises(Unreadable, match=r"has 100x100 pixels: expected \d+ to [\d,]+ a side"):
+        open_field(tmp_path / "a.fits")
+
+
+def test_a_field_that_is_decoded_as_a_whole_has_a_limit(field: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(field_tiles, "MAX_DECODED_PIXELS", 640 * 520 - 1)
+    with pytest.raises(Unreadable, match=r"has 640x520 pixels.*save a larger field as uncompressed FITS"):
+        open_field(field)

@@ -149,3 +149,75 @@ def test_views_of_a_frame_are_those_that_training_saw():
     matrix = np.array([[4.0, 0, 211.5 - 4 * 26], [0, 4.0, 211.5 - 4 * 26], [0, 0, 1]])[None, None]
     warp_views(image, touched_parts(matrix[None], [(53, 53)])[0].tolist(), matrix, [out])
     np.testing.assert_array_equal(view_of(frame), out[0])
+
+
+def test_the_object_in_the_middle_is_chosen_unless_another_is_much_larger():
+    """Salience is the area times a Gaussian prior of 0.12 sides, as stated in `catalogue.framing`."""
+    y, x = np.mgrid[:424, :424].astype(np.float32)
+
+    def chosen(sigma: float, distance: float) -> float:
+        image = 150 * np.exp(-(np.hypot(x - 211.5, y - 211.5) ** 2) / (2 * 10**2))
+        image += 150 * np.exp(-(np.hypot(x - 211.5 - distance, y - 211.5) ** 2) / (2 * sigma**2))
+        grey = np.clip(image + 6, 0, 255).round().astype(np.uint8)
+        measurement, _ = framing.measure(picture(np.repeat(grey[..., None], 3, axis=2)))
+        return measurement.x - 211.5
+
+    # Of two objects, the area of the second is 4 times that of the first: the prior outweighs it beyond 85 pixels.
+    assert chosen(20, 150) == pytest.approx(0, abs=1)
+    assert chosen(20, 75) == pytest.approx(75, abs=1)
+    assert chosen(10, 75) == pytest.approx(0, abs=1)
+
+
+@pytest.mark.parametrize(("ratio", "expected"), [(0.15, False), (0.4, True)])
+def test_a_companion_counts_from_a_quarter_of_the_flux(ratio: float, expected: bool):
+    y, x = np.mgrid[:424, :424].astype(np.float32)
+    image = 180 * np.exp(-(np.hypot(x - 200, y - 211.5) ** 2) / (2 * 18**2))
+    # The same peak: the flux is as the square of sigma.
+    image += 180 * np.exp(-(np.hypot(x - 270, y - 211.5) ** 2) / (2 * ratio * 18**2))
+    grey = np.clip(image + 6, 0, 255).round().astype(np.uint8)
+    frame = framing.frame(picture(np.repeat(grey[..., None], 3, axis=2)), "auto", RADIUS)
+    assert bool(frame.flags & framing.SEVERAL) == expected
+
+
+@pytest.mark.parametrize("padding", [(0, 0, 0, 0), (50, 0, 0, 0), (10, 20, 30, 40)])
+def test_padding_of_one_colour_is_removed(padding: tuple[int, int, int, int]):
+    top, bottom, left, right = padding
+    image = np.pad(np.random.default_rng(0).uniform(0, 255, (200, 150)), ((top, bottom), (left, right)))
+    image += np.random.default_rng(1).uniform(0, framing.PADDING_RANGE / 2, image.shape)  # blocks of JPEG
+    rows, columns = framing._unpadded(image.astype(np.float32))
+    assert (rows, columns) == (slice(top, top + 200), slice(left, left + 150))
+
+
+def test_a_constant_image_keeps_its_least_side():
+    rows, columns = framing._unpadded(np.zeros((200, 150), np.float32))
+    assert rows.stop - rows.start == columns.stop - columns.start == 30
+
+
+@pytest.mark.parametrize("scale", [0.06, 0.3, 0.5, 1.0, 2.5])
+def test_a_cut_has_the_pixels_of_the_image_where_its_matrix_says(scale: float):
+    """The oracle: a linear ramp, whose averages over squares are its values at their centres."""
+    y, x = np.mgrid[:600, :700].astype(np.float32)
+    ramp = np.stack([x / 700, y / 600, np.zeros_like(x)], axis=2)
+    canvas, frame_to_image = framing.cut(ramp, (slice(0, 600), slice(0, 700)), 320.3, 270.8, scale, (0, 0, 1))
+    inside = canvas[..., 2] == 0
+    rows, columns = np.nonzero(inside)
+    image_to_frame = np.linalg.inv(frame_to_image)
+    frame = image_to_frame[:2, :2] @ np.stack([columns, rows]) + image_to_frame[:2, 2:]
+    # The frame's centre is (320.3, 270.8), and `scale` of its pixels are a pixel of the image.
+    expected = (frame - 211.5) / scale + np.array([[320.3], [270.8]])
+    np.testing.assert_allclose(canvas[inside][:, :2].T * [[700], [600]], expected, atol=0.02)
+    assert (canvas[~inside] == (0, 0, 1)).all() and inside.any()
+    side = 2 * framing.REACH * framing.SIDE
+    assert side / max(1, int(1 / scale)) <= len(canvas) * scale * 1.01 <= side * 1.1 + 20
+
+
+def test_the_training_radius_is_the_median_of_those_that_are_known():
+    assert framing.training_radius(np.array([100.0, np.nan, 120.0, 170.0, np.inf])) == 120.0
+
+
+@pytest.mark.parametrize(("side", "enlarged"), [(230, False), (190, True)])
+def test_sdss_frames_of_small_images_are_flagged(side: int, enlarged: bool):
+    image = cv2.resize(blob(), (side, side), interpolation=cv2.INTER_AREA)
+    frame = framing.frame(picture(image), "sdss", RADIUS)
+    assert bool(frame.flags & framing.SMALL) == enlarged == (424 / side > 2)
+    assert np.isnan(frame.target_radius) and frame.scale == 424 / side
