@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from catalogue.answer_columns import FRACTIONS
-from catalogue.field_picture import KINDS, kinds_of, whole_picture, write_picture
+from catalogue.field_picture import COLOURS, appearances, whole_picture, write_picture
 from catalogue.field_tiles import Field
 
 # Fractions of one object (the others are NaN), and its class.
@@ -35,13 +35,13 @@ def rows_of(*fractions: dict[str, float], objects: list[str] | None = None) -> d
 
 def test_the_most_likely_answers_give_the_class():
     fractions, classes = zip(*CLASSES, strict=True)
-    assert kinds_of(rows_of(*fractions)) == list(classes)
-    assert set(classes) | {"star", "tiny"} == set(KINDS)
+    assert appearances(rows_of(*fractions)) == list(classes)
+    assert set(classes) | {"star", "tiny"} == set(COLOURS)
 
 
 @pytest.mark.parametrize("name", ["star", "tiny"])
 def test_stars_and_tiny_objects_keep_their_class_whatever_their_fractions(name: str):
-    assert kinds_of(rows_of(CLASSES[0][0], {}, objects=[name, name])) == [name, name]
+    assert appearances(rows_of(CLASSES[0][0], {}, objects=[name, name])) == [name, name]
 
 
 def field_of(pixels: np.ndarray, linear: bool = False) -> Field:
@@ -85,6 +85,6 @@ def test_an_object_is_marked_with_the_colour_of_its_class(linear: bool, tmp_path
     assert (marked_rows.min(), marked_rows.max()) == pytest.approx((middle - 33, middle + 33), abs=3)
     colour = np.median(image[marked_rows, marked_columns], axis=0)
     nearest = min(
-        KINDS, key=lambda name: np.abs(np.array(KINDS[name]) * colour.max() / max(KINDS[name]) - colour).sum()
+        COLOURS, key=lambda name: np.abs(np.array(COLOURS[name]) * colour.max() / max(COLOURS[name]) - colour).sum()
     )
     assert nearest == "spiral"
