@@ -1,7 +1,8 @@
-"""Check that the training labels obey the decision tree; the exit status is 1 when some do not.
+"""Check that the training labels obey the decision tree; the exit status is 1 if a label does not.
 
-The answers to a question sum to the weight of the answer that leads to it (to 1 for questions asked of every galaxy),
-and every label lies within [0, 1]. The competition's first table broke this rule, which is why there is a second.
+The answers to a question must sum to the weight of the answer that leads to it, or to 1 if the question is asked for
+every galaxy. Every label must be within [0, 1]. The competition's first table broke this rule, so Kaggle published a
+second table (`rev1`).
 
 Source: documentation of 2014, 2.2.2 and 3.4.
 """
@@ -18,10 +19,10 @@ from survey.preparation import measure_deviations
 
 
 def tolerance(text: str) -> float:
-    """Read a tolerance of at least 0 from a command line."""
-    if not 0 <= (number := float(text)) < np.inf:
+    """Read a tolerance, a finite number of at least 0, from a command line."""
+    if not 0 <= (value := float(text)) < np.inf:
         raise argparse.ArgumentTypeError(f"expected a number of at least 0, got {text}")
-    return number
+    return value
 
 
 def main() -> None:
@@ -31,20 +32,22 @@ def main() -> None:
         type=tolerance,
         default=decision_tree.TOLERANCE,
         metavar="X",
-        help="deviation that passes as rounding (default: %(default)g)",
+        help="largest deviation that counts as rounding, at least 0 (default: %(default)g)",
     )
     args = parser.parse_args()
     path = use_folders(args.root, args.data).labels_csv
-    found = measure_deviations()
+    deviations = measure_deviations()
 
     print(f"{'':24} {'largest deviation':>17}  galaxies beyond {args.tolerance:g}")
-    for number, deviation in zip(decision_tree.QUESTIONS, found.sums.T, strict=True):
-        print(f"{f'sum of question {number}':24} {deviation.max():17.2e}  {(deviation > args.tolerance).sum()}")
-    print(f"{'value outside [0, 1]':24} {found.outside.max():17.2e}  {(found.outside > args.tolerance).sum()}")
+    for question, deviation in zip(decision_tree.QUESTIONS, deviations.sums.T, strict=True):
+        print(f"{f'sum of question {question}':24} {deviation.max():17.2e}  {(deviation > args.tolerance).sum()}")
+    print(
+        f"{'value outside [0, 1]':24} {deviations.outside.max():17.2e}  {(deviations.outside > args.tolerance).sum()}"
+    )
 
-    if complaint := found.complaint(args.tolerance):
+    if complaint := deviations.complaint(args.tolerance):
         raise DataError(complaint)
-    print(f"checked {len(found.ids)} galaxies of {path}: all obey the decision tree")
+    print(f"checked {len(deviations.ids)} galaxies of {path}: all obey the decision tree")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Write data/solutions_train.npy: the training labels (num_train, 37) float32, one row for each of train_ids.npy.
+"""Write data/solutions_train.npy: the training labels (num_train, 37) float32, one row per id of train_ids.npy.
 
-Kaggle's table is text, and nothing but its header says which line is whose; here every row is looked up by its id.
+Each row of Kaggle's table is found by its id, so the array has the order of train_ids.npy, not that of the table.
 
 Source: documentation of 2014, 3.4 and 5.4.
 """

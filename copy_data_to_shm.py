@@ -1,8 +1,8 @@
-"""Copy the train and test images to the RAM drive /dev/shm, whence training can read them without waiting for a disk.
+"""Copy the train and test images to the RAM drive /dev/shm, so that training does not wait for a disk.
 
-What already is there with the same size is left alone, so that an interrupted copy can be resumed. `--decoded` puts
-the images' pixels there instead, 539 kB each, which training and prediction use of themselves as long as they match the
-images. `--remove` frees the memory again.
+Files that exist there with the same size are not copied again, so an interrupted copy resumes. With `--decoded`, the
+decoded pixels are written instead, 539 kB per image. Training and prediction use them automatically while they match
+the images. With `--remove`, the copies are deleted.
 
 Source: documentation of 2014, 3.1 and 3.4.
 """
@@ -19,12 +19,12 @@ from survey import decoded_cache
 from survey.folders import SUBSETS, Folders, adopt, use_folders
 from survey.images import is_image
 
-# A RAM drive hands out whole pages of memory.
+# A RAM drive allocates whole pages of memory.
 PAGE_BYTES = 4096
 
 
 def list_images(folder: Path) -> dict[str, int]:
-    """Return the bytes of each JPEG of a folder by its name; nothing where there is no such folder."""
+    """Return the size in bytes of each JPEG of a folder, by name; empty if the folder does not exist."""
     if not folder.is_dir():
         return {}
     with os.scandir(folder) as entries:
@@ -32,7 +32,7 @@ def list_images(folder: Path) -> dict[str, int]:
 
 
 def copy_images(folders: Folders) -> None:
-    """Copy what is not yet in `folders.ram`; raises DataError when there is nothing to copy or no room for it."""
+    """Copy missing images to `folders.ram`; raises DataError if there are no images, or not enough memory."""
     decoded_cache.need_room(folders.ram, 0)
     missing: dict[str, list[str]] = {}
     num_bytes = 0
@@ -40,11 +40,11 @@ def copy_images(folders: Folders) -> None:
         images = list_images(folders.raw_images(subset))
         if not images:
             raise DataError(
-                f"expected the {subset} images in {folders.raw_images(subset)}, but there is no .jpg file; "
+                f"expected the {subset} images in {folders.raw_images(subset)}, got no .jpg file; "
                 "download them from Kaggle or run simulate_galaxies.py"
             )
-        there = list_images(folders.ram_images(subset))
-        missing[subset] = sorted(name for name in images if there.get(name) != images[name])
+        copies = list_images(folders.ram_images(subset))
+        missing[subset] = sorted(name for name in images if copies.get(name) != images[name])
         num_bytes += sum(-(-images[name] // PAGE_BYTES) * PAGE_BYTES for name in missing[subset])
         print(f"{len(images)} {subset} images, {len(images) - len(missing[subset])} of them already copied")
     decoded_cache.need_room(folders.ram, num_bytes)
@@ -57,7 +57,7 @@ def copy_images(folders: Folders) -> None:
 
 
 def remove_images(folders: Folders) -> None:
-    """Remove the copies of images; a file whose original is gone stays, since it may be the only one."""
+    """Delete the copies of images; a copy without an original is kept, because it may be the only one."""
     for subset in SUBSETS:
         source, target = folders.raw_images(subset), folders.ram_images(subset)
         originals, copies = list_images(source), list_images(target)
@@ -68,13 +68,13 @@ def remove_images(folders: Folders) -> None:
         if decoded_cache.remove(subset):
             print(f"removed the decoded {subset} images from {folders.ram}")
         if strangers := len(copies) - len(removable):
-            print(f"left {strangers} images in {target} that are not in {source}; delete them yourself if unneeded")
+            print(f"kept {strangers} images in {target} that are not in {source}; delete them if you do not need them")
         if target.is_dir() and not any(target.iterdir()):
             target.rmdir()
 
 
 def decode_images(num_workers: int | None) -> None:
-    """Build the map of decoded images of each subset, or go on building it."""
+    """Build the memory map of decoded images of each subset, or resume building it."""
     for subset in SUBSETS:
         print(f"wrote the decoded {subset} images to {decoded_cache.build(subset, num_workers)}")
 
@@ -82,18 +82,31 @@ def decode_images(num_workers: int | None) -> None:
 def main() -> None:
     parser = script_parser(__doc__)
     parser.add_argument(
-        "--ram", type=Path, default=Folders.ram, metavar="DIR", help="where to copy to (default: %(default)s)"
+        "--ram",
+        type=Path,
+        default=Folders.ram,
+        metavar="DIR",
+        help="folder for the copies, on a RAM drive (default: %(default)s)",
     )
-    parser.add_argument("--decoded", action="store_true", help="put pixels there instead of JPEGs")
-    parser.add_argument("--num-workers", type=positive_int, metavar="N", help="to decode (default: cores)")
-    parser.add_argument("--remove", action="store_true", help="remove the copies instead")
+    parser.add_argument(
+        "--decoded",
+        action="store_true",
+        help="write decoded pixels instead of JPEGs; use this if decoding limits training",
+    )
+    parser.add_argument(
+        "--num-workers",
+        type=positive_int,
+        metavar="N",
+        help="number of processes that decode, at least 1; only with --decoded (default: all cores)",
+    )
+    parser.add_argument("--remove", action="store_true", help="delete the copies, to free the memory")
     args = parser.parse_args()
     folders = adopt(dataclasses.replace(use_folders(args.root, args.data), ram=args.ram))
     for subset in SUBSETS:
         if folders.raw_images(subset).resolve() == folders.ram_images(subset).resolve():
             raise DataError(
-                f"expected another folder than that of the originals, got {folders.raw_images(subset)} for both; "
-                "name another place with --ram"
+                f"expected a folder other than that of the originals, got {folders.raw_images(subset)} for both; "
+                "choose another folder with --ram"
             )
     if args.remove:
         remove_images(folders)

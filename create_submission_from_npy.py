@@ -1,6 +1,6 @@
-"""Convert predictions of the test set, `.npy.gz` or `.npy`, to a submission in Kaggle's format, `.csv.gz` beside it.
+"""Convert predictions of the test set (`.npy.gz` or `.npy`) to Kaggle's submission format (`.csv.gz`, same folder).
 
-The rows of the array are in the order of data/test_ids.npy, its columns in that of the decision tree.
+The rows are in the order of data/test_ids.npy. The 37 columns are in the order of the decision tree.
 
 Source: documentation of 2014, 3.4 and 5.8.
 """
@@ -19,7 +19,9 @@ from survey.submission import write_submission
 
 def main() -> None:
     parser = script_parser(__doc__)
-    parser.add_argument("file", metavar="FILE.npy.gz", help="predictions of the test set, (num_test, 37)")
+    parser.add_argument(
+        "file", metavar="FILE.npy.gz", help="array of predictions of the test set, (num_test, 37) floats"
+    )
     args = parser.parse_args()
     use_folders(args.root, args.data)
     ids = ids_of("test")

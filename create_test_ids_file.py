@@ -1,7 +1,6 @@
-"""Write data/test_ids.npy: the ids of the test galaxies, read off the names of their images and sorted by number.
+"""Write data/test_ids.npy: the ids of the test galaxies, read from the names of their images, ascending.
 
-Everything that concerns the test set (predictions, extracted parameters, the submission) follows the order of this
-file.
+All arrays of the test set (predictions, SExtractor's measurements) and the submission use the order of this file.
 
 Source: documentation of 2014, 3.4 and 5.4.
 """

@@ -1,7 +1,7 @@
 """Write data/train_ids.npy: the ids of the training galaxies, in the order of Kaggle's table of labels.
 
-Everything that concerns the training set (labels, predictions, extracted parameters) follows the order of this file,
-so that images and labels can not be mismatched.
+All arrays of the training set (labels, predictions, SExtractor's measurements) use the order of this file. So every
+image has its own labels.
 
 Source: documentation of 2014, 3.4 and 5.4.
 """

@@ -1,17 +1,17 @@
-"""Blend the predictions of all models that have a file in predictions/final/augmented/test/, in four ways.
+"""Blend the predictions of all models in predictions/final/augmented/test/, in four ways.
 
-- blended_predictions_uniform.npy.gz: the plain mean. In 2014 this was the best one, and the winning submission.
-- blended_predictions.npy.gz: a weighted mean, its weights fitted to the validation galaxies.
-- blended_predictions_questions.npy.gz: the same with weights of their own for each of the 11 questions.
-- blended_predictions_separate.npy.gz: the same for each of the 37 answers.
+- blended_predictions_uniform.npy.gz: the plain mean. In 2014 this was the best blend, and the winning submission.
+- blended_predictions.npy.gz: a weighted mean; the weights are fitted to the validation galaxies.
+- blended_predictions_questions.npy.gz: separate weights for each of the 11 questions.
+- blended_predictions_separate.npy.gz: separate weights for each of the 37 answers.
 
-All go to predictions/final/blended/. Weights of their own break the sums of the decision tree, by a few hundredths;
-they are restored, unless --raw leaves them as in 2014. Printed are the RMSE on the validation galaxies, and
-cross-validated: on galaxies that the weights were not fitted to. A model of no weight contributes nothing, and may be
-better left out of the uniform blend, too (--exclude).
+The files are written to predictions/final/blended/. Separate weights break the sums of the decision tree by a few
+hundredths. The sums are restored, unless --raw keeps them as in 2014. Two RMSE are printed: on the validation galaxies,
+and cross-validated, on galaxies that the weights were not fitted to. A model with weight 0 contributes nothing; it may
+also be better to exclude it from the uniform blend (--exclude).
 
-A model that was trained on all galaxies (--all-galaxies) has no validation galaxies: it is blended with the weights of
-its twin that was not, in the twin's place.
+A model that was trained on all galaxies (--all-galaxies) has no validation galaxies. It replaces its twin, the same
+model trained on the training part only, and is blended with the twin's weights.
 
 Source: documentation of 2014, 2.3.1, 2.4.2, 3.3.3 and 5.7.
 """
@@ -30,31 +30,30 @@ from survey.predictions import find_models, load_predictions, made_by, rmse, twi
 
 
 def find_blendable(folders: Folders, excluded: list[str], only: list[str] | None = None) -> dict[str, str]:
-    """Return the models to blend: whose validation predictions are weighed, and whose test predictions they stand for.
+    """Return the models to blend: {model with validation predictions: model with test predictions}.
 
-    Raises DataError for a model without validation predictions, for one that is named and not there, and where none is
-    left.
+    Raises DataError if a model has no validation predictions, if a named model does not exist, or if none remains.
     """
-    found = find_models(folders, "test")
+    available = find_models(folders, "test")
     for flag, names in (("--exclude", excluded), ("--only", only or [])):
-        if strangers := sorted(set(names) - set(found)):
-            raise DataError(f"{flag} {strangers[0]}: expected one of {', '.join(found)}")
+        if strangers := sorted(set(names) - set(available)):
+            raise DataError(f"{flag} {strangers[0]}: expected one of {', '.join(available)}")
     chosen: dict[str, str] = {}
-    for name in found:
+    for name in available:
         if name not in excluded and (not only or name in only):
-            chosen[twin_of(name)] = name  # in order, so that a twin trained on all galaxies takes the other's place
+            chosen[twin_of(name)] = name  # sorted, so a model trained on all galaxies replaces its twin
     if not chosen:
-        raise DataError("expected a model to blend, but all are excluded")
+        raise DataError("expected at least one model to blend, got none; exclude fewer")
     for twin, name in chosen.items():
         if not (valid := folders.augmented("valid", twin)).exists():
             raise DataError(
-                f"{valid} is missing, to go with {folders.augmented('test', name)}; run {made_by(twin)} again"
+                f"{valid} is missing, but {folders.augmented('test', name)} exists; run {made_by(twin)} again"
             )
     return chosen
 
 
 def print_table(names: list[str], predictions: np.ndarray, labels: np.ndarray, raw: bool) -> dict[str, np.ndarray]:
-    """Print each model's validation RMSE and weight, and each blend's; return the blends' weights (37, models)."""
+    """Print the validation RMSE of models and blends, and weights; return the weights (37, models) of each blend."""
     grams = blending.residual_grams(predictions - labels)
     blends = blending.fit_blends(grams)
     crossed = blending.cross_validate(predictions, labels, raw)
@@ -69,12 +68,12 @@ def print_table(names: list[str], predictions: np.ndarray, labels: np.ndarray, r
         fitted = rmse(blending.blend(weights, predictions, raw), labels)
         print(f"{stem:{width}}  {fitted:15.6f}  {crossed[stem]:15.6f}")
     for model, value in blending.harmless_removals(predictions, labels, raw).items():
-        print(f"without {names[model]} the uniform blend's RMSE is {value:.6f}: no worse (--exclude {names[model]})")
+        print(f"without {names[model]} the uniform blend's RMSE is {value:.6f}: no worse; use --exclude {names[model]}")
     return blends
 
 
 def write_blends(folders: Folders, names: list[str], blends: dict[str, np.ndarray], raw: bool) -> None:
-    """Blend the models' predictions of the test galaxies with each blend's weights (37, models), and write them."""
+    """Blend the models' predictions of the test galaxies by the weights (37, models) of each blend; write the files."""
     num_test = len(images.ids_of("test"))
     blended = {stem: np.zeros((num_test, decision_tree.NUM_ANSWERS)) for stem in blends}
     for index, name in enumerate(showing(names, desc="blending", unit="model")):
@@ -89,9 +88,19 @@ def write_blends(folders: Folders, names: list[str], blends: dict[str, np.ndarra
 
 def parse() -> argparse.Namespace:
     parser = script_parser(__doc__)
-    parser.add_argument("--exclude", action="append", default=[], metavar="MODEL", help="leave out; may be given again")
-    parser.add_argument("--only", action="append", metavar="MODEL", help="blend this one; may be given again")
-    parser.add_argument("--raw", action="store_true", help="leave sums that break the decision tree, as in 2014")
+    parser.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="MODEL",
+        help="model to leave out; repeat the flag for several (default: none)",
+    )
+    parser.add_argument(
+        "--only", action="append", metavar="MODEL", help="model to blend; repeat the flag for several (default: all)"
+    )
+    parser.add_argument(
+        "--raw", action="store_true", help="keep sums that break the decision tree, as in 2014 (default: restore them)"
+    )
     return parser.parse_args()
 
 

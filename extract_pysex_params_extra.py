@@ -1,8 +1,8 @@
-"""Measure where each galaxy lies and how large it is, as seen at 10 sigma: data/pysex_params_extra_{train,test}.npy.gz.
+"""Measure position and size of each galaxy at 10 sigma -> data/pysex_params_extra_{train,test}.npy.gz.
 
-A row an image, in the order of the ids: x, y, a, b, theta, flux_radius, kron_radius, petro_radius, fwhm. An
-interrupted extraction goes on when it is run again. The models with `pysexgen1` in their names centre and rescale by
-these numbers.
+One row per image, in the order of the ids: x, y (pixels, counted from 1), a, b (pixels), theta (degrees), flux_radius
+(pixels), kron_radius, petro_radius (in units of a), fwhm (pixels). An interrupted extraction resumes with the same
+command. The models with `pysexgen1` in their names use these measurements to centre and rescale galaxies.
 
 Source: documentation of 2014, 2.1.5 and 3.4.
 """

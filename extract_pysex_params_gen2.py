@@ -1,7 +1,8 @@
-"""Measure where each galaxy lies and how large it is, as seen at 2 sigma: data/pysex_params_gen2_{train,test}.npy.gz.
+"""Measure position and size of each galaxy at 2 sigma -> data/pysex_params_gen2_{train,test}.npy.gz.
 
-A row an image, in the order of the ids: x, y, a, b, theta, petro_radius. An interrupted extraction goes on when it is
-run again. The models whose names end with `pysex` centre and rescale by these numbers.
+One row per image, in the order of the ids: x, y (pixels, counted from 1), a, b (pixels), theta (degrees), petro_radius
+(in units of a). An interrupted extraction resumes with the same command. The models with names that end in `pysex` use
+these measurements to centre and rescale galaxies.
 
 Source: documentation of 2014, 2.1.5 and 3.4.
 """

@@ -1,12 +1,12 @@
-"""From what one has to what the scripts need, in one command: Kaggle's download, or one's own labelled galaxies.
+"""Prepare the data folder, in one command: from Kaggle's download, or from your own labelled galaxies.
 
     python prepare_data.py --kaggle ~/Downloads
     python prepare_data.py --images cutouts --labels votes.csv
 
-The first finds Kaggle's zips and folders under any of their names (without --kaggle, in data/raw) and brings what is
-not there yet to data/raw. The second brings images of any size (JPEG, PNG, TIFF) and a table of votes (CSV, Parquet,
-FITS) there. Both then write ids and labels, as 2014's scripts do, compare the labels with the decision tree, and say
-what is ready and which command comes next. One that was interrupted goes on when it is run again.
+The first command finds Kaggle's zips and folders under all their names (by default in data/raw), and copies missing
+files to data/raw. The second imports images of any size (JPEG, PNG, TIFF) and a table of votes (CSV, Parquet, FITS).
+Then both write ids and labels, like the scripts of 2014, check the labels against the decision tree, and print what is
+ready and which command comes next. An interrupted preparation resumes with the same command.
 
 Source: documentation of 2014, 3.1, 3.4 and 5.4.
 """
@@ -29,27 +29,42 @@ NEXT = "try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense.py"
 
 def parse() -> argparse.Namespace:
     parser = script_parser(__doc__)
-    parser.add_argument("--kaggle", nargs="+", type=Path, metavar="PLACE", help="zips, or folders that they are in")
-    parser.add_argument("--images", type=Path, metavar="FOLDER", help="own images, labelled or not")
-    parser.add_argument("--labels", type=Path, metavar="TABLE", help="votes on them: .csv, .parquet or .fits")
     parser.add_argument(
-        "--test", type=Path, metavar="FOLDER", help="own images to predict (default: those without a row)"
+        "--kaggle",
+        nargs="+",
+        type=Path,
+        metavar="PATH",
+        help="Kaggle's zips, or folders that contain them (default: data/raw)",
     )
-    parser.add_argument("--id-column", metavar="NAME", help="the table's column of names (default: found)")
-    parser.add_argument("--votes", choices=VOTE_ENDINGS, help="which columns of votes (default: found)")
-    parser.add_argument("--fill-missing", action="store_true", help="take questions without columns as evenly answered")
-    parser.add_argument("--check-images", action="store_true", help="decode all images, and name the bad ones")
-    parser.add_argument("--num-workers", type=positive_int, metavar="N", help="to decode (default: cores)")
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help="folder of your own images; needs --labels")
+    parser.add_argument(
+        "--labels", type=Path, metavar="TABLE", help="table of votes on --images: .csv, .parquet or .fits"
+    )
+    parser.add_argument(
+        "--test",
+        type=Path,
+        metavar="FOLDER",
+        help="your own images to predict (default: images without a row in --labels)",
+    )
+    parser.add_argument(
+        "--id-column", metavar="NAME", help="column of --labels with the image names (default: detected)"
+    )
+    parser.add_argument("--votes", choices=VOTE_ENDINGS, help="columns of --labels to read (default: detected)")
+    parser.add_argument("--fill-missing", action="store_true", help="give questions without columns equal fractions")
+    parser.add_argument("--check-images", action="store_true", help="decode all images and list the unreadable ones")
+    parser.add_argument(
+        "--num-workers", type=positive_int, metavar="N", help="processes that decode, at least 1 (default: all cores)"
+    )
     args = parser.parse_args()
     if (args.images is None) != (args.labels is None):
-        parser.error("--images and --labels go together: a folder, and the table of votes on what is in it")
+        parser.error("--images and --labels go together: a folder of images, and the table of their votes")
     if args.images is not None and args.kaggle is not None:
-        parser.error("--kaggle and --images are for different surveys; run this for each, with a --root of its own")
+        parser.error("--kaggle and --images are different surveys; prepare each with its own --root")
     return args
 
 
 def bring(args: argparse.Namespace, folders: Folders) -> None:
-    """Have images and table in data/raw."""
+    """Bring images and table of labels to data/raw; raises DataError."""
     if args.images is not None:
         choices = Choices(args.id_column, args.votes, args.fill_missing)
         own_survey.bring_survey(folders, args.images, args.labels, args.test, choices, args.num_workers)
@@ -57,11 +72,11 @@ def bring(args: argparse.Namespace, folders: Folders) -> None:
     if own_survey.own_ids(folders).exists():
         raise DataError(f"{folders.data} holds own galaxies; name another folder with --root or --data")
     num_new = kaggle_download.bring(args.kaggle or [folders.data / "raw"], folders)
-    print(f"brought {num_new} files to {folders.data / 'raw'}; what was there is as it was")
+    print(f"brought {num_new} files to {folders.data / 'raw'}; files that existed are unchanged")
 
 
 def write_arrays(folders: Folders) -> None:
-    """Write ids and labels of what is there, as 2014's scripts do."""
+    """Write ids and labels of the images in data/raw, like the scripts of 2014."""
     before = {subset: status.known_ids(subset) for subset in SUBSETS}
     if folders.labels_csv.exists():
         preparation.write_train_ids()
@@ -71,7 +86,7 @@ def write_arrays(folders: Folders) -> None:
     for subset in SUBSETS:
         for path in (catalogue.path(subset) for catalogue in status.CATALOGUES):
             if path.exists() and not np.array_equal(before[subset], status.known_ids(subset)):
-                print(f"{path} is of other galaxies than {subset}_ids.npy is now: delete it, and measure again")
+                print(f"{path} is of other galaxies than the new {subset}_ids.npy; delete it and measure again")
 
 
 def main() -> None:
@@ -83,10 +98,10 @@ def main() -> None:
         write_arrays(folders)
     rows = status.look(args.check_images, args.num_workers)
     print(status.describe(rows))
-    if open_ends := [row for row in rows if row.needed and row.remedy]:
-        raise DataError(f"not ready: {open_ends[0].what}: {open_ends[0].remedy}")
+    if unready := [row for row in rows if row.needed and row.remedy]:
+        raise DataError(f"not ready: {unready[0].what}: {unready[0].remedy}")
     flags = [word for flag, given in (("--root", args.root), ("--data", args.data)) if given for word in (flag, given)]
-    print(f"all is ready; next: python {NEXT} {shlex.join(flags)}")
+    print(f"everything is ready; next: python {NEXT} {shlex.join(flags)}")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
-"""Show what came out: each model's validation error beside a baseline, the submissions, and a picture of predictions.
+"""Show results: validation RMSE of each model and of a baseline, submissions, and a picture of predictions.
 
-The baseline predicts the mean votes of the training galaxies for every galaxy. The picture shows validation galaxies
-with what volunteers answered and what the best model predicts, and the next best, question by question along the
-decision tree.
+The baseline predicts the mean votes of the training galaxies for every galaxy. The picture shows validation galaxies,
+the volunteers' answers, and the predictions of the two best models, question by question.
 
-With --norms it looks at the weights instead: the norms of the columns of each dense layer of trained models, beside the
-limits of their norm constraint, and a histogram of them, by which 2014 chose its limits (documentation 2.3.4).
+With --norms, show weights instead: the norms of the columns of each dense layer of trained models, the limits of their
+norm constraint, and histograms. From such histograms the limits of 2014 were chosen (documentation of 2014, 2.3.4).
 """
 
 import argparse
@@ -15,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-import load_data
 from galaxy import decision_tree
 from machine.command_line import check_page_name, run_script, script_parser
 from machine.files import DataError, load_pickle, replacing
@@ -23,12 +21,12 @@ from survey import images
 from survey.folders import Folders, use_folders
 from survey.predictions import find_models, load_predictions, rmse
 
-# Kinds of galaxies worth seeing: for each of these answers, the validation galaxy that got the most votes for it.
+# (question, answer): for each, the picture shows the validation galaxy with the most votes for it.
 SHOWN_ANSWERS = ((7, 1), (2, 1), (4, 1), (3, 1), (6, 1), (7, 3))
 
 
 def pick_galaxies(labels: np.ndarray) -> list[int]:
-    """Return rows of labels (n, 37), one for each of SHOWN_ANSWERS, no row twice."""
+    """Return one row of labels (n, 37) for each of SHOWN_ANSWERS, without repetition."""
     chosen: list[int] = []
     for answer in SHOWN_ANSWERS[: len(labels)]:
         order = np.argsort(-labels[:, decision_tree.column(*answer)], kind="stable")
@@ -39,9 +37,9 @@ def pick_galaxies(labels: np.ndarray) -> list[int]:
 def draw(pixels: list[np.ndarray], predictions: list[np.ndarray], labels: np.ndarray, title: str, path: Path) -> None:
     """Draw galaxies (424, 424, 3) above their predicted and true votes (n, 37) into a PNG.
 
-    The first model's predictions are bars, those of another, where there is one, rings.
+    Predictions of the first model are bars, of a second model rings. True votes are dots.
     """
-    import matplotlib  # a second that --help need not pay
+    import matplotlib  # takes a second, which --help does not need
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
@@ -51,12 +49,12 @@ def draw(pixels: list[np.ndarray], predictions: list[np.ndarray], labels: np.nda
     figure, axes = plt.subplots(
         2, len(pixels), figsize=(2.4 * len(pixels) + 1.6, 10.5), height_ratios=(1, 3.4), squeeze=False
     )
-    of_galaxies = zip(*predictions, strict=True)
-    for (top, below), image, (bars, *rings), true in zip(axes.T, pixels, of_galaxies, labels, strict=True):
+    by_galaxy = zip(*predictions, strict=True)
+    for (top, below), image, (bars, *rings), true in zip(axes.T, pixels, by_galaxy, labels, strict=True):
         top.imshow(image[108:-108, 108:-108])
         top.axis("off")
-        for number, answers in decision_tree.SLICES.items():
-            below.axhspan(answers.start - 0.5, answers.stop - 0.5, color=f"C{number % 10}", alpha=0.07, linewidth=0)
+        for question, answers in decision_tree.SLICES.items():
+            below.axhspan(answers.start - 0.5, answers.stop - 0.5, color=f"C{question % 10}", alpha=0.07, linewidth=0)
         below.barh(rows, bars, color=colours, height=0.72)
         for each in rings:
             below.plot(each, rows, "o", color="0.35", markersize=5, markerfacecolor="none", markeredgewidth=0.8)
@@ -73,8 +71,8 @@ def draw(pixels: list[np.ndarray], predictions: list[np.ndarray], labels: np.nda
 
 
 def print_scores(predictions: dict[str, np.ndarray], labels: np.ndarray) -> dict[str, float]:
-    """Print the validation error of the baseline and of each model; return the models'. Labels are (num_train, 37)."""
-    train, valid = images.split(load_data.num_train)
+    """Print the validation RMSE of the baseline and of each model; return the models'. Labels are (num_train, 37)."""
+    train, valid = images.split(len(labels))
     scores = {name: rmse(each, labels[valid]) for name, each in predictions.items()}
     width = max(map(len, scores))
     print(f"{'validation RMSE':{width}}")
@@ -85,16 +83,17 @@ def print_scores(predictions: dict[str, np.ndarray], labels: np.ndarray) -> dict
 
 
 def show(args: argparse.Namespace) -> None:
-    """Print the table and draw the picture."""
+    """Print the table of scores, draw the picture, and write the page of --report."""
     folders = use_folders(args.root, args.data)
     labels = images.load_labels()
-    _, valid = images.split(load_data.num_train)
+    _, valid = images.split(len(labels))
     names = find_models(folders, "valid")
     predictions = {name: load_predictions(folders, "valid", name, len(valid)) for name in names}
     scores = print_scores(predictions, labels)
     shown = sorted(scores, key=scores.__getitem__)[:2]
     rows = pick_galaxies(labels[valid])
-    pixels = [load_data.load_image(load_data.train_ids[valid[row]], normalise=False) for row in rows]
+    ids = images.ids_of("train")[valid[rows]]
+    pixels = [images.read_image(images.image_path(folders.images("train"), id)) for id in ids]
     path = Path(args.output) if args.output else folders.predictions / "predictions.png"
     marks = [
         f"{mark}: {name}, validation RMSE {scores[name]:.4f}"
@@ -104,7 +103,7 @@ def show(args: argparse.Namespace) -> None:
     draw(pixels, [predictions[name][rows] for name in shown], labels[valid][rows], title, path)
     print(f"picture: {path}")
     if args.report:
-        from report import page, training_page  # templates and figures, which a table does not need
+        from report import page, training_page  # imports templates and figures, which the table does not need
 
         page.write(training_page.build(folders), args.report)
         print(f"report: {args.report}")
@@ -114,7 +113,7 @@ def show(args: argparse.Namespace) -> None:
 
 @dataclass(frozen=True)
 class Norms:
-    """The L2 norms (columns,) of the weights into each unit of a dense layer, and their limit where it is known."""
+    """L2 norms (columns,) of the weights of each unit of a dense layer, and their limit, or None if unknown."""
 
     inputs: int
     values: np.ndarray
@@ -122,15 +121,15 @@ class Norms:
 
     @property
     def num_over(self) -> int:
-        """How many exceed the limit by more than rounding."""
+        """The number of norms that exceed the limit by more than rounding."""
         return 0 if self.limit is None else int((self.values > self.limit * (1 + 1e-5)).sum())
 
-    def row(self, number: int) -> str:
-        """Return the layer's row of the table."""
+    def row(self, layer_index: int) -> str:
+        """Return the row of the table for this layer; layers are counted from 1 at the bottom."""
         quantiles = " ".join(f"{value:8.4f}" for value in np.percentile(self.values, (0, 5, 50, 95, 100)))
         num = len(self.values)
         over = "" if self.limit is None else f"{self.limit:8g}  {self.num_over} ({self.num_over / num:.1%})"
-        return f"{number:6} {self.inputs:7} {num:8} {quantiles} {over}"
+        return f"{layer_index:6} {self.inputs:7} {num:8} {quantiles} {over}"
 
 
 HEADER = " dense  inputs  columns      min      5 %   median     95 %      max    limit  over"
@@ -139,28 +138,28 @@ HEADER = " dense  inputs  columns      min      5 %   median     95 %      max  
 def read_norms(folders: Folders, name: str) -> list[Norms]:
     """Return the norms of a trained model's dense layers, from the bottom up.
 
-    Which layers are dense, and their limits, its run record tells; without one (2014 had none), all matrices are taken
-    for dense layers' weights, and no limit is known. Raises DataError unless an analysis pickle holds parameters.
+    The run record names the dense layers and their limits. Without a record (2014 had none), every matrix counts as the
+    weights of a dense layer, and limits are unknown. Raises DataError unless the analysis pickle holds parameters.
     """
     path = folders.analysis(name)
     analysis = load_pickle(path, f"{name}.py")
     values = analysis.get("param_values") if isinstance(analysis, dict) else None
-    if not isinstance(values, (list, tuple)) or not all(isinstance(each, np.ndarray) for each in values):
+    if not isinstance(values, (list, tuple)) or not all(isinstance(value, np.ndarray) for value in values):
         raise DataError(f"{path}: expected a dictionary with arrays as param_values; run {name}.py again")
     classes, limits = _read_record(path.with_suffix(".json"))
     classes = classes if len(classes) == len(values) else ["DenseLayer"] * len(values)
     matrices = [
-        each for each, kind in zip(values, classes, strict=True) if each.ndim == 2 and kind.endswith("DenseLayer")
+        value for value, name in zip(values, classes, strict=True) if value.ndim == 2 and name.endswith("DenseLayer")
     ][::-1]
     limits = [*limits, *[None] * len(matrices)][: len(matrices)]
     norms = [np.sqrt(np.square(each, dtype=np.float64).sum(axis=0)) for each in matrices]
     if not all(len(each) and np.isfinite(each).all() for each in norms):
-        raise DataError(f"{path}: expected finite parameters, got others; train the model again")
+        raise DataError(f"{path}: expected finite parameters, got NaN or infinity; train the model again")
     return [Norms(len(each), *rest) for each, *rest in zip(matrices, norms, limits, strict=True)]
 
 
 def _read_record(path: Path) -> tuple[list[str], list[float]]:
-    """Return the class of the layer of each parameter, and the limits of the norm constraint; nothing where unknown."""
+    """Return the layer class of each parameter and the limits of the norm constraint; empty lists if unknown."""
     try:
         experiment = json.loads(path.read_text())["experiment"]
         classes = [str(layer["class"]) for layer in experiment["network"] for _ in layer.get("parameters", [])]
@@ -170,7 +169,7 @@ def _read_record(path: Path) -> tuple[list[str], list[float]]:
 
 
 def draw_norms(norms: dict[str, list[Norms]], path: Path) -> None:
-    """Draw histograms into a PNG: a row a model, a column a dense layer, limits as lines."""
+    """Draw histograms into a PNG: one row per model, one column per dense layer, limits as lines."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -180,10 +179,10 @@ def draw_norms(norms: dict[str, list[Norms]], path: Path) -> None:
     figure, axes = plt.subplots(
         len(norms), num_columns, figsize=(4 * num_columns, 2.6 * len(norms) + 0.6), squeeze=False, layout="constrained"
     )
-    for row, (name, of_model) in zip(axes, norms.items(), strict=True):
-        for ax in row[len(of_model) :]:
+    for row, (name, model_norms) in zip(axes, norms.items(), strict=True):
+        for ax in row[len(model_norms) :]:
             ax.axis("off")
-        for number, (ax, each) in enumerate(zip(row, of_model, strict=False), 1):
+        for number, (ax, each) in enumerate(zip(row, model_norms, strict=False), 1):
             ax.hist(each.values, bins=50)
             if each.limit is not None:
                 ax.axvline(each.limit, color="C3", label=f"limit {each.limit:g}")
@@ -199,12 +198,12 @@ def draw_norms(norms: dict[str, list[Norms]], path: Path) -> None:
 
 
 def show_norms(args: argparse.Namespace) -> None:
-    """Print the table of norms and draw their histograms, of the models that are named or of all that are trained."""
+    """Print the table of norms and draw their histograms, for the named models or for all trained models."""
     folders = use_folders(args.root, args.data)
     folder = folders.analysis("").parent
     names = [name.removesuffix(".py") for name in args.norms] or sorted(path.stem for path in folder.glob("*.pkl"))
     if not names:
-        raise DataError(f"expected analysis pickles in {folder}, got none; run try_*.py scripts first")
+        raise DataError(f"expected analysis pickles in {folder}, got none; run a try_*.py script first")
     norms = {}
     for name in names:
         norms[name] = read_norms(folders, name)
@@ -217,16 +216,28 @@ def show_norms(args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = script_parser(__doc__)
-    parser.add_argument("--output", metavar="PNG", help="where the picture goes (default: predictions/final/)")
     parser.add_argument(
-        "--norms", nargs="*", metavar="NAME", help="the norms of these models' weights, of all trained ones without"
+        "--output",
+        metavar="PNG",
+        help="file of the picture (default: predictions.png, or norms.png, in predictions/final/)",
     )
-    parser.add_argument("--report", type=Path, metavar="HTML", help="also a page to look through, one file")
+    parser.add_argument(
+        "--norms",
+        nargs="*",
+        metavar="MODEL",
+        help="show norms of the weights of these models (default: all trained models); use it to choose limits",
+    )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="HTML",
+        help="also write a page with learning curves, calibration and galaxies, one .html file",
+    )
     args = parser.parse_args()
     if args.report:
         check_page_name(args.report)
         if args.norms is not None:
-            raise DataError("expected --norms without --report; make the page without --norms")
+            raise DataError("expected --norms or --report, got both; run the command once for each")
     (show if args.norms is None else show_norms)(args)
 
 

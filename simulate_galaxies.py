@@ -1,8 +1,8 @@
-"""Make up a survey of galaxies in the layout of Kaggle's Galaxy Challenge, without any download.
+"""Simulate a survey of galaxies in the layout of Kaggle's Galaxy Challenge, without a download.
 
-Each galaxy is drawn as a set of traits, painted (`survey.simulated_image`), and shown to 30 to 60 simulated volunteers,
-who walk the decision tree and answer by what of the traits can be seen: an arm that the atmosphere blurs away gets no
-votes. Galaxy i of a subset depends on the seed, the subset and i, on nothing else.
+Each galaxy is a random set of traits. Its image is rendered from them (`survey.simulated_image`). Then 30 to 60
+simulated volunteers walk the decision tree. Their answers depend on the traits that are visible: an arm that the
+atmosphere blurs gets no votes. Galaxy i of a subset depends only on the seed, the subset and i.
 
 Source: Willett et al. 2013 (arXiv 1308.3496), figure 1 and table 2, for the tree and how often each answer is given.
 """
@@ -26,16 +26,16 @@ from survey.folders import SUBSETS, Folders, adopt, use_folders
 from survey.images import read_labels_csv, write_labels_csv
 from survey.simulated_image import SEEING, Traits, render
 
-# Every question stands after those whose answers lead to it.
+# Questions in an order such that each follows the questions that lead to it.
 WALK = (1, 7, 2, 9, 3, 4, 10, 11, 5, 6, 8)
-JPEG_QUALITY = 75  # and halved colour planes: the real images' quantisation tables
+JPEG_QUALITY = 75  # with halved colour planes: the quantisation tables of the real images
 FIRST_ID, NUM_IDS = 100_000, 900_000
 MANIFEST = "simulated_survey.json"
 
 
 def draw_traits(rng: np.random.Generator) -> Traits:
-    """Draw a galaxy; about as many smooth ones as Galaxy Zoo 2 found."""
-    kind = rng.choice(["spheroid", "disk", "irregular", "star"], p=[0.37, 0.56, 0.05, 0.02])
+    """Draw the traits of a galaxy; the fraction of smooth galaxies is about that of Galaxy Zoo 2."""
+    family = rng.choice(["spheroid", "disk", "irregular", "star"], p=[0.37, 0.56, 0.05, 0.02])
     common = {
         "resolution": float(np.clip(20 * rng.lognormal(0, 0.35), 12, 46)),
         "brightness": float(0.04 * rng.lognormal(0, 0.4)),
@@ -43,13 +43,13 @@ def draw_traits(rng: np.random.Generator) -> Traits:
         "merger": _sometimes(rng, 0.035),
         "trail": _sometimes(rng, 0.006),
     }
-    if kind in ("spheroid", "star"):
-        return _draw_spheroid(rng, kind == "star", common)
-    return _draw_irregular(rng, common) if kind == "irregular" else _draw_disk(rng, common)
+    if family in ("spheroid", "star"):
+        return _draw_spheroid(rng, family == "star", common)
+    return _draw_irregular(rng, common) if family == "irregular" else _draw_disk(rng, common)
 
 
 def _sometimes(rng: np.random.Generator, probability: float) -> float:
-    """Draw the strength of a trait that most galaxies lack."""
+    """Draw the strength of a rare trait, 0 or 0.35 to 1; `probability` is that of having it."""
     return float(rng.uniform(0.35, 1)) if rng.random() < probability else 0.0
 
 
@@ -108,29 +108,29 @@ def _sigmoid(x: float) -> float:
 
 
 def _nearest(value: float, centres: tuple[float, ...], width: float) -> np.ndarray:
-    """Return the probabilities of answers that stand for `centres` on a scale seen with an error of `width`."""
+    """Return the probability of each answer: `centres` are their values on a scale, `width` is the error of seeing."""
     scores = -0.5 * ((value - np.array(centres)) / width) ** 2
     weights = np.exp(scores - scores.max())
     return weights / weights.sum()
 
 
 def visible_arms(t: Traits) -> float:
-    """Return the contrast of the arms that is left after blur, inclination and the bulge's light, 0..1."""
+    """Return the visible contrast of the arms, 0..1, after blur, inclination and the bulge's light."""
     spacing = 2 * np.pi * 0.55 * np.sin(np.radians(t.pitch)) / t.num_arms * np.sqrt(t.disk_axis_ratio)
     blur = np.exp(-0.5 * (2 * np.pi * SEEING / t.resolution / spacing) ** 2)
     return float(t.arm_contrast * blur * t.disk * np.clip((t.disk_axis_ratio - 0.2) / 0.25, 0, 1))
 
 
 def visible_axis_ratio(t: Traits) -> float:
-    """Return the axis ratio of the whole galaxy as blurred by the atmosphere."""
-    inner = (1 - t.disk) ** 1.5  # the bulge hardly reaches where a galaxy's outline is seen
+    """Return the axis ratio of the whole galaxy after blurring by the atmosphere."""
+    inner = (1 - t.disk) ** 1.5  # a bulge is small beside the outline of the galaxy
     ratio = (1 - inner) * t.disk_axis_ratio + inner * t.bulge_axis_ratio
     blur = SEEING / t.resolution / 0.4
     return float(np.sqrt((ratio**2 + blur**2) / (1 + blur**2)))
 
 
 def answer_probabilities(t: Traits) -> dict[int, np.ndarray]:
-    """Return how probable each answer is for one volunteer who is asked, by question."""
+    """Return, by question, the probability of each answer of a volunteer who is asked."""
     arms, ratio, bulge = visible_arms(t), visible_axis_ratio(t), 1 - t.disk
     face_on = np.clip((t.disk_axis_ratio - 0.2) / 0.3, 0, 1)
     bar = t.bar * t.disk * face_on
@@ -163,16 +163,16 @@ def answer_probabilities(t: Traits) -> dict[int, np.ndarray]:
 
 
 def vote(traits: Traits, rng: np.random.Generator) -> np.ndarray:
-    """Let volunteers walk the decision tree; return the weighted vote fractions, (37,) float64."""
+    """Let the volunteers walk the decision tree; return weighted vote fractions, (37,) float64."""
     probabilities = answer_probabilities(traits)
     asked = dict.fromkeys(QUESTIONS, 0)
     asked[1] = int(rng.integers(30, 61))
     fractions = np.zeros(NUM_ANSWERS)
-    for number in WALK:
-        # The volunteers answer independently, so a count a question stands for their single walks.
-        counts = rng.multinomial(asked[number], probabilities[number])
-        fractions[SLICES[number]] = counts / max(asked[number], 1)
-        for count, following in zip(counts, QUESTIONS[number].leads_to, strict=True):
+    for question in WALK:
+        # Volunteers answer independently, so one draw of counts per question replaces their single walks.
+        counts = rng.multinomial(asked[question], probabilities[question])
+        fractions[SLICES[question]] = counts / max(asked[question], 1)
+        for count, following in zip(counts, QUESTIONS[question].leads_to, strict=True):
             if following is not None:
                 asked[following] += int(count)
     if asked[6] == 0:
@@ -181,32 +181,39 @@ def vote(traits: Traits, rng: np.random.Generator) -> np.ndarray:
 
 
 def simulate(seed: int, subset: str, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Make galaxy `index` of a subset: image (424, 424, 3) uint8 RGB and labels (37,) float64."""
+    """Simulate galaxy `index` of a subset: image (424, 424, 3) uint8 RGB and labels (37,) float64."""
     rng = np.random.default_rng([seed, SUBSETS.index(subset), index])
     traits = draw_traits(rng)
     labels = vote(traits, rng)
     return render(traits, rng), labels
 
 
-def draw_ids(seed: int, numbers: dict[str, int]) -> dict[str, np.ndarray]:
-    """Draw distinct ids of six digits, ascending in each subset; raises DataError when there are not so many."""
-    if sum(numbers.values()) > NUM_IDS:
-        raise DataError(f"expected at most {NUM_IDS} galaxies, as many as there are ids of six digits")
+def draw_ids(seed: int, counts: dict[str, int]) -> dict[str, np.ndarray]:
+    """Draw distinct ids of six digits, ascending in each subset; raises DataError if the counts exceed 900,000."""
+    if sum(counts.values()) > NUM_IDS:
+        raise DataError(
+            f"expected at most {NUM_IDS} galaxies (ids have six digits), got {sum(counts.values())}; choose fewer"
+        )
     rng = np.random.default_rng([seed, len(SUBSETS)])
-    drawn = FIRST_ID + rng.choice(NUM_IDS, sum(numbers.values()), replace=False)
-    train, test = np.split(drawn, [numbers["train"]])
+    drawn = FIRST_ID + rng.choice(NUM_IDS, sum(counts.values()), replace=False)
+    train, test = np.split(drawn, [counts["train"]])
     return {"train": np.sort(train), "test": np.sort(test)}
 
 
 def claim_folders(folders: Folders, survey: dict[str, int], ids: dict[str, np.ndarray]) -> None:
-    """Mark the data folder as this survey's; raises DataError, and touches nothing, where it holds anything else."""
+    """Write the survey's manifest to the data folder.
+
+    Raises DataError, and changes nothing, if the folder contains files of another survey.
+    """
     manifest = folders.data / "raw" / MANIFEST
     try:
         claimed = json.loads(manifest.read_text()) == survey
     except FileNotFoundError:
         claimed = False
     except ValueError:
-        raise DataError(f"{manifest} is no survey's manifest; choose an empty folder with --data") from None
+        raise DataError(
+            f"{manifest} is not a manifest of a simulated survey; choose an empty folder with --data"
+        ) from None
     for subset in SUBSETS:
         own = {f"{id}.jpg" for id in ids[subset]} if claimed else set()
         folder = folders.raw_images(subset)
@@ -214,16 +221,18 @@ def claim_folders(folders: Folders, survey: dict[str, int], ids: dict[str, np.nd
         if (
             foreign := next((name for name in present if not name.startswith(".") and name not in own), None)
         ) is not None:
-            raise DataError(f"{folder} already holds {foreign}, not of this survey; choose an empty folder with --data")
+            raise DataError(
+                f"{folder} contains {foreign}, which is not of this survey; choose an empty folder with --data"
+            )
     table = folders.labels_csv
     if table.exists() and not (claimed and np.array_equal(read_labels_csv(table)[0], ids["train"])):
-        raise DataError(f"{table} is there already and not of this survey; choose an empty folder with --data")
+        raise DataError(f"{table} exists and is not of this survey; choose an empty folder with --data")
     with replacing(manifest) as temporary:
         temporary.write_text(json.dumps(survey) + "\n")
 
 
 def write_galaxy(seed: int, subset: str, folder: Path, galaxy: tuple[int, int]) -> np.ndarray:
-    """Write one image; `galaxy` is (index, id). Returns its labels (37,)."""
+    """Write the JPEG of a galaxy, given as (index, id); return its labels (37,)."""
     index, id = galaxy
     image, labels = simulate(seed, subset, index)
     jpeg = simplejpeg.encode_jpeg(image, quality=JPEG_QUALITY, colorspace="RGB", colorsubsampling="420")
@@ -234,36 +243,59 @@ def write_galaxy(seed: int, subset: str, folder: Path, galaxy: tuple[int, int]) 
 
 def _start_worker(folders: Folders) -> None:
     adopt(folders)
-    cv2.setNumThreads(1)  # each worker keeps to one core
+    cv2.setNumThreads(1)  # one core per worker
 
 
-def write_survey(folders: Folders, seed: int, numbers: dict[str, int], num_workers: int) -> None:
-    """Write a survey of `numbers` galaxies a subset below `folders.data`: images of both, labels of 'train'."""
-    ids = draw_ids(seed, numbers)
-    claim_folders(folders, {"seed": seed, **{f"num_{subset}": numbers[subset] for subset in SUBSETS}}, ids)
+def write_survey(folders: Folders, seed: int, counts: dict[str, int], num_workers: int) -> None:
+    """Write a survey to `folders.data`: images of both subsets, labels of 'train'; `counts` galaxies per subset."""
+    ids = draw_ids(seed, counts)
+    claim_folders(folders, {"seed": seed, **{f"num_{subset}": counts[subset] for subset in SUBSETS}}, ids)
     labels = {}
     with (
-        mapping(num_workers, 8, Start(_start_worker, (folders,))) as each,
-        showing(total=sum(numbers.values()), unit="galaxy") as bar,
+        mapping(num_workers, 8, Start(_start_worker, (folders,))) as map_in_order,
+        showing(total=sum(counts.values()), unit="galaxy") as bar,
     ):
         for subset in SUBSETS:
             write = functools.partial(write_galaxy, seed, subset, folders.raw_images(subset))
             labels[subset] = []
-            for row in each(write, enumerate(ids[subset].tolist())):
+            for row in map_in_order(write, enumerate(ids[subset].tolist())):
                 labels[subset].append(row)
                 bar.update()
     write_labels_csv(folders.labels_csv, ids["train"], labels["train"])
     if not sys.stderr.isatty():
-        print(f"{numbers['train']} training and {numbers['test']} test galaxies are in {folders.data / 'raw'}")
+        print(f"wrote {counts['train']} training and {counts['test']} test galaxies to {folders.data / 'raw'}")
 
 
 def main() -> None:
     parser = script_parser(__doc__)
-    parser.add_argument("--num-train", type=positive_int, default=2000, metavar="N", help="default: 2000")
-    parser.add_argument("--num-test", type=positive_int, default=500, metavar="N", help="default: 500")
-    parser.add_argument("--seed", type=positive_int, default=1, metavar="S", help="default: 1")
     parser.add_argument(
-        "--num-workers", "--workers", type=positive_int, default=available_cores(), metavar="N", help="processes"
+        "--num-train",
+        type=positive_int,
+        default=2000,
+        metavar="N",
+        help="number of training galaxies, at least 1 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--num-test",
+        type=positive_int,
+        default=500,
+        metavar="N",
+        help="number of test galaxies, at least 1 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=positive_int,
+        default=1,
+        metavar="S",
+        help="another seed gives another survey, at least 1 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--num-workers",
+        "--workers",
+        type=positive_int,
+        default=available_cores(),
+        metavar="N",
+        help="number of processes, at least 1 (default: all cores)",
     )
     args = parser.parse_args()
     folders = use_folders(args.root, args.data)

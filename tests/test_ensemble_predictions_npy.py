@@ -91,7 +91,10 @@ def test_models_are_chosen_by_name(prepared_survey: Survey, run_main, capsys):
 
 @pytest.mark.parametrize(
     ("excluded", "complaint"),
-    [(["nobody"], "--exclude nobody: expected one of try_model_a, try_model_b"), (["a", "b"], "all are excluded")],
+    [
+        (["nobody"], "--exclude nobody: expected one of try_model_a, try_model_b"),
+        (["a", "b"], "expected at least one model to blend"),
+    ],
 )
 def test_a_wrong_exclusion_is_one_line(prepared_survey: Survey, run_main, excluded: list[str], complaint: str):
     write_models(prepared_survey, 2)

@@ -190,7 +190,7 @@ def test_remove_leaves_what_it_did_not_copy(survey: Survey, ram: Path, run_main,
         (ram / name).write_bytes(content)
     run_main(copy_data_to_shm, "--root", survey.root, "--ram", ram, "--remove")
     assert files_of(ram) == kept
-    assert "left 1 images" in capsys.readouterr().out
+    assert "kept 1 images" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("action", [[], ["--remove"]])
@@ -198,7 +198,7 @@ def test_the_originals_are_no_copy(survey: Survey, run_main, tmp_path: Path, act
     link = tmp_path / "link"
     link.symlink_to(survey.raw)
     for ram in (survey.raw, link):
-        with pytest.raises(DataError, match="another folder than that of the originals"):
+        with pytest.raises(DataError, match="a folder other than that of the originals"):
             run_main(copy_data_to_shm, "--root", survey.root, "--ram", ram, *action)
     assert len(images_of(survey)) == 38
 

@@ -73,7 +73,9 @@ class TestKaggle:
         assert {"training ids 30", "test ids 8", "decision tree obeyed"} <= rows
         assert "catalogue gen2   not measured" in out
         last = out.splitlines()[-1]
-        assert last.startswith("all is ready; next: python try_") and last.endswith(f"--root {tmp_path / 'root'}")
+        assert last.startswith("everything is ready; next: python try_") and last.endswith(
+            f"--root {tmp_path / 'root'}"
+        )
         assert (ROOT / last.split()[5]).is_file()
 
     def test_without_a_place_it_looks_in_the_data_folder(self, survey: Survey, run_main, capsys):
@@ -211,7 +213,7 @@ class TestOwnGalaxies:
         out = capsys.readouterr().out
         assert "4 images have no row in" in out and "they are the test set" in out
         assert "training images  20, all decoded" in out and "test images      4, all decoded" in out
-        assert out.splitlines()[-1].startswith("all is ready; next: python try_")
+        assert out.splitlines()[-1].startswith("everything is ready; next: python try_")
         use_folders(root)
         train, test = names_of(root, "train"), names_of(root, "test")
         assert sorted([*train.values(), *test.values()]) == GALAXIES
@@ -472,7 +474,7 @@ def test_the_page_has_a_row_for_each_test():
     [
         (["--images", "x"], "--images and --labels go together"),
         (["--labels", "x"], "--images and --labels go together"),
-        (["--images", "x", "--labels", "y", "--kaggle", "z"], "are for different surveys"),
+        (["--images", "x", "--labels", "y", "--kaggle", "z"], "are different surveys"),
         (["--votes", "words"], "argument --votes: invalid choice"),
     ],
 )

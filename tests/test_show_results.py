@@ -99,7 +99,7 @@ def test_only_dense_layers_are_told_where_the_record_says_which_they_are(survey)
 
 
 def test_without_trained_models_norms_say_what_to_do(survey, run_main):
-    assert "run try_*.py scripts first" in refused(run_main, survey.root, show_results, "--norms")
+    assert "run a try_*.py script first" in refused(run_main, survey.root, show_results, "--norms")
     assert "missing.pkl is missing; run missing.py first" in refused(
         run_main, survey.root, show_results, "--norms", "missing"
     )
