@@ -34,11 +34,11 @@ def test_buffer_keeps_the_order_and_ends(buffered, buffer_size: int):
     assert list(buffered(iter(range(30)), buffer_size=buffer_size)) == list(range(30))
 
 
-def test_buffer_of_nothing(buffered):
+def test_an_empty_generator_ends_at_once(buffered):
     assert list(buffered(iter(()))) == []
 
 
-def test_buffer_of_large_arrays(buffered):
+def test_large_arrays_pass_the_buffer(buffered):
     def source():
         for number in range(4):
             yield np.full((500, 1000), number, np.float32), number
@@ -64,7 +64,7 @@ def test_buffer_passes_an_exception_on(buffered, error: Exception):
         next(items)
 
 
-def test_buffer_runs_ahead_only_as_far_as_it_is_long():
+def test_buffer_runs_ahead_by_its_length_at_most():
     made = []
 
     def source():

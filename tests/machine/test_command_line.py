@@ -51,7 +51,7 @@ def test_hms(seconds: float, written: str):
 @pytest.mark.parametrize(
     ("text", "bound"), [("-1", "of at least 0"), ("many", "of at least 0"), (str(2**63), r"below 2\*\*63")]
 )
-def test_a_number_that_is_out_of_bounds_is_told_with_the_bound(text: str, bound: str):
+def test_a_number_out_of_bounds_is_refused_with_the_bound(text: str, bound: str):
     assert natural_int(str(2**63 - 1)) == 2**63 - 1
     with pytest.raises(argparse.ArgumentTypeError, match=f"expected a whole number {bound}, got {text}"):
         natural_int(text)

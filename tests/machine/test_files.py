@@ -223,8 +223,9 @@ def test_a_block_that_fails_leaves_the_earlier_file_and_no_other(tmp_path: Path)
 def test_leftovers_of_ended_processes_are_removed(tmp_path: Path):
     with subprocess.Popen(["true"]) as ended:
         pass
-    left, running, other = (tmp_path / f".{name}.part" for name in (f"a.npy.{ended.pid}", "a.npy.1", f"b.{ended.pid}"))
-    for path in (left, running, other):
+    kept = [tmp_path / f".other.pt.{ended.pid}.part", tmp_path / ".a.pt.1.part", tmp_path / "a.pt"]
+    leftovers = [tmp_path / f".a.pt.{pid}.part" for pid in (ended.pid, os.getpid())]
+    for path in (*kept, *leftovers):
         path.touch()
-    files.remove_leftovers(tmp_path / "*.npy")
-    assert [path.exists() for path in (left, running, other)] == [False, True, True]
+    files.remove_leftovers(tmp_path / "a*.pt", tmp_path / "b.pt")
+    assert sorted(tmp_path.iterdir()) == sorted(kept)

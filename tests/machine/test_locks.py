@@ -1,4 +1,4 @@
-"""One process at a time: who holds a lock is named, and nobody holds one after its end, however that came."""
+"""One process at a time: messages name the holder, and the system releases the lock of a process that ends."""
 
 import contextlib
 import errno
@@ -42,7 +42,7 @@ def holder(path: Path) -> Iterator[subprocess.Popen]:
 
 
 def run_second(path: Path) -> subprocess.CompletedProcess:
-    """Run a process that wants the lock and would leave at once if it got it."""
+    """Run a process that takes the lock and ends at once."""
     code = (
         "import sys; from pathlib import Path; from machine.command_line import run_script; "
         "from machine.locks import alone\n"
@@ -66,7 +66,7 @@ def test_a_second_process_is_refused_at_once_in_one_line_that_names_the_first(tm
     assert (second.returncode, second.stdout, second.stderr) == (1, "", f"error: {refused.value}\n")
 
 
-def test_one_that_was_refused_takes_nothing_away(tmp_path: Path):
+def test_a_refused_process_does_not_remove_the_lock(tmp_path: Path):
     path = tmp_path / "x.train"
     with holder(path):
         for _ in range(2):
@@ -74,12 +74,12 @@ def test_one_that_was_refused_takes_nothing_away(tmp_path: Path):
         assert path.read_text().split()[1] == socket.gethostname()
 
 
-def test_other_work_goes_on_beside_it(tmp_path: Path):
+def test_other_work_continues_beside_it(tmp_path: Path):
     with holder(tmp_path / "x.train"), alone(tmp_path / "x.predict", "prediction of x"):
         assert (tmp_path / "x.predict").read_text() == f"{os.getpid()} {socket.gethostname()}"
 
 
-def test_a_holder_that_is_killed_holds_none(tmp_path: Path):
+def test_the_lock_of_a_killed_process_is_released(tmp_path: Path):
     path = tmp_path / "x.train"
     with holder(path) as first:
         first.kill()
@@ -90,7 +90,7 @@ def test_a_holder_that_is_killed_holds_none(tmp_path: Path):
 
 
 @pytest.mark.parametrize("error", [None, DataError("no galaxies"), KeyboardInterrupt()], ids=repr)
-def test_the_file_is_gone_after_however_the_work_ended_and_the_lock_can_be_had_again(tmp_path: Path, error):
+def test_the_lock_is_removed_and_can_be_taken_again_after_success_and_errors(tmp_path: Path, error):
     path = tmp_path / "x.train"
     for _ in range(2):
         with contextlib.suppress(DataError, KeyboardInterrupt), alone(path, "training of x"):
@@ -101,7 +101,7 @@ def test_the_file_is_gone_after_however_the_work_ended_and_the_lock_can_be_had_a
     assert run_second(path).stdout == "held\n"
 
 
-def test_a_lock_whose_name_went_to_another_file_is_not_taken_for_this_one(tmp_path: Path, monkeypatch):
+def test_a_lock_on_a_file_that_was_removed_is_taken_anew(tmp_path: Path, monkeypatch):
     path = tmp_path / "x.train"
     lockf, num_locked = fcntl.lockf, []
 
@@ -118,7 +118,9 @@ def test_a_lock_whose_name_went_to_another_file_is_not_taken_for_this_one(tmp_pa
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP], ids=errno.errorcode.get)
-def test_where_there_are_no_locks_a_line_says_so_and_the_work_goes_on(tmp_path: Path, monkeypatch, capsys, number: int):
+def test_without_locks_in_the_file_system_the_work_continues_with_a_warning(
+    tmp_path: Path, monkeypatch, capsys, number: int
+):
     def refuse(descriptor: int, how: int) -> None:
         raise OSError(number, os.strerror(number))
 
@@ -128,7 +130,7 @@ def test_where_there_are_no_locks_a_line_says_so_and_the_work_goes_on(tmp_path: 
     assert out == f"no locks in {tmp_path} ({os.strerror(number)}): do not run training of x twice at once\n"
 
 
-def test_where_nothing_can_be_written_the_line_says_where(tmp_path: Path):
+def test_a_lock_that_cannot_be_written_is_one_line_with_its_path(tmp_path: Path):
     (tmp_path / "locks").write_text("a file")
     path = tmp_path / "locks" / "x.train"
     with pytest.raises(DataError, match=rf"^{re.escape(str(path))} cannot be written \(.*--root$"):

@@ -1,4 +1,4 @@
-"""Memory that is freed stays with the process, until it is given back; what workers share is asked for beforehand."""
+"""Freed memory stays with the process until it is returned; shared memory is checked before it is allocated."""
 
 import platform
 import shutil
@@ -33,7 +33,7 @@ print(kept, resident() - before)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="elsewhere nothing happens")
-def test_freed_memory_is_kept_until_it_is_given_back():
+def test_freed_memory_stays_with_the_process_until_it_is_returned():
     printed = subprocess.run([sys.executable, "-c", SCRIPT], cwd=ROOT, check=True, capture_output=True, text=True)
     kept, left = map(int, printed.stdout.split())
     assert kept >= 190
@@ -57,13 +57,13 @@ def test_freed_memory_is_kept_until_it_is_given_back():
         ({}, float("inf")),
     ],
 )
-def test_a_control_group_has_room_for_what_is_not_used_but_by_files(tmp_path: Path, files: dict[str, str], room: float):
+def test_cached_files_do_not_count_as_used_in_a_control_group(tmp_path: Path, files: dict[str, str], room: float):
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     assert memory.room_of(tmp_path) == room
 
 
-def test_the_least_of_all_groups_is_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_smallest_room_of_all_groups_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for folder, limit in ((tmp_path, "5000"), (tmp_path / "job", "3000"), (tmp_path / "job" / "step", "max")):
         folder.mkdir(exist_ok=True)
         (folder / "memory.max").write_text(limit)
@@ -76,12 +76,12 @@ def test_the_least_of_all_groups_is_what_there_is(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])
-def test_shared_memory_is_as_long_as_was_asked(start_method: str):
+def test_shared_memory_has_the_requested_length(start_method: str):
     assert len(memoryview(memory.take_shared(5000, start_method, "less")).cast("B")) == 5000
 
 
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])
-def test_more_than_there_is_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch, start_method: str):
+def test_more_memory_than_available_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch, start_method: str):
     monkeypatch.setattr(memory, "available", lambda: 2e9)
     with pytest.raises(
         DataError, match=r"expected 3\.00 GB of memory for two chunks, got 2\.00 GB; run again with less"
@@ -89,7 +89,7 @@ def test_more_than_there_is_is_refused_with_the_remedy(monkeypatch: pytest.Monke
         memory.take_shared(3 * 10**9, start_method, "less")
 
 
-def test_a_small_ram_drive_is_told_beforehand(monkeypatch: pytest.MonkeyPatch):
+def test_a_small_ram_drive_is_refused_before_the_allocation(monkeypatch: pytest.MonkeyPatch):
     usage = type(shutil.disk_usage("/"))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1, 1, 999))
     with pytest.raises(DataError, match=r"expected 0\.00 GB free in .*, got 0\.00 GB; enlarge it .* with less"):

@@ -1,4 +1,4 @@
-"""Processors that lose what 16 bits do not hold are found out."""
+"""Processors on which 8-bit products saturate in 16 bits are detected."""
 
 import numpy as np
 import onnxruntime
@@ -7,7 +7,7 @@ import pytest
 from machine import onnx_runtime
 
 
-def test_whether_bytes_are_multiplied_exactly_is_seen_by_multiplying(monkeypatch: pytest.MonkeyPatch):
+def test_saturation_is_detected_by_a_multiplication(monkeypatch: pytest.MonkeyPatch):
     onnx_runtime.is_exact.cache_clear()
     made_for_it = onnx_runtime.is_exact()
     with open("/proc/cpuinfo") as file:

@@ -1,4 +1,4 @@
-"""File systems that are lost: one line and "run again", never a hang."""
+"""A lost file system gives one line with "run again", and does not block the run."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ from machine.shared_folders import is_lost, touch
 from machine.signals import UNFINISHED
 
 
-def test_a_folder_that_does_not_answer_is_told_in_one_line(tmp_path, monkeypatch):
+def test_a_folder_that_does_not_answer_gives_one_line(tmp_path, monkeypatch):
     answer = threading.Event()
     monkeypatch.setattr(shared_folders, "_look", lambda folder: answer.wait())
     try:
@@ -25,7 +25,7 @@ def test_a_folder_that_does_not_answer_is_told_in_one_line(tmp_path, monkeypatch
         answer.set()
 
 
-def test_a_folder_that_answers_passes_there_or_not(tmp_path):
+def test_existing_and_missing_folders_pass(tmp_path):
     (tmp_path / "file").touch()
     for path in (tmp_path, tmp_path / "none", tmp_path / "file"):
         touch(path)
@@ -36,7 +36,7 @@ def lose(number: int) -> OSError:
 
 
 @pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO, errno.ENOTCONN], ids=errno.errorcode.get)
-def test_what_is_lost_while_a_script_runs_ends_it_with_the_status_of_what_is_unfinished(number, capsys):
+def test_a_file_system_lost_during_a_script_ends_it_as_unfinished(number, capsys):
     def main() -> None:
         raise lose(number)
 
@@ -47,7 +47,7 @@ def test_what_is_lost_while_a_script_runs_ends_it_with_the_status_of_what_is_unf
     assert line.startswith("error: ") and "/shared/x" in line and line.endswith("run the same command again")
 
 
-def test_so_it_does_where_our_own_error_tells_of_it(tmp_path, monkeypatch):
+def test_a_data_error_keeps_the_lost_file_system_as_its_cause(tmp_path, monkeypatch):
     with pytest.raises(DataError) as written, replacing(tmp_path / "a"):
         raise lose(errno.EIO)
     with monkeypatch.context() as patch:
@@ -58,5 +58,5 @@ def test_so_it_does_where_our_own_error_tells_of_it(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("error", [lose(errno.ENOENT), lose(errno.ENOSPC), DataError("no galaxy"), None])
-def test_other_errors_are_what_they_were(error):
+def test_other_errors_do_not_count_as_lost(error):
     assert not is_lost(error)

@@ -1,4 +1,4 @@
-"""Jobs of a workflow engine: they end in order when it is gone, and wait for one of their kind that is just ending."""
+"""Jobs of a workflow engine end in order when it ends, and wait for a lock that another job is about to release."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ JOB = """
 import signal, sys, time
 from pathlib import Path
 from machine.command_line import run_script
-for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP"):  # whoever runs the tests may ignore some of them
+for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP"):  # the shell of the tests may ignore some of them
     signal.signal(getattr(signal, name), signal.SIG_DFL)
 def main():
     try:
@@ -48,7 +48,7 @@ def test_a_job_ends_in_order_when_its_engine_is_killed(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP"])
-def test_signals_end_a_script_with_the_status_of_what_is_unfinished(tmp_path, name):
+def test_signals_end_a_script_with_the_status_of_unfinished_work(tmp_path, name):
     with start(tmp_path / "kept", os.getpid()) as job:
         assert job.stdout.readline() == "begun\n"
         job.send_signal(getattr(signal, name))

@@ -1,4 +1,4 @@
-"""Zips are checked as a whole before anything of them is unpacked, and what is damaged leaves nothing behind."""
+"""Zips are checked as a whole before a file is unpacked, and a damaged file leaves nothing behind."""
 
 import io
 import zipfile
@@ -21,7 +21,7 @@ def write(folder: Path, content: bytes) -> Path:
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_files_are_unpacked_under_the_names_that_are_chosen(tmp_path: Path, method: int):
+def test_files_are_unpacked_under_the_chosen_names(tmp_path: Path, method: int):
     with zips.opened(write(tmp_path, zip_of(GOOD, method))) as archive:
         for number, member in enumerate(archive.files):
             archive.unpack(member, tmp_path / "out" / str(number))
@@ -46,21 +46,21 @@ def test_a_hostile_zip_is_refused_as_a_whole(tmp_path: Path, content: bytes, rea
         ("MAX_CONTENTS_BYTES", "its table of contents takes [0-9]+ bytes"),
     ],
 )
-def test_what_it_may_hold_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, reason: str):
+def test_the_contents_of_a_zip_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, reason: str):
     path = write(tmp_path, zip_of(GOOD))
     monkeypatch.setattr(zips, limit, 3)
     with pytest.raises(DataError, match=reason), zips.opened(path):
         pytest.fail("it was opened")
 
 
-def test_a_folder_or_nothing_is_no_zip(tmp_path: Path):
+def test_a_folder_and_a_missing_file_are_refused(tmp_path: Path):
     for path, reason in ((tmp_path, "expected a regular file"), (tmp_path / "none.zip", "is missing")):
         with pytest.raises(DataError, match=reason), zips.opened(path):
             pytest.fail("it was opened")
 
 
 def damaged() -> dict[str, bytes]:
-    """Return zips whose table of contents is in order, and one file is not."""
+    """Return zips with a valid table of contents and one damaged file."""
     content = zip_of({"1.jpg": bytes(range(256)) * 40}, zipfile.ZIP_STORED)
     deflated = zip_of({"1.jpg": bytes(range(256)) * 40}, zipfile.ZIP_DEFLATED)
     start = content.index(bytes(range(256)))
@@ -81,7 +81,7 @@ def test_a_damaged_file_leaves_nothing_behind(tmp_path: Path, content: bytes):
     assert set(files_of(tmp_path)) == {"x.zip"}
 
 
-def test_no_byte_more_is_unpacked_than_the_table_of_contents_says(tmp_path: Path):
+def test_no_more_bytes_are_unpacked_than_the_table_of_contents_says(tmp_path: Path):
     content = zip_of({"1.jpg": b"a" * 5000}, zipfile.ZIP_DEFLATED)
     place = content.rindex((5000).to_bytes(4, "little"))
     path = write(tmp_path, content[:place] + (9).to_bytes(4, "little") + content[place + 4 :])
@@ -90,7 +90,7 @@ def test_no_byte_more_is_unpacked_than_the_table_of_contents_says(tmp_path: Path
     assert set(files_of(tmp_path)) == {"x.zip"}
 
 
-def test_what_is_larger_than_a_bomb_but_shrinks_as_text_does_is_unpacked(tmp_path: Path):
+def test_a_large_text_with_the_ratio_of_text_is_unpacked(tmp_path: Path):
     text = "".join(f"{number}," for number in range(400_000)).encode()
     with zips.opened(write(tmp_path, zip_of({"1.csv": text}, zipfile.ZIP_DEFLATED))) as archive:
         archive.unpack(archive.files[0], tmp_path / "1.csv")
@@ -105,12 +105,12 @@ def test_names_in_messages_are_short_and_printable(tmp_path: Path):
     assert line.isprintable() and len(line) < 600
 
 
-def test_a_zip_within_a_file_of_another_kind_is_read_as_zips_are(tmp_path: Path):
+def test_a_zip_at_the_end_of_another_file_is_read(tmp_path: Path):
     # As in a program that unpacks itself: positions count from where the zip begins.
     with zips.opened(write(tmp_path, b"#!/bin/sh\n" + zip_of(GOOD))) as archive:
         archive.unpack(archive.files[0], tmp_path / "1")
     assert (tmp_path / "1").read_bytes() == GOOD["a/1.jpg"]
 
 
-def test_the_zips_of_the_tests_are_read_by_others():
+def test_zipfile_reads_the_zips_of_these_tests():
     assert zipfile.ZipFile(io.BytesIO(zip_of(GOOD))).testzip() is None

@@ -41,7 +41,7 @@ import load_data
 import realtime_augmentation as ra
 from engine import checkpoints, device_augmentation, training
 from machine import memory, processes
-from machine.files import DataError, remove_leftovers
+from machine.files import DataError
 from machine.signals import StopRequest, ending_in_order
 from survey import chunk_workers, decoded_cache, folders, images
 from survey.chunk_workers import Workers
@@ -324,17 +324,6 @@ class TestKeptWork:
             assert not store.path.exists()
             os.kill(os.getpid(), signal.SIGTERM)
         assert len(checkpoints.PredictionStore(tmp_path / "a.npy.gz", "one").restore()) == 2
-
-
-def test_leftovers_of_dead_processes_are_removed(tmp_path):
-    ended = subprocess.Popen(["true"])
-    ended.wait()
-    kept = [tmp_path / f".other.pt.{ended.pid}.part", tmp_path / ".a.pt.1.part", tmp_path / "a.pt"]
-    gone = [tmp_path / f".a.pt.{pid}.part" for pid in (ended.pid, os.getpid())]
-    for path in (*kept, *gone):
-        path.touch()
-    remove_leftovers(tmp_path / "a.pt")
-    assert sorted(tmp_path.iterdir()) == sorted(kept)
 
 
 EXTRACT = """
