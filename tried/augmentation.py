@@ -1,12 +1,11 @@
 """Augmentation of 2014 that the 17 models do not use: gamma, noise, brightness, other scales, polar views.
 
-Gamma and noise go round a generator of chunks as `post_augment_brightness_gen` does and change its views in place;
-processors are given to such a generator.
+The generators of gamma and noise wrap a generator of chunks, like `post_augment_brightness_gen`, and change its views
+in place. Processors are passed to a generator as `processor_class`.
 
-A polar view has a radius in each row and an angle in each column, so that a turned galaxy is a shifted view; the
-columns are a circle, on which `tried.cc_layers.CudaConvnetCircularConv2DLayer` convolves. Its frame, which
-`ds_transforms` map to the image, has the galaxy's centre at (0, 0): `build_ds_transform(3.0, target_size=(1, 1))`
-downsamples by 3.
+In a polar view, rows are radii and columns are angles, so rotating the galaxy shifts the view. The columns are
+periodic; `tried.cc_layers.CudaConvnetCircularConv2DLayer` convolves them. `ds_transforms` map a frame with the
+galaxy's centre at (0, 0) to the image: `build_ds_transform(3.0, target_size=(1, 1))` downsamples by 3.
 
 Source: documentation of 2014, 6.
 """
@@ -33,7 +32,7 @@ _strided = ra.build_ds_transform(1.5, target_size=(138, 138))
 ds_transforms_strided = [_strided, _strided + ra.build_augmentation_transform(rotation=45)]
 target_sizes_strided = [(138, 138)] * 2
 
-# A polar view of the galaxy to a radius of 34 pixels of three, and a column every three degrees.
+# A polar view: 34 radii of 3 image pixels each, 120 angles of 3 degrees each.
 ds_transforms_polar = [ra.build_ds_transform(3.0, target_size=(1, 1))]
 target_sizes_polar = [(34, 120)]
 
@@ -44,7 +43,7 @@ def _post_augment(
     change: Callable[[list[np.ndarray], np.random.Generator], None],
     seed: int | None,
 ) -> Chunks:
-    """Have `change` alter the views of each image in place, which are then clipped to [0, 1]."""
+    """Change the views of each image in place with `change`, then clip them to [0, 1]."""
     seed = ra.any_seed() if seed is None else seed
     for chunk, (target_arrays, chunk_size) in enumerate(data_gen):
         *views, _ = target_arrays
@@ -63,7 +62,7 @@ def _change_gamma(views: list[np.ndarray], rng: np.random.Generator, std: float)
 
 def _add_noise(views: list[np.ndarray], rng: np.random.Generator, std: float) -> None:
     if len(shapes := {view.shape for view in views}) > 1:
-        raise ValueError(f"expected views of one size, which are to have the same noise, got {sorted(shapes)}")
+        raise ValueError(f"expected views of one size, to add the same noise to all, got {sorted(shapes)}")
     noise = np.float32(std) * rng.standard_normal(views[0].shape, dtype=np.float32)
     for view in views:
         view += noise
@@ -77,29 +76,29 @@ def _add_separate_noise(views: list[np.ndarray], rng: np.random.Generator, std: 
 def post_augment_gamma_gen(
     data_gen: Iterable[tuple[list[np.ndarray], int]], std: float = 0.5, *, seed: int | None = None
 ) -> Chunks:
-    """Raise the views of each chunk to a power: one draw an image for all its views, exp(normal(0, std))."""
+    """Raise the views of each chunk to a power: exp(normal(0, std)), one draw per image for all its views."""
     return _post_augment(data_gen, Stream.GAMMA, partial(_change_gamma, std=std), seed)
 
 
 def post_augment_gaussian_noise_gen(
     data_gen: Iterable[tuple[list[np.ndarray], int]], std: float = 0.1, *, seed: int | None = None
 ) -> Chunks:
-    """Add noise to the views of each chunk, a draw a pixel and the same for all views of an image, clip to [0, 1]."""
+    """Add noise to the views of each chunk, one draw per pixel, the same in all views of an image; clip to [0, 1]."""
     return _post_augment(data_gen, Stream.NOISE, partial(_add_noise, std=std), seed)
 
 
 def post_augment_gaussian_noise_gen_separate(
     data_gen: Iterable[tuple[list[np.ndarray], int]], std: float = 0.1, *, seed: int | None = None
 ) -> Chunks:
-    """Add noise to the views of each chunk, a draw a pixel and different for each view, clip to [0, 1]."""
+    """Add noise to the views of each chunk, one draw per pixel and view; clip to [0, 1]."""
     return _post_augment(data_gen, Stream.NOISE_SEPARATE, partial(_add_separate_noise, std=std), seed)
 
 
 def normalise_brightness(img: np.ndarray) -> np.ndarray:
-    """Scale an image (424, 424, 3) so that 1 % of what the networks see of it is brighter than 1, clip to [0, 1].
+    """Scale an image (424, 424, 3) so that 1 % of its central 207x207 pixels are brighter than 1, clip to [0, 1].
 
-    That is the grey value (mean of the channels) of the central 207x207 pixels. The colours keep their ratios; an
-    image that is black there stays as it is.
+    Brightness is the mean of the channels. All channels have the same factor. An image with a black centre is returned
+    unchanged.
     """
     middle = tuple(slice((size - 207) // 2, (size - 207) // 2 + 207) for size in img.shape[:2])
     white = np.percentile(img[middle].mean(axis=2), 99)
@@ -107,20 +106,20 @@ def normalise_brightness(img: np.ndarray) -> np.ndarray:
 
 
 def brightness_norm_views(
-    img: np.ndarray, part: Sequence[int], matrices: np.ndarray, outs: Sequence[np.ndarray]
+    img: np.ndarray, region: Sequence[int], matrices: np.ndarray, outs: Sequence[np.ndarray]
 ) -> None:
-    """Write the views of an image of normalised brightness, as `warp_views` does."""
-    warp_views(normalise_brightness(img / np.float32(255)), part, matrices, outs)
+    """Normalise the brightness of an image, then write its views like `warp_views`."""
+    warp_views(normalise_brightness(img / np.float32(255)), region, matrices, outs)
 
 
 class LoadAndProcessBrightnessNorm(ra.LoadAndProcess):
-    """What LoadAndProcess does, of an image of normalised brightness."""
+    """`LoadAndProcess` of an image with normalised brightness."""
 
     warp = staticmethod(brightness_norm_views)
 
 
 class LoadAndProcessFixedBrightnessNorm(ra.LoadAndProcessFixed):
-    """What LoadAndProcessFixed does, of an image of normalised brightness."""
+    """`LoadAndProcessFixed` of an image with normalised brightness."""
 
     warp = staticmethod(brightness_norm_views)
 
@@ -128,8 +127,8 @@ class LoadAndProcessFixedBrightnessNorm(ra.LoadAndProcessFixed):
 def polar_warp(img: np.ndarray, tf: AffineTransform, output_shape: tuple[int, int]) -> np.ndarray:
     """Sample a float image (rows, columns[, channels]) bilinearly in polar coordinates -> float32 (radii, angles, ..).
 
-    Row i has the radius i + 1/2, column j of n the angle 360 j / n degrees, from the x axis towards the y axis, about
-    the origin of the frame that `tf` maps to the image's pixels.
+    Row i has the radius i + 1/2 about the origin of the frame that `tf` maps to the image's pixels. Column j of n has
+    the angle 360 j / n degrees, from the x axis towards the y axis.
     """
     radii, angles = output_shape
     radius = np.arange(radii)[:, None] + 0.5
@@ -140,8 +139,8 @@ def polar_warp(img: np.ndarray, tf: AffineTransform, output_shape: tuple[int, in
     return cv2.remap(img, positions, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
 
 
-def polar_views(img: np.ndarray, part: Sequence[int], matrices: np.ndarray, outs: Sequence[np.ndarray]) -> None:
-    """Write the polar views (radii, angles, 3) of an image; called as `warp_views` is."""
+def polar_views(img: np.ndarray, region: Sequence[int], matrices: np.ndarray, outs: Sequence[np.ndarray]) -> None:
+    """Write the polar views (radii, angles, 3) of an image; same arguments as `warp_views`."""
     img = img / np.float32(255) if img.dtype == np.uint8 else img
     for view, out in enumerate(outs):
         for matrix, dst in zip(matrices[:, view], out, strict=True):
@@ -149,7 +148,7 @@ def polar_views(img: np.ndarray, part: Sequence[int], matrices: np.ndarray, outs
 
 
 class LoadAndProcessPolar(ra.LoadAndProcess):
-    """Load training image `img_index` and perturb it at random: one polar view (radii, angles, 3) a ds_transform."""
+    """Load training image `img_index` and perturb it at random: one polar view (radii, angles, 3) per ds_transform."""
 
     warp = staticmethod(polar_views)
 

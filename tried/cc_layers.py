@@ -20,7 +20,7 @@ from layers import Layer, Nonlinearity, rectify
 
 
 class _WindowPooling2DLayer(CudaConvnetPooling2DLayer):
-    """Pooling that looks at each window's pixels; those past the border are `outside`."""
+    """Base of pooling layers that read the pixels of each window; pixels past the border have the value `outside`."""
 
     outside = 0.0
 
@@ -34,7 +34,7 @@ class _WindowPooling2DLayer(CudaConvnetPooling2DLayer):
 
 
 class CudaConvnetAveragePooling2DLayer(CudaConvnetPooling2DLayer):
-    """Average pooling, (channels, rows, columns, batch), over the pixels of a window that lie in the image."""
+    """Average pooling, (channels, rows, columns, batch), over the pixels of a window inside the image."""
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = functional.avg_pool2d(bc01(x), self.pool_size, self.stride, ceil_mode=True, count_include_pad=False)
@@ -44,8 +44,8 @@ class CudaConvnetAveragePooling2DLayer(CudaConvnetPooling2DLayer):
 class CudaConvnetLpPooling2DLayer(_WindowPooling2DLayer):
     """Lp-pooling, (channels, rows, columns, batch): (sum of |x|^p)^(1/p) of a window (Sermanet et al. 2012).
 
-    All pixels of a window weigh the same, where the paper's weights are Gaussian. With p = 1 it sums, with growing p
-    it comes near the largest magnitude.
+    All pixels of a window have the same weight; in the paper, weights are Gaussian. With p = 1 the output is the sum of
+    magnitudes; for large p it approaches the largest magnitude.
     """
 
     def __init__(self, input_layer: Layer, pool_size: int, stride: int | None = None, p: float = 2.0):
@@ -61,7 +61,7 @@ class CudaConvnetLpPooling2DLayer(_WindowPooling2DLayer):
 class CudaConvnetProbMaxPooling2DLayer(_WindowPooling2DLayer):
     """Probabilistic max-pooling, (channels, rows, columns, batch): the probability that a window's unit is on.
 
-    At most one pixel of a window is on, each with the weight exp(x), none with the weight 1 (Lee et al. 2009).
+    At most one pixel of a window is on: a pixel with weight exp(x), no pixel with weight 1 (Lee et al. 2009).
     """
 
     outside = float("-inf")
@@ -73,8 +73,8 @@ class CudaConvnetProbMaxPooling2DLayer(_WindowPooling2DLayer):
 class CudaConvnetStochasticPooling2DLayer(_WindowPooling2DLayer):
     """Stochastic pooling, (channels, rows, columns, batch), of rectified input (Zeiler & Fergus 2013, arXiv 1301.3557).
 
-    In training, one pixel of each window is drawn with probability p = x / (sum of x); otherwise the output is the sum
-    of p x. Negative pixels count as 0, as do those past the border; a window of zeros gives 0.
+    In training, one pixel of each window is drawn with probability p = x / (sum of x). In prediction, the output is the
+    sum of p x. Negative pixels and pixels past the border count as 0; a window of zeros gives 0.
     """
 
     def _windows(self, x: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class CudaConvnetStochasticPooling2DLayer(_WindowPooling2DLayer):
         windows = self._windows(x)
         cumulative = windows.detach().cumsum(4)
         drawn = torch.rand_like(cumulative[..., -1:]) * cumulative[..., -1:]
-        # The first pixel at which the cumulative sum exceeds the draw; where all are 0 there is none.
+        # The first pixel with a cumulative sum above the draw; in a window of zeros, the last pixel.
         chosen = (cumulative <= drawn).sum(4, keepdim=True).clamp(max=windows.shape[4] - 1)
         return c01b(windows.gather(4, chosen).squeeze(4))
 
@@ -100,7 +100,7 @@ StochasticPoolingC01BLayer = CudaConvnetStochasticPooling2DLayer
 class CudaConvnetCrossMapNormLayer(C01BLayer):
     """Normalises across maps, x / (1 + alpha / size * sum of squares over `size` adjacent maps)^beta, shape kept.
 
-    The maps are i - size // 2 to i + (size - 1) // 2, as far as there are such (cuda-convnet's `cmrnorm`).
+    The maps are i - size // 2 to i + (size - 1) // 2, limited to existing maps (cuda-convnet's `cmrnorm`).
     """
 
     def __init__(self, input_layer: Layer, size: int = 5, alpha: float = 1e-4, beta: float = 0.75):
@@ -112,11 +112,11 @@ class CudaConvnetCrossMapNormLayer(C01BLayer):
 
 
 class _WrapColumnsLayer(C01BLayer):
-    """Surrounds images by columns of their other side, `wrap` in all, (channels, rows, columns + wrap, batch)."""
+    """Pads images periodically with `wrap` columns in total, (channels, rows, columns + wrap, batch)."""
 
     def __init__(self, input_layer: Layer, wrap: int):
         super().__init__(input_layer)
-        # As many before as after, one more after where that does not work out.
+        # Half before and half after; an odd column goes after.
         self.before, self.after = wrap // 2, wrap - wrap // 2
 
     def get_output_shape(self) -> tuple[int, ...]:
@@ -128,10 +128,10 @@ class _WrapColumnsLayer(C01BLayer):
 
 
 class CudaConvnetCircularConv2DLayer(CudaConvnetConv2DLayer):
-    """A convolution whose columns are a circle, as the angles of a polar view are: (n_filters, rows, columns, batch).
+    """A convolution with periodic columns, such as the angles of a polar view: (n_filters, rows, columns, batch).
 
-    There is an output column for every `stride` input columns; without a stride and with an odd `filter_size`, filters
-    are centred at it. Rows are as in CudaConvnetConv2DLayer.
+    Every `stride` input columns give one output column. With stride 1 and an odd `filter_size`, filters are centred at
+    it. Rows are convolved as in CudaConvnetConv2DLayer.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class CudaConvnetCircularConv2DLayer(CudaConvnetConv2DLayer):
         columns = input_layer.get_output_shape()[2]
         if columns % stride or not stride <= filter_size <= columns:
             raise ValueError(
-                f"expected columns that stride {stride} divides, and a filter from {stride} to all of them, "
+                f"expected a multiple of stride {stride} as columns, and a filter_size from the stride to all columns, "
                 f"got {columns} columns and filter_size {filter_size}"
             )
         wrapped = _WrapColumnsLayer(input_layer, filter_size - stride)
@@ -158,7 +158,7 @@ class CudaConvnetCircularConv2DLayer(CudaConvnetConv2DLayer):
             wrapped, n_filters, filter_size, weights_std, init_bias_value, stride, nonlinearity, dropout, partial_sum,
             untie_biases=untie_biases,
         )  # fmt: skip
-        # Wrapping is a part of this layer and not of the graph: dropout comes before it, and takes both copies.
+        # Wrapping belongs to this layer, not to the graph: dropout precedes it, and so affects both copies of a column.
         self.wrapped, self.input_layers = wrapped, nn.ModuleList([input_layer])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -166,6 +166,6 @@ class CudaConvnetCircularConv2DLayer(CudaConvnetConv2DLayer):
 
 
 def shuffle_pool_unshuffle(input_layer: Layer, *args: object, **kwargs: object) -> ShuffleC01BToBC01Layer:
-    """Pool bc01 images by CudaConvnetPooling2DLayer, which takes the further arguments; return a bc01 layer."""
+    """Pool bc01 images with CudaConvnetPooling2DLayer (which gets the other arguments); return a bc01 layer."""
     shuffled = ShuffleBC01ToC01BLayer(input_layer)
     return ShuffleC01BToBC01Layer(CudaConvnetPooling2DLayer(shuffled, *args, **kwargs))

@@ -1,7 +1,6 @@
 """Small image operations of 2014's `load_data`, each a call of scikit-image, SciPy or NumPy.
 
-Images are float arrays (rows, columns[, channels]) in [0, 1]; where an
-operation looks past the border, the image is mirrored there.
+Images are float arrays (rows, columns[, channels]) in [0, 1]. Past the border, the image is mirrored.
 
 Source: documentation of 2014, 3.2.1 (the module); the papers named below.
 """
@@ -27,7 +26,7 @@ def im_translate(img: np.ndarray, shift_x: float, shift_y: float) -> np.ndarray:
 
 
 def im_rescale(img: np.ndarray, scale_factor: float) -> np.ndarray:
-    """Resample an image to `scale_factor` times its rows and columns, smoothed first where that is below 1."""
+    """Resample an image to `scale_factor` times its rows and columns, smoothed first if the factor is below 1."""
     channel_axis = 2 if img.ndim == 3 else None
     return transform.rescale(
         img, scale_factor, anti_aliasing=scale_factor < 1, mode="reflect", channel_axis=channel_axis
@@ -35,7 +34,7 @@ def im_rescale(img: np.ndarray, scale_factor: float) -> np.ndarray:
 
 
 def im_crop(img: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return the central (rows, columns) of an image; raises ValueError where it has fewer."""
+    """Return the central (rows, columns) of an image; raises ValueError if it has fewer."""
     if any(wanted > length for wanted, length in zip(size, img.shape, strict=False)):
         raise ValueError(f"expected an image of at least {size} pixels, got {img.shape}")
     top, left = ((length - wanted) // 2 for length, wanted in zip(img.shape, size, strict=False))
@@ -43,17 +42,17 @@ def im_crop(img: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def im_downsample(img: np.ndarray, factor: int) -> np.ndarray:
-    """Average blocks of `factor` x `factor` pixels; raises ValueError unless they tile the image."""
+    """Average blocks of `factor` x `factor` pixels; raises ValueError unless `factor` divides rows and columns."""
     if img.shape[0] % factor or img.shape[1] % factor:
-        raise ValueError(f"expected rows and columns that {factor} divides, got {img.shape}; crop the image first")
+        raise ValueError(f"expected multiples of {factor} as rows and columns, got {img.shape}; crop the image first")
     return transform.downscale_local_mean(img, (factor, factor, 1)[: img.ndim])
 
 
 def im_lcn(img: np.ndarray, sigma_mean: float = 4.0, sigma_std: float = 4.0) -> np.ndarray:
     """Normalise local contrast, channel by channel; shape kept, values about 0 (Jarrett et al. 2009).
 
-    A Gaussian-weighted mean is subtracted, then the image divided by the weighted standard deviation, or by the
-    channel's mean of this where it is less, at least by 1e-4: rounding is no contrast. Sigmas in pixels.
+    Subtract a Gaussian-weighted mean, then divide by the weighted standard deviation. The divisor is at least its mean
+    over the channel, and at least 1e-4, so that rounding does not count as contrast. Sigmas are in pixels.
     """
     sigmas = [np.array((sigma, sigma, 0)[: img.ndim]) for sigma in (sigma_mean, sigma_std)]
     centred = img - gaussian_filter(img, sigmas[0])

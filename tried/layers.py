@@ -1,9 +1,9 @@
 """Layers of 2014 that the 17 models do not use: inputs of other shapes, bc01 and 1D convolutions, pooling, outputs.
 
 Images are (batch, features, rows, columns), sequences (batch, features, length).
-Convolution is correlation here as in `cc_layers`: filters are not flipped, although Theano's were.
+Convolution is correlation, as in `cc_layers`: filters are not flipped. Theano flipped them.
 
-Source: documentation of 2014, 3.2.3 (which names such layers without describing them); the papers named below.
+Source: documentation of 2014, 3.2.3 (which names such layers only); the papers named below.
 """
 
 from collections.abc import Callable, Sequence
@@ -57,10 +57,10 @@ def _axes(layer: Layer, input_layer: Layer, dims: int) -> tuple[int, ...]:
 class Conv2DLayer(WeightedLayer):
     """A convolution, (batch, n_filters, rows, columns); W is (filters, channels, rows, columns).
 
-    `filter_size` and `stride` are one number or one an axis. With border_mode 'valid' filters stay inside the image,
-    with 'full' they overlap it by one pixel at least, with 'same' (filter_size - 1) // 2 zeros stand before each axis
-    and as many after it as keep its size. The border's windows that a stride leaves incomplete are left out. With
-    `untie_biases`, b is (n_filters, rows, columns).
+    `filter_size` and `stride` are one integer, or one per axis. With border_mode 'valid', filters stay inside the
+    image. With 'full', they overlap it by at least one pixel. With 'same', zeros keep the size of each axis,
+    (filter_size - 1) // 2 of them before it. Incomplete windows at the border are ignored. With `untie_biases`, b is
+    (n_filters, rows, columns).
     """
 
     dims = 2
@@ -88,10 +88,10 @@ class Conv2DLayer(WeightedLayer):
             "same": [((length - 1) // 2, length // 2) for length in filters],
         }
         if border_mode not in pads:
-            raise ValueError(f"border_mode is one of {', '.join(pads)}, not {border_mode!r}")
+            raise ValueError(f"expected border_mode to be one of {', '.join(pads)}, got {border_mode!r}")
         padded = [size + sum(pad) for size, pad in zip(sizes, pads[border_mode], strict=True)]
         if any(size < length for size, length in zip(padded, filters, strict=True)):
-            raise ValueError(f"expected an input of at least {filters} pixels, the filter, got {tuple(sizes)}")
+            raise ValueError(f"expected an input of at least {filters} pixels (filter_size), got {tuple(sizes)}")
         self.sizes = tuple((p - f) // s + 1 for p, f, s in zip(padded, filters, strides, strict=True))
         weight_shape = (n_filters, input_layer.get_output_shape()[1], *filters)
         bias_shape = (n_filters, *self.sizes) if untie_biases else (n_filters,)
@@ -130,7 +130,7 @@ class StridedConvLayer(ConvLayer):
 
 
 class NIN2DLayer(WeightedLayer):
-    """A dense layer for every pixel, (batch, n_outputs, rows, columns); W is (channels, outputs).
+    """A dense layer applied to every pixel, (batch, n_outputs, rows, columns); W is (channels, outputs).
 
     The 1x1 convolutions of "Network in network" (Lin et al. 2013, arXiv 1312.4400).
     """
@@ -157,9 +157,9 @@ class NIN2DLayer(WeightedLayer):
 
 
 class Pooling2DLayer(Layer):
-    """Max-pooling, (batch, features, rows, columns); `pool_size` is one number or one an axis.
+    """Max-pooling, (batch, features, rows, columns); `pool_size` is one integer, or one per axis.
 
-    With `ignore_border`, windows that the border cuts are left out.
+    With `ignore_border`, incomplete windows at the border are ignored.
     """
 
     dims = 2
@@ -195,12 +195,12 @@ POOLING_FUNCTIONS: dict[str, Callable[..., Tensor]] = {
 
 def _pooling_function(name: str) -> Callable[..., Tensor]:
     if name not in POOLING_FUNCTIONS:
-        raise ValueError(f"pooling_function is one of {', '.join(POOLING_FUNCTIONS)}, not {name!r}")
+        raise ValueError(f"expected pooling_function to be one of {', '.join(POOLING_FUNCTIONS)}, got {name!r}")
     return POOLING_FUNCTIONS[name]
 
 
 class GlobalPooling2DLayer(Layer):
-    """Pools each feature map as a whole by 'mean', 'max' or 'l2', (batch, features) (Lin et al. 2013)."""
+    """Pools each whole feature map by 'mean', 'max' or 'l2', (batch, features) (Lin et al. 2013)."""
 
     def __init__(self, input_layer: Layer, pooling_function: str = "mean"):
         super().__init__(input_layer)
@@ -237,7 +237,7 @@ class MaxoutLayer(FeatureMaxPoolingLayer):
 class ResponseNormalisationLayer(Layer):
     """Normalises across feature maps, x / (k + alpha * sum of squares over n adjacent maps)^beta, shape kept.
 
-    The maps are i - n // 2 to i + (n - 1) // 2, as far as there are such (Krizhevsky et al. 2012, 3.3).
+    The maps are i - n // 2 to i + (n - 1) // 2, limited to existing maps (Krizhevsky et al. 2012, 3.3).
     """
 
     def __init__(self, input_layer: Layer, n: int = 5, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.75):
@@ -250,7 +250,7 @@ class ResponseNormalisationLayer(Layer):
 
 
 class Rot90SliceLayer(MultiRotSliceLayer):
-    """Cuts one view into four parts turned by quarters, (4 * batch, channels, part_size, part_size)."""
+    """Cuts one view into four parts, rotated by quarter turns, (4 * batch, channels, part_size, part_size)."""
 
     def __init__(self, input_layer: Layer, part_size: int):
         super().__init__([input_layer], part_size, include_flip=False)
@@ -280,15 +280,15 @@ ERROR_MEASURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 class OutputLayer(OutputBase):
     """The top of a network: its predictions are its input (batch, outputs), its error a mean over the batch.
 
-    error_measure: 'mse'; 'cross-entropy' of probabilities, output by output; 'log-loss' of a distribution over classes,
-    targets likewise (one-hot, say); 'hinge' and 'squared-hinge', targets -1 and 1. All but log-loss are means over
-    outputs too. There is nothing to normalise.
+    error_measure: 'mse'; 'cross-entropy' of separate probabilities; 'log-loss' of a distribution over classes, with
+    targets of the same form (for example one-hot); 'hinge' and 'squared-hinge', with targets -1 and 1. All except
+    log-loss are also means over outputs. Predictions are not normalised.
     """
 
     def __init__(self, input_layer: Layer, error_measure: str = "mse"):
         super().__init__(input_layer)
         if error_measure not in ERROR_MEASURES:
-            raise ValueError(f"error_measure is one of {', '.join(ERROR_MEASURES)}, not {error_measure!r}")
+            raise ValueError(f"expected error_measure to be one of {', '.join(ERROR_MEASURES)}, got {error_measure!r}")
         self.error_measure = ERROR_MEASURES[error_measure]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -301,9 +301,9 @@ class OutputLayer(OutputBase):
 def sparse_initialisation(
     n_inputs: int, n_outputs: int, sparsity: float = 0.05, std: float = 0.01, rng: np.random.Generator | None = None
 ) -> np.ndarray:
-    """Draw weights (inputs, outputs) float32 of which each output has the fraction `sparsity`, the others being 0.
+    """Draw weights (inputs, outputs) float32; each output has a fraction `sparsity` of nonzero weights.
 
-    Inputs are drawn without repetition, at least one an output (Martens 2010).
+    The inputs of an output are drawn without repetition, at least one (Martens 2010).
     """
     rng = rng or np.random.default_rng()
     weights = np.zeros((n_inputs, n_outputs), dtype=np.float32)
@@ -314,6 +314,6 @@ def sparse_initialisation(
 
 
 def gather_rescaling_updates(layer: Layer, c: float) -> list[tuple[nn.Parameter, Tensor]]:
-    """Return the pairs (parameter, new value) that limit the column norms of all dense layers below a layer to c."""
+    """Return pairs (parameter, new value) that limit the column norms of all dense layers below a layer to c."""
     dense = [each for each in all_layers(layer) if isinstance(each, DenseLayer)]
     return [update for each in dense for update in each.rescaling_updates(c)]

@@ -185,7 +185,9 @@ def test_circular_convolution_is_the_slow_correlation_round_the_columns(filter_s
 @pytest.mark.parametrize(("filter_size", "stride"), [(3, 3), (2, 4), (9, 1)])
 def test_circular_convolution_refuses_what_does_not_go_round(filter_size, stride):
     below = cc_layers.CudaConvnetInput2DLayer(1, 1, 12, 8)
-    with pytest.raises(ValueError, match=f"stride {stride} divides, .* got 8 columns and filter_size {filter_size}"):
+    with pytest.raises(
+        ValueError, match=f"multiple of stride {stride} as columns, .* got 8 columns and filter_size {filter_size}"
+    ):
         tried.CudaConvnetCircularConv2DLayer(below, 1, filter_size, 0.1, 0.0, stride=stride)
 
 

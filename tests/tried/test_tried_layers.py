@@ -110,9 +110,9 @@ def test_convolutions_are_the_slow_correlation(layer_class, filter_size, stride,
 
 def test_convolutions_refuse_what_does_not_fit():
     image, sequence = layers.Input2DLayer(1, 1, 4, 9), tried.InputLayer(1, 1, 4)
-    with pytest.raises(ValueError, match="border_mode is one of valid, full, same, not 'half'"):
+    with pytest.raises(ValueError, match="expected border_mode to be one of valid, full, same, got 'half'"):
         tried.Conv2DLayer(image, 1, 3, 0.1, 0.0, border_mode="half")
-    with pytest.raises(ValueError, match=r"at least \(5, 5\) pixels, the filter, got \(4, 9\)"):
+    with pytest.raises(ValueError, match=r"at least \(5, 5\) pixels \(filter_size\), got \(4, 9\)"):
         tried.Conv2DLayer(image, 1, 5, 0.1, 0.0)
     with pytest.raises(ValueError, match=r"Conv2DLayer: expected an input of 4 axes, got shape \(1, 1, 4\)"):
         tried.Conv2DLayer(sequence, 1, 3, 0.1, 0.0)
@@ -170,7 +170,7 @@ def test_pooling_of_whole_maps_and_of_adjacent_maps(pooling_function):
 
 
 def test_an_unknown_pooling_function_is_refused():
-    with pytest.raises(ValueError, match="pooling_function is one of max, mean, l2, not 'median'"):
+    with pytest.raises(ValueError, match="expected pooling_function to be one of max, mean, l2, got 'median'"):
         tried.GlobalPooling2DLayer(layers.Input2DLayer(1, 1, 2, 2), "median")
 
 
@@ -270,7 +270,7 @@ def test_log_loss_bears_a_probability_of_zero():
 
 
 def test_an_unknown_error_measure_is_refused():
-    with pytest.raises(ValueError, match=r"error_measure is one of mse, cross-entropy, .*, not 'nca'"):
+    with pytest.raises(ValueError, match=r"expected error_measure to be one of mse, cross-entropy, .*, got 'nca'"):
         tried.OutputLayer(tried.FlatInputLayer(1, 2), "nca")
 
 
