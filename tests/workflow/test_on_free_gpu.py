@@ -1,4 +1,4 @@
-"""Each command has a GPU for itself, from its begin to its end."""
+"""Each command has its own GPU from its start to its end."""
 
 import os
 import subprocess
@@ -18,14 +18,14 @@ sys.stdin.read()
 
 @pytest.fixture
 def start(tmp_path: Path):
-    """Return what starts a command that says which GPU it has and runs until its input ends."""
+    """Return a function that starts a command, which prints its GPU and runs until its input ends."""
     (tmp_path / "command.py").write_text(COMMAND)
 
-    def started(number: int, **environment: str) -> subprocess.Popen:
+    def started(num_gpus: int, **environment: str) -> subprocess.Popen:
         kept = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
         return subprocess.Popen(
             [sys.executable, SCRIPT, tmp_path / "command.py", "--flag"],
-            env=kept | {"GPUS": str(number), "TMPDIR": str(tmp_path)} | environment,
+            env=kept | {"GPUS": str(num_gpus), "TMPDIR": str(tmp_path)} | environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -34,7 +34,7 @@ def start(tmp_path: Path):
     return started
 
 
-def test_two_commands_have_two_gpus_and_a_third_one_that_of_the_first_to_end(start):
+def test_two_commands_have_two_gpus_and_a_third_takes_the_first_that_is_free(start):
     with start(2) as first, start(2) as second:
         chosen = {first.stdout.readline(), second.stdout.readline()}
         assert chosen == {"0 --flag\n", "1 --flag\n"}
@@ -45,8 +45,8 @@ def test_two_commands_have_two_gpus_and_a_third_one_that_of_the_first_to_end(sta
         second.stdin.close()
 
 
-@pytest.mark.parametrize(("number", "environment"), [(0, {}), (2, {"CUDA_VISIBLE_DEVICES": "5"})])
-def test_nothing_is_chosen_where_there_is_none_or_where_one_is_chosen_already(start, number, environment):
-    with start(number, **environment) as command:
+@pytest.mark.parametrize(("num_gpus", "environment"), [(0, {}), (2, {"CUDA_VISIBLE_DEVICES": "5"})])
+def test_no_gpu_is_chosen_without_gpus_or_when_one_is_chosen_already(start, num_gpus, environment):
+    with start(num_gpus, **environment) as command:
         assert command.stdout.readline() == f"{environment.get('CUDA_VISIBLE_DEVICES')} --flag\n"
         command.stdin.close()

@@ -1,7 +1,7 @@
-"""The workflow makes what the commands make by hand, whatever is killed on the way, and nothing twice.
+"""The workflow makes the same files as the commands by hand, also after kills, and repeats no work.
 
-Runs where the engine is installed (make test-workflow). A survey is brought from its images to submissions, once by
-hand and once by the workflow, and the tests follow its life in order.
+These tests need the engine (make test-workflow). A survey is processed from images to submissions, once by hand and
+once by the workflow. The tests run in order on the same survey.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(not small_house.ENGINE.exists(), reason="no engi
 
 
 def rules_of(text: str) -> set[str]:
-    """Return the rules that an engine says it runs."""
+    """Return the rules that an engine ran, from its output."""
     return set(re.findall(r"^(?:local)?rule (\w+):", text, re.MULTILINE)) - {"all"}
 
 
@@ -36,14 +36,14 @@ def submissions(root: Path) -> dict[str, bytes]:
 
 
 def wait_for(engine: subprocess.Popen, holds: Callable[[], object]) -> None:
-    """Wait until something holds that a running engine brings about."""
+    """Wait until a condition holds; fails if the engine ends first."""
     while not holds():
         assert engine.poll() is None, engine.communicate()[0]
         time.sleep(0.1)
 
 
 def holder(root: Path, lock: str) -> int | None:
-    """Return the process that holds a lock, None where nobody does."""
+    """Return the process that holds a lock, or None."""
     path = root / "analysis" / "locks" / lock
     text = path.read_text() if path.exists() else ""
     return int(text.split()[0]) if text else None
@@ -63,7 +63,7 @@ def survey(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def by_hand(house: Path, survey: Path) -> dict[str, bytes]:
-    """Return the submissions that the README's commands make."""
+    """Return the submissions of the README's commands."""
     root = survey.with_name("by_hand")
     shutil.copytree(survey, root)
     small_house.run_by_hand(house, root, BLENDS)
@@ -72,13 +72,13 @@ def by_hand(house: Path, survey: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def made(house: Path, survey: Path) -> Path:
-    """Return a survey that the workflow has finished, after its engine and, apart, one of its jobs were killed."""
+    """Return a survey that the workflow has finished, after a kill of its engine and a kill of one job."""
     root = survey.with_name("made")
     shutil.copytree(survey, root)
     with small_house.start(house, root) as engine:
         wait_for(engine, lambda: holder(root, "try_small.train") or holder(root, "try_small_pysex.train"))
         engine.kill()
-    with small_house.start(house, root) as engine:  # at once: what the first one left may still be ending
+    with small_house.start(house, root) as engine:  # at once: jobs of the first engine may still be ending
         wait_for(engine, lambda: holder(root, "try_small.predict.2of3"))
         os.kill(holder(root, "try_small.predict.2of3"), signal.SIGKILL)
         out, _ = engine.communicate()
@@ -87,23 +87,23 @@ def made(house: Path, survey: Path) -> Path:
     return root
 
 
-def test_it_makes_the_bytes_that_the_commands_make_by_hand(made: Path, by_hand: dict[str, bytes]):
+def test_the_workflow_makes_the_bytes_of_the_commands_by_hand(made: Path, by_hand: dict[str, bytes]):
     assert submissions(made) == by_hand
     assert gzip.decompress(by_hand["blended_predictions"]).count(b"\n") == 1 + 12
 
 
-def test_what_was_killed_has_left_nothing(made: Path):
+def test_killed_processes_leave_nothing(made: Path):
     assert not list((made / "analysis" / "locks").iterdir())
     assert not list((made / "analysis").glob("checkpoints/*"))
     assert not [path.name for path in made.rglob("*") if path.name.endswith(".part") or ".partial" in path.name]
     assert not [path for path in (made / ".snakemake" / "incomplete").rglob("*") if path.is_file()]
 
 
-def test_run_again_it_does_nothing(house: Path, made: Path):
+def test_a_second_run_does_nothing(house: Path, made: Path):
     assert "Nothing to be done" in small_house.run(house, made)
 
 
-def test_two_engines_are_not_at_work_in_one_place(house: Path, made: Path):
+def test_a_second_engine_in_the_same_folder_is_refused(house: Path, made: Path):
     with (made / ".snakemake" / "engine.lock").open("r+") as lock:
         fcntl.lockf(lock, fcntl.LOCK_EX)
         with small_house.start(house, made, "--forcerun", "report") as engine:
@@ -112,28 +112,28 @@ def test_two_engines_are_not_at_work_in_one_place(house: Path, made: Path):
     assert "Nothing to be done" in small_house.run(house, made)
 
 
-def test_what_a_label_bears_on_is_made_again_and_nothing_else(house: Path, made: Path):
+def test_a_changed_label_repeats_only_the_rules_that_depend_on_it(house: Path, made: Path):
     table = made / "data" / "raw" / "training_solutions_rev1.csv"
     lines = table.read_text().splitlines(keepends=True)
     row, names = lines[3].rstrip("\n").split(","), lines[0].rstrip("\n").split(",")
-    round_one, between = names.index("Class7.1"), names.index("Class7.2")  # which lead to the same question
+    round_one, between = names.index("Class7.1"), names.index("Class7.2")  # both lead to the same question
     assert row[round_one] != row[between]
     row[round_one], row[between] = row[between], row[round_one]
     table.write_text("".join([*lines[:3], ",".join(row) + "\n", *lines[4:]]))
     again = {"prepare", "train", "predict", "merge", "blend", "submission", "report"}
     before = submissions(made)
     assert rules_of(small_house.run(house, made)) == again
-    assert all(each != before[name] for name, each in submissions(made).items())
+    assert all(content != before[name] for name, content in submissions(made).items())
     assert "Nothing to be done" in small_house.run(house, made)
 
 
-def test_a_catalogue_that_is_gone_is_measured_again_when_something_is_to_read_it(house: Path, made: Path):
+def test_a_removed_catalogue_is_measured_again_when_a_rule_needs_it(house: Path, made: Path):
     (made / "data" / "pysex_params_gen2_test.npy.gz").unlink()
     assert "Nothing to be done" in small_house.run(house, made, "-n")
     assert "extract" in rules_of(small_house.run(house, made, "-n", "--forcerun", "train"))
 
 
-def test_models_are_found_by_pattern_and_a_stranger_is_named(house: Path, survey: Path, tmp_path: Path):
+def test_models_are_found_by_pattern_and_an_unknown_name_is_refused(house: Path, survey: Path, tmp_path: Path):
     config = tmp_path / "config.yaml"
     config.write_text("models: ['*maxout2048*', 'finetune_*', small]\n")
     out = small_house.run(house, survey, "-n", "-q", "rules", "--configfile", str(config))
@@ -145,7 +145,7 @@ def test_models_are_found_by_pattern_and_a_stranger_is_named(house: Path, survey
     assert engine.returncode != 0 and "nobody matches none of predict_augmented_npy_*.py" in out
 
 
-def test_the_rules_are_in_order_for_the_engine_s_linter(house: Path, survey: Path):
+def test_the_engine_s_linter_accepts_the_rules(house: Path, survey: Path):
     with small_house.start(house, survey, "--lint") as engine:
         out, _ = engine.communicate()
     assert "Lints for rule train" in out
@@ -155,7 +155,7 @@ def test_the_rules_are_in_order_for_the_engine_s_linter(house: Path, survey: Pat
     }, out
 
 
-# What runs at each stage; a script that is imported by none before it.
+# Words of the command line at each stage.
 STAGES = {
     "prepare": "prepare_data.py",
     "extract": "extract_pysex_params_gen2.py",
@@ -169,11 +169,11 @@ STAGES = {
 
 
 def command_at(root: Path, words: str) -> int | None:
-    """Return a process that runs a command of a stage below a root, None where there is none."""
+    """Return a process that runs the command of a stage below a root, or None."""
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
             line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            # The command itself, not the shell that becomes it.
+            # The command, not the shell that it replaces.
             if words in line and "python" in line.split(" ")[0] and Path(os.readlink(entry / "cwd")) == root:
                 return int(entry.name)
     return None
@@ -181,13 +181,13 @@ def command_at(root: Path, words: str) -> int | None:
 
 @pytest.mark.skipif("TORTURE" not in os.environ, reason="takes minutes: TORTURE=1")
 @pytest.mark.parametrize("killed", ["engine", "job"])
-def test_a_kill_at_each_stage_costs_nothing(house: Path, survey: Path, by_hand: dict[str, bytes], killed: str):
+def test_a_kill_at_each_stage_keeps_the_result(house: Path, survey: Path, by_hand: dict[str, bytes], killed: str):
     root = survey.with_name(f"killed_{killed}")
     shutil.copytree(survey, root)
     rng, at = np.random.default_rng(0), []
     for stage, words in STAGES.items():
         with small_house.start(house, root) as engine:
-            # A job that is killed keeps no other from being done, so that nothing may be left for the last stages.
+            # Other jobs continue after a kill, so the engine may have no work left for the last stages.
             while engine.poll() is None and command_at(root, words) is None:
                 time.sleep(0.1)
             time.sleep(rng.uniform(0, 0.3))  # while it imports, reads, computes or writes
