@@ -20,6 +20,7 @@ import pytest
 import simplejpeg
 import tifffile
 from astropy.io import fits
+from fields import GALAXIES, draw_field
 from PIL import Image
 from tiny import CPU, OPTIONS, ROOT, TINY, draw_blob
 
@@ -30,10 +31,12 @@ from catalogue.targets import FileTarget, Recipe
 from engine.examples import Examples
 from engine.prediction import load_network
 from engine.prediction import predict as predict_with_torch
+from galaxy import thumbnails
 from machine import shared_folders
 from machine.command_line import run_script
 from machine.files import DataError
 from machine.tables import read_columns
+from predict_galaxies import catalogue
 from survey.folders import use_folders
 
 Predict = Callable[..., dict[str, np.ndarray]]
@@ -435,6 +438,78 @@ def test_a_report_and_a_tree_are_made_beside_the_table(folder: Path, predict: Pr
         assert image.width > image.height > 1000
     assert {path.name for path in folder.parent.iterdir()} >= {"out.parquet", "one.parquet", "pages", "tree.png"}
     assert len(rows["id_str"]) == 8
+
+
+def test_a_page_frames_no_image_twice_and_a_table_makes_no_pictures(
+    folder: Path, predict: Predict, monkeypatch: pytest.MonkeyPatch
+):
+    framed, encoded, frame, encode = [], [], FileTarget.frame, thumbnails.encode
+    monkeypatch.setattr(FileTarget, "frame", lambda self, *recipe: framed.append(self.path) or frame(self, *recipe))
+    monkeypatch.setattr(thumbnails, "encode", lambda *picture: encoded.append(1) or encode(*picture))
+    predict(folder.parent / "out.parquet", folder, "--report", folder.parent / "page.html")
+    assert len(framed) == len(set(framed)) == 8 and len(encoded) == 6
+    predict(folder.parent / "out.parquet", folder)
+    assert len(framed) == 16 and len(encoded) == 6
+
+
+PYTHON = """\
+from predict_galaxies import catalogue
+table = catalogue("my_galaxies")
+table = catalogue("field.fits", detect=True, output="field.parquet", report="field.html")
+"""
+
+
+def test_the_three_documented_lines_of_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    page = (ROOT / "doc" / "own_images.md").read_text()
+    first, *calls = PYTHON.splitlines()
+    assert all(line in page for line in (first, *calls)) and all(line in catalogue.__doc__ for line in (first, *calls))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_galaxies").mkdir()
+    rng = np.random.default_rng(5)
+    for name in ("a", "b"):
+        Image.fromarray(draw_blob(rng)).save(tmp_path / "my_galaxies" / f"{name}.png")
+    (tmp_path / "my_galaxies" / "c.png").write_bytes(b"")
+    fits.PrimaryHDU(draw_field(stars=12)[0]).writeto(tmp_path / "field.fits")
+    names: dict[str, object] = {}
+    exec("\n".join([first, calls[0]]), names)
+    table = names["table"]
+    assert isinstance(table, pandas.DataFrame)
+    assert (list(table["id_str"]), list(table["status"])) == (["a", "b", "c"], ["ok", "ok", "unreadable"])
+    assert table["smooth_or_featured_smooth_fraction"].notna().tolist() == [True, True, False]
+    assert {path.name for path in tmp_path.iterdir()} == {"my_galaxies", "field.fits"}, "nothing is written"
+    exec(calls[1], names)
+    written = {"field.parquet", "field.html", "field.field.jpg", "field.field.reg", "sample.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == {"my_galaxies", "field.fits", *written}
+    pandas.testing.assert_frame_equal(names["table"], pandas.read_parquet(tmp_path / "field.parquet"))
+    assert (names["table"]["object"] == "galaxy").sum() >= len(GALAXIES)
+
+
+def test_python_and_the_command_give_the_same_rows(folder: Path, predict: Predict):
+    expected = predict(folder.parent / "out.parquet", folder, "--full", "--weighted")
+    model, choices = exported.tiny_model(), {"full": True, "weighted": True, "num_workers": 0, "threads": 1}
+    table = catalogue([folder / "a.jpg", *sorted(folder.glob("*.png"))], model=model, **choices)
+    assert list(table) == list(expected)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(table[name].to_numpy().astype(values.dtype), values, err_msg=name)
+    half = catalogue(folder, model=[model], shard=(2, 2), output=folder.parent / "half.csv", **choices)
+    assert list(half["id_str"]) == list(expected["id_str"][4:])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"framing": "none"}, "expected a framing of auto, sdss, got 'none'"),
+        ({"stretch": "root"}, "expected a stretch of .*, got 'root'"),
+        ({"shard": (1, 2)}, "expected --shard with --output"),
+        ({"images": []}, "expected images, got none"),
+        ({"output": "a.txt"}, "expected an --output that ends with"),
+    ],
+)
+def test_python_refuses_what_the_command_does(arguments: dict, says: str, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=says):
+        catalogue(**{"images": "in", **arguments})
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,100 @@
+"""Region files, and the appearance of a row: known rows, known words and numbers."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from catalogue import field_overlays
+from catalogue.answer_columns import FRACTIONS
+from catalogue.field_overlays import overlays_beside, write_overlays, write_regions
+from catalogue.field_picture import COLOURS, appearances, whole_picture
+from catalogue.field_sources import FieldRows
+from catalogue.field_tiles import Field
+
+ROW = {"x": 10.0, "y": 4.5, "a": 2.0, "b": 1.0, "theta": 30.0}
+
+
+def rows_with(object_class: str = "galaxy", **fractions: float) -> dict[str, np.ndarray]:
+    """Return one row; fractions that are not named are unknown."""
+    columns = {name: np.array([fractions.get(name.removesuffix("_fraction"), np.nan)]) for name in FRACTIONS}
+    return {**columns, "object": np.array([object_class], object)}
+
+
+@pytest.mark.parametrize(
+    ("fractions", "expected"),
+    [
+        ({}, "not judged"),
+        ({"smooth_or_featured_smooth": 0.2, "smooth_or_featured_artifact": 0.7}, "no galaxy"),
+        ({"smooth_or_featured_smooth": 0.8, "how_rounded_round": 0.6, "how_rounded_cigar": 0.4}, "round"),
+        ({"smooth_or_featured_smooth": 0.8, "how_rounded_in_between": 0.9}, "in between"),
+        ({"smooth_or_featured_smooth": 0.8, "how_rounded_cigar": 0.9}, "cigar-shaped"),
+        ({"smooth_or_featured_smooth": 0.1, "smooth_or_featured_featured_or_disk": 0.9, "disk_edge_on_yes": 0.8,
+          "disk_edge_on_no": 0.2}, "edge-on"),
+        ({"smooth_or_featured_smooth": 0.1, "smooth_or_featured_featured_or_disk": 0.9, "disk_edge_on_no": 0.8,
+          "has_spiral_arms_yes": 0.6, "has_spiral_arms_no": 0.4}, "spiral"),
+        ({"smooth_or_featured_smooth": 0.1, "smooth_or_featured_featured_or_disk": 0.9, "disk_edge_on_no": 0.8,
+          "has_spiral_arms_yes": 0.4, "has_spiral_arms_no": 0.6}, "disk"),
+    ],
+)  # fmt: skip
+def test_the_appearance_is_the_likeliest_path(fractions: dict[str, float], expected: str):
+    assert appearances(rows_with(**fractions)) == [expected]
+    for other in ("star", "tiny"):
+        assert appearances(rows_with(other, **fractions)) == [other]
+
+
+@pytest.mark.parametrize(("height", "expected"), [(0, "ellipse(11.000,5.500,6.000,3.000,30.00)"),
+                                                  (20, "ellipse(11.000,15.500,6.000,3.000,-30.00)")],
+                         ids=["FITS, rows upward", "other images, rows downward"])  # fmt: skip
+def test_a_region_has_ds9_s_pixels(height: int, expected: str, tmp_path: Path):
+    write_regions(tmp_path / "a.reg", {name: np.array([value]) for name, value in ROW.items()},
+                  [("spiral", "#5ac8ff")], height)  # fmt: skip
+    lines = (tmp_path / "a.reg").read_text().splitlines()
+    assert lines[0] == "# Region file format: DS9 version 4.1" and lines[2] == "image"
+    assert lines[3:] == [f"{expected} # color=#5ac8ff text={{spiral}} tag={{spiral}}"]
+
+
+def test_each_field_has_its_own_rows_and_its_own_name(tmp_path: Path):
+    (tmp_path / "a").mkdir()
+    dark = np.zeros((40, 60, 3), np.uint8)
+    fields = [
+        FieldRows(Field(path, dark, 3, 40, 60, False), rows)
+        for path, rows in ((tmp_path / "m31.png", slice(0, 2)), (tmp_path / "a" / "m31.png", slice(2, 3)))
+    ]
+    columns = {name: np.array([value, value + 1, value + 2]) for name, value in ROW.items()}
+    columns |= {name: np.full(3, np.nan) for name in FRACTIONS} | {"object": ["star", "tiny", "galaxy"]}
+    write_overlays(tmp_path / "out.csv", fields, pa.table(columns), None)
+    words = {
+        path.name: [line.partition("text={")[2].partition("}")[0] for line in path.read_text().splitlines()[3:]]
+        for path in tmp_path.glob("*.reg")
+    }
+    assert words == {"out.m31.reg": ["star", "tiny"], "out.m31_2.reg": ["not judged"]}
+    assert {path.name for path in overlays_beside(tmp_path / "out.csv")} == {
+        f"out.{stem}{suffix}" for stem in ("m31", "m31_2") for suffix in (".reg", ".jpg")
+    }
+    assert overlays_beside(tmp_path / "other.csv") == []
+    with Image.open(tmp_path / "out.m31.jpg") as picture:
+        # Enlarged to at least 1600 pixels, with a legend below.
+        assert picture.width == 60 * 27 and picture.height > 40 * 27
+        red, green, blue = np.asarray(picture)[:1080].max(axis=(0, 1))
+    assert min(red, green, blue) > 150  # the white cross of a star
+
+
+def test_the_columns_of_the_overlays_are_those_of_a_catalogue_of_fields():
+    from catalogue.columns import Choices, schema_of
+
+    assert set(field_overlays.COLUMNS) <= set(schema_of([], Choices(detect=True), []).names)
+    assert set(COLOURS) >= {"star", "tiny", "not judged"}
+
+
+def test_a_large_field_is_averaged_down_and_a_linear_one_is_turned(tmp_path: Path):
+    steps = np.zeros((4100, 30, 3), np.uint8)
+    steps[1::2] = 200
+    image, scale = whole_picture(Field(tmp_path / "a.png", steps, 3, 4100, 30, False), None)
+    assert image.shape == (2050, 15, 3) and scale == 0.5 and (image == 100).all()
+    light = np.zeros((1600, 40, 3), np.float32)
+    light[:100] = 50
+    image, scale = whole_picture(Field(tmp_path / "a.fits", light, 3, 1600, 40, True), "linear")
+    assert scale == 1 and image[-50:].mean() > image[:50].mean()
