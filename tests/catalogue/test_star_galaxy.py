@@ -52,7 +52,7 @@ def test_elongated_faint_cut_blended_and_saturated_objects_show_no_width(spoilt:
 
 
 def test_of_two_crowds_the_narrower_is_that_of_point_sources():
-    narrow, wide = (table(30, half_light_radius=radius) for radius in (1.5, 6.0))
+    narrow, wide = table(20, half_light_radius=1.5), table(30, half_light_radius=6.0)
     assert point_radius(np.concatenate([wide, narrow])) == pytest.approx(1.5)
     # A few narrow artefacts beside a much richer crowd are not the crowd.
     assert point_radius(np.concatenate([narrow[:10], np.repeat(wide, 3)])) == pytest.approx(6.0)

@@ -92,6 +92,12 @@ def test_objects_at_the_border_and_beside_pixels_without_a_value_are_flagged():
         assert distance.min() < 6 and scene.objects["border"][distance.argmin()] == expected
 
 
+@pytest.mark.parametrize(("x", "y"), [(3, 100), (196, 100), (100, 3), (100, 196)])
+def test_each_border_of_the_image_is_flagged(x: float, y: float):
+    [found] = find(draw((x, y, 300, 5, 1, 0))).objects
+    assert found["border"]
+
+
 def test_touching_objects_are_blended_and_distant_ones_are_not():
     assert find(draw((92, 100, 300, 4, 1, 0), (108, 100, 300, 4, 1, 0))).objects["blended"].tolist() == [True, True]
     assert not find(draw((50, 100, 300, 4, 1, 0), (150, 100, 300, 4, 1, 0))).objects["blended"].any()

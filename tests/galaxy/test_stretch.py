@@ -60,6 +60,17 @@ def test_noise_sets_the_softening():
     np.testing.assert_allclose(image[..., 0], np.minimum(expected, 1), atol=1e-5)
 
 
+def test_the_noise_of_three_bands_is_that_of_their_mean():
+    bands = scene(colour=(1.0, 1.0, 1.0), peak=5000)
+    levels = [sky_and_noise(band) for band in bands]
+    light = np.mean([band - sky for band, (sky, _) in zip(bands, levels, strict=True)], axis=0)
+    softening = SOFTENING * np.sqrt(np.mean([noise**2 for _, noise in levels]) / 3)
+    white = np.percentile(light, stretch.WHITE_PERCENTILE)
+    # One pixel of moderate brightness: the sum of its channels is that of its stretched mean.
+    expected = np.arcsinh(light[100, 150] / softening) / np.arcsinh(white / softening)
+    assert composite(bands, "asinh")[100, 150].mean() == pytest.approx(expected, rel=1e-4)
+
+
 def test_an_image_of_noise_stays_dark():
     image = composite(np.random.default_rng(2).normal(SKY, NOISE, (1, *SHAPE)), "linear")
     # The white point is at least LEAST_RANGE times the softening: 15 sigma.
