@@ -36,7 +36,7 @@ from torch.nn import functional
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import measuring, peers
-from benchmarks.surveys import Work, prepared
+from benchmarks.peers import Work, prepared
 from machine.cores import available_cores
 from machine.memory import keep_freed_memory
 from survey import decoded_cache, images

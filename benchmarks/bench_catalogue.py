@@ -22,7 +22,7 @@ from skimage import data as photographs
 
 sys.path.insert(0, os.fspath(Path(__file__).resolve().parent.parent))
 
-from benchmarks.watching import HERE
+from benchmarks.peers import ROOT
 from catalogue import calibration, framing
 from catalogue.calibration import FAR_FROM, fit_intervals
 from catalogue.framing import Frame
@@ -166,7 +166,7 @@ def measure_speed(path: Path, paths: list[Path], number: int, script: str | None
         plain = plain_loop(Model(path), sorted(source.iterdir())[: max(1, number // 10)], script)
         command = [sys.executable, "predict_galaxies.py", source, "--model", path, "--output", f"{folder}/c.parquet"]
         start = time.perf_counter()
-        subprocess.run(list(map(str, command)), check=True, cwd=HERE)
+        subprocess.run(list(map(str, command)), check=True, cwd=ROOT)
         ours = number / (time.perf_counter() - start)
     print(f"{number} images: {ours:.1f} a second with its start, a plain loop {plain:.1f}, {ours / plain:.2f} times")
 
@@ -174,7 +174,7 @@ def measure_speed(path: Path, paths: list[Path], number: int, script: str | None
 def main() -> None:
     """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=HERE / "models" / "lite0.onnx")
+    parser.add_argument("--model", type=Path, default=ROOT / "models" / "lite0.onnx")
     parser.add_argument("--galaxies", type=Path, default=Path(), metavar="DIR", help="holds class_mean_votes.csv")
     parser.add_argument("--root", default=".", help="holds data/ with train_ids.npy and solutions_train.npy")
     parser.add_argument("--number", type=positive_int, default=400)

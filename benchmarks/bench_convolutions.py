@@ -7,7 +7,7 @@
 2. The convolutions of the best network, forward and backward, in bc01 memory, through c01b views, and in c01b memory
    that has to be copied.
 3. A training step, forward and backward, of LeNet with 32 and 64 filters, by `cc_layers` and by slower convolutions;
-   and what such a network gets wrong of handwritten digits (`benchmarks/lenet.py`).
+   and what such a network gets wrong of handwritten digits (`--digits` does this alone).
 
 Peers compute the same to 1e-4, which is checked before they are timed; in float32, without TF32. On a CPU, one thread
 is the default: algorithms are compared, and not how they spread over cores.
@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import cc_layers
 import layers
-from benchmarks import lenet, measuring
+from benchmarks import convolution_algorithms, measuring
 from benchmarks.convolution_algorithms import ALGORITHMS, MODES
 from benchmarks.measuring import Timing
 from engine.network import find_device
@@ -221,7 +221,7 @@ def bench_layouts(galaxies: int, repeats: int, device: torch.device) -> dict[str
 
 def bench_lenet(batch: int, repeats: int, device: torch.device) -> dict[str, Timing]:
     """Time a training step of LeNet by each peer; print the times, and how many times as fast as others they are."""
-    steps = lenet.steps(batch, device)
+    steps = convolution_algorithms.steps(batch, device)
     check_agreement({name: step() for name, step in steps.items()}, "LeNet")
     timings = measuring.side_by_side(steps, repeats, 1, 0.0, device)
     rows = []
@@ -237,7 +237,7 @@ def bench_digits(num_epochs: int, device: torch.device) -> dict[str, float] | No
     """Train LeNet on scikit-learn's digits and print its error; None where scikit-learn is not installed."""
     print()
     try:
-        return lenet.report_error(num_epochs, device)
+        return convolution_algorithms.report_error(num_epochs, device)
     except DataError as error:
         print(f"no test error: {error}")
         return None

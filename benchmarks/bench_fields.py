@@ -25,7 +25,7 @@ from astropy.io import fits
 sys.path.insert(0, os.fspath(Path(__file__).resolve().parent.parent))
 
 from benchmarks.field_making import NOISE, STAR_FWHM, make_field
-from benchmarks.watching import HERE, Watched, watched
+from benchmarks.peers import ROOT, Watched, watched
 from catalogue import field_cutouts, field_sources, framing
 from catalogue.field_sources import FieldSources, find_sources
 from catalogue.field_tiles import CORE
@@ -242,7 +242,7 @@ def main() -> None:
     """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--galaxies", type=Path, default=Path(), metavar="DIR", help="holds data/raw, classes.csv, ...")
-    parser.add_argument("--model", type=Path, default=HERE / "models" / "lite0.onnx")
+    parser.add_argument("--model", type=Path, default=ROOT / "models" / "lite0.onnx")
     parser.add_argument("--number", type=positive_int, default=200)
     parser.add_argument("--side", type=positive_int, default=5000)
     parser.add_argument("--seed", type=int, default=1)

@@ -30,8 +30,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import layers
 from benchmarks import measuring, peers
+from benchmarks.peers import Work, prepared
 from benchmarks.plain_finetuning import PlainNetwork, PlainTraining, loader
-from benchmarks.surveys import Work, prepared
 from engine import prediction, training
 from engine.checkpoints import Progress
 from engine.examples import Examples

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import cc_layers
 import custom
 import layers
-from benchmarks.surveys import prepared
+from benchmarks.peers import prepared
 from engine.checkpoints import Progress
 from engine.experiment import Experiment, Steps
 from engine.options import Options

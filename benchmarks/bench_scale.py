@@ -23,7 +23,7 @@ from pyarrow import parquet
 sys.path.insert(0, os.fspath(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measuring import print_environment, table
-from benchmarks.watching import HERE, watched
+from benchmarks.peers import ROOT, watched
 from catalogue import framing
 from catalogue.inputs import find
 from catalogue.model_file import Model
@@ -173,7 +173,7 @@ def main() -> None:
     """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--model", type=Path, default=HERE / "models" / "lite0.onnx")
+    parser.add_argument("--model", type=Path, default=ROOT / "models" / "lite0.onnx")
     parser.add_argument("--numbers", type=positive_int, nargs="+", default=[1000, 10_000], help="of images a run")
     parser.add_argument("--stored", type=positive_int, default=10_000, help="images that are stored in three ways")
     parser.add_argument(

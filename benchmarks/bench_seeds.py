@@ -16,7 +16,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import measuring
-from benchmarks.surveys import ROOT, prepared
+from benchmarks.peers import ROOT, prepared
 from machine.command_line import positive_int, run_script
 from machine.files import load_pickle
 from survey.folders import Folders

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import layers
 from benchmarks import measuring, peers, plain
-from benchmarks.surveys import Work, prepared
+from benchmarks.peers import Work, prepared
 from engine import prediction, training
 from engine.checkpoints import Progress
 from engine.examples import Examples

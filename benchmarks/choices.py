@@ -27,8 +27,7 @@ import custom
 import layers
 import realtime_augmentation as ra
 from benchmarks.five_class_accuracy import scorer
-from benchmarks.kept_results import KeptResults
-from benchmarks.measuring import RESULTS, table
+from benchmarks.measuring import RESULTS, KeptResults, table
 from engine import prediction, training
 from engine.experiment import Experiment
 from engine.options import Options

@@ -19,8 +19,7 @@ from matplotlib.figure import Figure
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.five_class_accuracy import scorer
-from benchmarks.kept_results import KeptResults
-from benchmarks.measuring import RESULTS, table
+from benchmarks.measuring import RESULTS, KeptResults, table
 from engine import training
 from engine.options import Options
 from machine.command_line import positive_int, run_script, script_parser

@@ -1,151 +1,361 @@
-"""Prove on an accelerator that what can be seen only there is right, then measure it, in one call of under 9 minutes.
+"""Measure times on an accelerator: a training step and its parts, chunks, prediction, fine-tuning; in under 9 minutes.
 
-    python benchmarks/gpu.py [--root DIR] [--only NAME ...] [--minutes N]
+    python benchmarks/gpu.py [--root DIR] [--only NAME ...]
 
-What is right or wrong comes first, the cheap before the dear; then times, and what they make of the recipe of 2014, of
-sixty transforms of 79,975 galaxies, and of fine-tuning. A check that fails, hangs or kills its process costs the others
-nothing. What is found is in `gpu.jsonl` as it comes, a line each, and in a table at the end (`gpu.md`); what the checks
-print is in `gpu.log`. The exit status is 0 where none failed and none was left for want of time.
-
-A small survey is simulated for all checks; with `--root`, what is timed has real galaxies. `--quick` does in small what
-a CPU can do: its times mean nothing.
+Whether results are right is the business of `make test-cuda`. Values are written to `gpu.json` as they come, and printed
+as tables; a measurement that fails is noted, and the next one follows. `--root` names prepared real galaxies; without it
+simulated ones are used. `--quick` does in small what a CPU can do: its times mean nothing.
 """
 
-import argparse
+import contextlib
+import dataclasses
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.benchmark import Timer
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import gpu_checks, gpu_projections, gpu_scripts, gpu_steps, gpu_timings, measuring
-from benchmarks.gpu_setting import Setting
-from benchmarks.supervision import FAILED, NOT_RUN, Check, Journal, Outcome, Supervisor, brief
-from benchmarks.surveys import prepared
-from machine.command_line import positive_int, run_script
-from machine.files import DataError, replacing
-from machine.signals import ending_in_order
+import layers
+from benchmarks import measuring
+from benchmarks.bench_training import FULL_RECIPE_HOURS_2014
+from benchmarks.peers import prepared
+from engine import device_augmentation, prediction, steps, training
+from engine.device_augmentation import Images
+from engine.examples import Examples
+from engine.experiment import Experiment, Steps
+from engine.network import Network, find_device, use_precision
+from engine.options import Options
+from engine.part_sharing import PartSharing
+from engine.steps import Trainer
+from machine.command_line import run_script
+from machine.files import DataError, first_line
+from survey import folders, images
+from survey.folders import adopt
+from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT
+from try_finetune_efficientnet_lite0 import EXPERIMENT as LITE0
+from update_rules import set_rate
 
-MINUTES = 9
-
-# What is right or wrong, the cheap first.
-PROOFS = (
-    Check("environment", 60, gpu_checks.environment),
-    Check("precision", 30, gpu_checks.precision, needs_cuda=True),
-    Check("sampling", 30, gpu_checks.sampling),
-    Check("indices", 40, gpu_checks.large_indices),
-    Check("workers", 60, gpu_checks.forked_workers),
-    Check("float64", 60, gpu_steps.float64),
-    Check("graphs", 60, gpu_steps.graphs, needs_cuda=True),
-    Check("rules", 60, gpu_steps.rules, needs_cuda=True),
-    Check("determinism", 60, gpu_steps.determinism),
-    Check("captures", 60, gpu_steps.captures, needs_cuda=True),
-    Check("sharing", 60, gpu_checks.shared_parts),
-    Check("scripts", 90, gpu_scripts.scripts),
-    Check("kills", 150, gpu_scripts.kills),
-)
-TIMES = (
-    Check("bandwidth", 20, gpu_timings.bandwidth),
-    Check("step", 45, gpu_timings.step),
-    Check("chunks", 90, gpu_projections.chunks),
-    Check("prediction", 90, gpu_projections.predictions),
-    Check("finetuning", 90, gpu_projections.finetuning),
-    Check("settings", 60, gpu_timings.settings),
-    Check("kernels", 60, gpu_timings.kernels),
-    Check("curves", 120, gpu_projections.curves),
-)
-CHECKS = PROOFS + TIMES
+NUM_TRAIN, NUM_VALID, NUM_TEST = 61_578, 6_157, 79_975  # galaxies of Kaggle's survey
+EPOCHS, NUM_KERNELS, PIECE = 30, 30, 256
+Values = Iterator[tuple[str, object]]
+Batch = tuple[list[Tensor], Tensor]
 
 
-MARKS = {None: "", True: "ok", False: "FAILED"}
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """The device, whether sizes are small, and a folder for results of runs."""
+
+    device: torch.device
+    is_quick: bool
+    folder: Path
+
+    def milliseconds(self, function: Callable[[], object]) -> float:
+        """Return the median milliseconds of a call, the device's work included."""
+        timer = Timer("function()", globals={"function": function}, num_threads=torch.get_num_threads())
+        return 1000 * timer.blocked_autorange(min_run_time=0.01 if self.is_quick else 1.0).median
+
+    def seconds(self, function: Callable[[], object]) -> float:
+        """Return the seconds of one long call, the device's work included."""
+        return measuring.seconds_a_call(function, device=self.device)
 
 
-def endings(outcomes: Sequence[Outcome]) -> str:
-    """Lay out how each check ended."""
-    rows = [[each.check, each.outcome, f"{each.seconds:.1f}", _cell(each.reason)] for each in outcomes]
-    return measuring.table(["check", "outcome", "seconds", "reason"], rows)
+def bandwidth(setting: Setting) -> Values:
+    """What the device could do: copies, copies from the host, matrix products."""
+    size, rows = (2**20, 256) if setting.is_quick else (2**30, 8192)
+    source = torch.zeros(size, dtype=torch.uint8, device=setting.device)
+    target = torch.empty_like(source)
+    yield "copies, GB/s read and written", 2 * size / setting.milliseconds(lambda: target.copy_(source)) / 1e6
+    on_host = torch.zeros(size // 4, dtype=torch.uint8, pin_memory=setting.device.type == "cuda")
+    copy = setting.milliseconds(lambda: target[: size // 4].copy_(on_host, non_blocking=True))
+    yield "from pinned memory, GB/s", size / 4 / copy / 1e6
+    matrices = [torch.randn(rows, rows, device=setting.device) for _ in range(2)]
+    for precision in ("float32", "tf32", "bf16"):
+        use_precision(precision)
+        a, b = [matrix.bfloat16() for matrix in matrices] if precision == "bf16" else matrices
+        multiply = setting.milliseconds(lambda a=a, b=b: a @ b)
+        yield f"matmul {rows}, {precision}, TFLOP/s", 2 * rows**3 / multiply / 1e9
 
 
-def table(outcomes: Sequence[Outcome], failed: bool = False) -> str:
-    """Lay out all that was found, or only what failed."""
-    rows = [
-        [_cell(f"{each.check}: {finding.what}"), _cell(finding.value), finding.limit, MARKS[finding.passed]]
-        for each in outcomes
-        for finding in each.findings
-        if finding.passed is False or not failed
-    ]
-    return measuring.table(["found", "value", "limit", ""], rows)
+def random_batch(experiment: Experiment, device: torch.device) -> Batch:
+    """Return views and labels of a minibatch, made of random numbers."""
+    views = [torch.rand(experiment.batch_size, *shape, device=device) for shape in experiment.views.shapes]
+    return views, torch.rand(experiment.batch_size, 37, device=device)
 
 
-def _cell(value: object) -> str:
-    return brief(value, 110).replace("|", "/")
+def new_network(device: torch.device, precision: str = "tf32") -> tuple[Network, torch.optim.Optimizer]:
+    """Return the best model and its optimizer, at a rate that leads nowhere."""
+    network = Network(EXPERIMENT, device, precision)
+    layers.reset_variance_preserving(network.output_layer)
+    optimizer = EXPERIMENT.make_optimizer(network.output_layer)
+    set_rate(optimizer, 1e-9)
+    return network, optimizer
 
 
-def report(outcomes: Sequence[Outcome], path: Path) -> None:
-    """Write tables of how the checks ended and of all that was found; print the first, and what failed."""
-    ended = endings(outcomes)
-    with replacing(path) as temporary:
-        temporary.write_text(f"{ended}\n\n{table(outcomes)}\n", encoding="utf-8")
-    print(ended)
-    if any(finding.passed is False for each in outcomes for finding in each.findings):
-        print(f"\n{table(outcomes, failed=True)}")
-    print(f"\nwrote {path}", flush=True)
+def step(setting: Setting) -> Values:
+    """A step with one setting changed at a time; then its parts, each from a graph of its own."""
+    batch, cudnn = random_batch(EXPERIMENT, setting.device), torch.backends.cudnn
+    for name, flag, precision, graphs in (
+        ("tf32, graph", None, "tf32", True),
+        ("no graph", None, "tf32", False),
+        ("cudnn.benchmark", "benchmark", "tf32", True),
+        ("cudnn.deterministic", "deterministic", "tf32", True),
+        ("bf16", None, "bf16", True),
+        ("float32", None, "float32", True),
+    ):
+        cudnn.benchmark, cudnn.deterministic = flag == "benchmark", flag == "deterministic"
+        take = steps.make_step(*new_network(setting.device, precision), True, graphs=graphs)
+        yield f"ms a step, {name}", setting.milliseconds(lambda take=take: take(*batch))
+        del take
+    cudnn.benchmark = cudnn.deterministic = False
+    network, optimizer = new_network(setting.device)
+
+    def forward_and_backward() -> None:
+        optimizer.zero_grad()
+        network.error(*batch, True).backward()
+
+    forward_and_backward()
+    for name, function in (
+        # The value alone is returned: autograd's graph, if it outlived the call, would break the next capture.
+        ("forward", lambda: network.error(*batch, True).detach()),
+        ("forward and backward", forward_and_backward),
+        ("optimizer", optimizer.step),
+    ):
+        yield f"ms of {name}", setting.milliseconds(captured(function, setting.device))
 
 
-def run(checks: Sequence[Check], setting: Setting, output: Path, minutes: float) -> list[Outcome]:
-    """Do checks for so many minutes at most, write what they find, and return how they ended."""
-    journal = Journal(output / "gpu.jsonl")
-    supervisor = Supervisor(checks, setting, journal, output / "gpu.log", time.monotonic() + 60 * minutes)
-    try:
-        return supervisor.run()
-    finally:
-        journal.close()
-        report(supervisor.outcomes, output / "gpu.md")
+def captured(function: Callable[[], object], device: torch.device) -> Callable[[], object]:
+    """Return the replay of a function from a graph; the function itself on a device without graphs."""
+    if device.type != "cuda":
+        return function
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            function()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        function()
+    return graph.replay
 
 
-def exit_status(outcomes: Sequence[Outcome]) -> int:
-    """Return 0 where no check failed, and none was left for want of time."""
-    return int(any(outcome.outcome in (FAILED, NOT_RUN) for outcome in outcomes))
+# Operators that compute nothing, though they are not marked as views.
+_NOTHING = {
+    "_unsafe_view", "_reshape_alias", "detach", "lift_fresh", "empty", "empty_like", "empty_strided", "new_empty",
+    "new_empty_strided", "_record_function_enter_new", "_record_function_exit",
+}  # fmt: skip
 
 
-def _flags() -> argparse.ArgumentParser:
-    flags = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+class _Counting(TorchDispatchMode):
+    """Counts the operators that are called in the block, by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Counter[str] = Counter()
+
+    def __torch_dispatch__(
+        self, function: torch._ops.OpOverload, types: object, args: tuple = (), kwargs: Mapping | None = None
+    ) -> object:
+        name = function.overloadpacket.__name__
+        if not function.is_view and name not in _NOTHING:
+            self.calls[name] += 1
+        return function(*args, **(kwargs or {}))
+
+
+def count_operators(trainer: Trainer, batch: Batch) -> Counter[str]:
+    """Count the operators that compute in the second normalised step of a run: forward, backward and update.
+
+    A call of an operator is one kernel or a few; views and allocations are not counted.
+    """
+    experiment = trainer.experiment
+    first = experiment.first_normalised_step
+    trainer.take(*batch, *divmod(first, experiment.steps_a_chunk))
+    with _Counting() as counting:
+        trainer.take(*batch, *divmod(first + 1, experiment.steps_a_chunk))
+    return counting.calls
+
+
+def kernels(setting: Setting) -> Values:
+    """The operators and kernels of a single step, and the kernels that take longest."""
+    batch = random_batch(EXPERIMENT, setting.device)
+    calls = count_operators(Trainer(EXPERIMENT, new_network(setting.device)[0], graphs=False), batch)
+    yield "operators that compute", calls.total()
+    yield "operators", ", ".join(f"{count} {name}" for name, count in calls.most_common())
+    if setting.device.type != "cuda":
+        return
+    take, num = steps.make_step(*new_network(setting.device), True, graphs=False), 20
+    for _ in range(3):
+        take(*batch)
+    torch.cuda.synchronize()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+        for _ in range(num):
+            take(*batch)
+        torch.cuda.synchronize()
+    counts, microseconds = tally(profiler.events())
+    yield "kernels a step", counts.total() / num
+    yield "kernels' ms a step", sum(microseconds.values()) / 1000 / num
+    for name, total in microseconds.most_common(NUM_KERNELS):
+        yield f"us a step, {counts[name] / num:g} of {name[:90]}", total / num
+
+
+def tally(events: Iterable) -> tuple[Counter[str], Counter[str]]:
+    """Count each kernel and its microseconds; copies and fills count, annotations do not."""
+    counts, microseconds = Counter(), Counter()
+    for event in events:
+        annotation = getattr(event, "is_user_annotation", False) or event.name.startswith(
+            ("Optimizer.", "ProfilerStep")
+        )
+        if event.device_type.name == "CUDA" and not annotation:
+            counts[event.name] += 1
+            microseconds[event.name] += event.time_range.elapsed_us()
+    return counts, microseconds
+
+
+def timed_run(
+    setting: Setting, experiment: Experiment, options: Options, num_chunks: int
+) -> tuple[training.Run, list[float]]:
+    """Train chunks, all normalised; return the run, and the seconds of each chunk but the first and the last."""
+    adopt(dataclasses.replace(folders.current, root=setting.folder, data_override=folders.current.data))
+    chosen = dataclasses.replace(
+        experiment, name="gpu_run", num_chunks=num_chunks, num_steps_nonorm=0, validate_every=10**6
     )
-    flags.add_argument("--root", type=Path, metavar="DIR", help="prepared real galaxies, for what is timed")
-    flags.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: cuda where there is one)")
-    flags.add_argument("--quick", action="store_true", help="sizes so small that times mean nothing: a trial")
-    flags.add_argument(
-        "--only", nargs="+", choices=[check.name for check in CHECKS], metavar="NAME", help="some checks"
-    )
-    flags.add_argument(
-        "--minutes", type=positive_int, default=MINUTES, metavar="N", help="in all, default: %(default)s"
-    )
-    flags.add_argument("--output", type=Path, default=measuring.RESULTS, metavar="DIR", help="default: %(default)s")
-    return flags
+    run, ends = training.Run(chosen, dataclasses.replace(options, resume=False, checkpoint_every=10**6)), []
+
+    def note(_: object) -> None:
+        if setting.device.type == "cuda":
+            torch.cuda.synchronize()
+        ends.append(time.perf_counter())
+
+    run.on_chunk = note
+    run.train()
+    return run, np.diff(ends)[:-1].tolist()
+
+
+def chunks(setting: Setting) -> Values:
+    """Whole chunks, and apart from them a checkpoint, a validation and the sampling: minutes of the full recipe."""
+    experiment = dataclasses.replace(EXPERIMENT, learning_rate=Steps({0: 1e-4}))
+    if setting.is_quick:
+        experiment = dataclasses.replace(experiment, chunk_size=16)
+    options = Options(device=str(setting.device), initialisation="variance-preserving")
+    run, seconds = timed_run(setting, experiment, options, 5 if setting.is_quick else 10)
+    a_chunk, third = float(np.median(seconds)), max(1, len(seconds) // 3)
+    yield "seconds a chunk", a_chunk
+    yield "chunks at the end over those at the start", float(np.median(seconds[-third:]) / np.median(seconds[:third]))
+    checkpoint = float(np.median([setting.seconds(run.save) for _ in range(3)]))
+    yield "seconds a checkpoint", checkpoint
+    run.valid_indices = np.resize(run.valid_indices, 4 if setting.is_quick else NUM_VALID)
+    run.validate()
+    validation = setting.seconds(run.validate)
+    yield f"seconds to validate {len(run.valid_indices)}", validation
+    with contextlib.closing(run.examples.training(0, run.train_indices)) as made:
+        next(made)
+        yield "seconds to sample a chunk", setting.seconds(lambda: next(made))
+    if setting.device.type == "cuda":
+        yield "GB in use on the device", torch.cuda.memory_allocated(setting.device) / 1e9
+    minutes = {
+        "chunks": EXPERIMENT.num_chunks * a_chunk / 60,
+        "validations": EXPERIMENT.num_chunks / EXPERIMENT.validate_every * validation / 60,
+    }
+    minutes["checkpoints"] = sum(minutes.values()) * 60 / training.Run.CHECKPOINT_SECONDS * checkpoint / 60
+    for name, value in minutes.items():
+        yield f"minutes of the recipe's {name}", value
+    yield f"minutes of the recipe ({FULL_RECIPE_HOURS_2014} hours in 2014)", sum(minutes.values())
+
+
+def predictions(setting: Setting) -> Values:
+    """Predictions under all transforms, whole, the device alone and the decoding alone, at two sizes."""
+    network, options = new_network(setting.device)[0], Options(device=str(setting.device), augment_on="device")
+    resident, num_train = Images("train", setting.device, resident=True), len(images.ids_of("train"))
+
+    def whole(indices: np.ndarray) -> None:
+        prediction.predict(network, Examples(EXPERIMENT, options, setting.device), indices, "train")
+
+    def on_device(indices: np.ndarray) -> None:
+        sharing = PartSharing(network, EXPERIMENT.views, EXPERIMENT.test_transforms)
+        num = len(sharing.representatives)
+        for views, _ in device_augmentation.fixed_chunks(
+            resident, EXPERIMENT.views, indices, sharing.representatives, PIECE * num
+        ):
+            sharing.predict(views, prediction.images_a_batch(EXPERIMENT.views, num, setting.device))
+
+    def decode(indices: np.ndarray) -> None:
+        pieces = np.split(indices, range(PIECE, len(indices), PIECE))
+        for _ in Images("train", setting.device, resident=False).follow(iter(pieces)):
+            pass
+
+    sizes = (2, 4) if setting.is_quick else (2048, 6144)
+    for name, work in (("whole", whole), ("the device alone", on_device), ("decoding alone", decode)):
+        work(np.arange(1 if setting.is_quick else min(64, num_train)))
+        few, many = (
+            setting.seconds(lambda work=work, num=num: work(np.resize(np.arange(num_train), num))) for num in sizes
+        )
+        a_galaxy = (many - few) / (sizes[1] - sizes[0])
+        yield f"ms a galaxy, {name}", 1000 * a_galaxy
+        yield f"seconds for any number, {name}", few - a_galaxy * sizes[0]
+        yield f"minutes for {NUM_TEST:,}, {name}", (few + a_galaxy * (NUM_TEST - sizes[0])) / 60
+
+
+def finetuning(setting: Setting) -> Values:
+    """The training of EfficientNet-Lite0 from random weights, which costs the same as from published ones."""
+    experiment = dataclasses.replace(LITE0, batch_size=4, chunk_size=4) if setting.is_quick else LITE0
+    for precision in ("tf32", "bf16"):
+        options = Options(device=str(setting.device), initialisation="random", precision=precision)
+        run, seconds = timed_run(setting, experiment, options, 4 if setting.is_quick else 12)
+        del run  # its images leave the device before those of the next run are loaded
+        pace = experiment.chunk_size / float(np.median(seconds))
+        yield f"images a second, {precision}", pace
+        yield f"minutes for {NUM_TRAIN:,} x {EPOCHS} epochs, {precision}", NUM_TRAIN * EPOCHS / pace / 60
+
+
+MEASUREMENTS: dict[str, Callable[[Setting], Values]] = {
+    "bandwidth": bandwidth,
+    "step": step,
+    "chunks": chunks,
+    "prediction": predictions,
+    "finetuning": finetuning,
+    "kernels": kernels,
+}
+
+
+def measure(names: Sequence[str], setting: Setting, output: Path) -> bool:
+    """Make measurements, write and print their values; return whether all succeeded."""
+    results: dict[str, object] = {"environment": measuring.print_environment()}
+    before, succeeded = folders.current, True
+    for name in names:
+        values: dict[str, object] = {}
+        results[name] = values
+        adopt(before)
+        use_precision("tf32")
+        try:
+            for what, value in MEASUREMENTS[name](setting):
+                values[what] = value
+        except Exception as error:  # the next measurement does not depend on this one
+            values["failed"], succeeded = f"{type(error).__name__}: {first_line(error)}", False
+        rows = [(what, f"{value:.4g}" if isinstance(value, float) else value) for what, value in values.items()]
+        print(measuring.table((name, "value"), rows), "\n", flush=True)
+        measuring.save(output, "gpu", results)
+    return succeeded
 
 
 def main() -> None:
-    start, args = time.monotonic(), _flags().parse_args()
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cpu" and not args.quick:
+    flags = measuring.parser(__doc__)
+    flags.add_argument("--root", type=Path, metavar="DIR", help="prepared real galaxies (default: simulated ones)")
+    flags.add_argument("--only", nargs="+", choices=list(MEASUREMENTS), default=list(MEASUREMENTS), metavar="NAME")
+    args = flags.parse_args()
+    device = find_device(args.device)
+    if device.type == "cpu" and not args.quick:
         raise DataError("expected an accelerator, got the CPU; name one with --device, or try --quick")
-    checks = [check for check in CHECKS if args.only is None or check.name in args.only]
-    root = args.root.resolve() if args.root else None
-    with (
-        ending_in_order(),
-        # The galaxies are few enough that looking at them takes no processes of its own.
-        prepared(None, *((40, 8) if args.quick else (480, 24))) as simulated,
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch,
-    ):
-        setting = Setting(simulated.root.resolve(), Path(scratch), root, device, args.quick)
-        minutes = args.minutes - (time.monotonic() - start) / 60
-        outcomes = run(checks, setting, args.output, minutes)
-    sys.exit(exit_status(outcomes))
+    with prepared(args.root, 40 if args.quick else 480, 24), tempfile.TemporaryDirectory() as folder:
+        sys.exit(not measure(args.only, Setting(device, args.quick, Path(folder)), args.output))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from machine.command_line import positive_int
+from machine.files import replacing
 
 RESULTS = Path(__file__).resolve().parent / "results"
 CPU = torch.device("cpu")
@@ -179,3 +180,21 @@ def _plain(value: object) -> object:
     if is_dataclass(value):
         return asdict(value)
     raise TypeError(f"expected numbers, text, lists, dicts and dataclasses, got {value!r}")
+
+
+class KeptResults(list[dict]):
+    """The results in a JSON file, each a dict that begins with what tells it from the others."""
+
+    def __init__(self, path: Path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        super().__init__(json.loads(path.read_text()) if path.exists() else [])
+        self.path = path
+
+    def add(self, key: Mapping[str, object], measure: Callable[[], Mapping[str, object]]) -> None:
+        """Measure what a key names, unless it is there; print it, and keep it."""
+        if any(key.items() <= each.items() for each in self):
+            return
+        self.append({**key, **measure()})
+        print(self[-1], flush=True)
+        with replacing(self.path) as temporary:
+            temporary.write_text(json.dumps(self, indent=1) + "\n")

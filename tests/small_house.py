@@ -16,26 +16,14 @@ MODEL = '''"""A model of milliseconds."""
 import dataclasses
 from pathlib import Path
 
-import cc_layers
-import custom
-import layers
 from engine import training
+from tiny_network import build_tiny_network
 from {base} import EXPERIMENT as BASE
-
-
-def build_network(batch_size):
-    inputs = [layers.Input2DLayer(batch_size, 3, 15, 15) for _ in range(2)]
-    parts = layers.MultiRotSliceLayer(inputs, part_size=9)
-    conv = cc_layers.CudaConvnetConv2DLayer(cc_layers.ShuffleBC01ToC01BLayer(parts), 4, 4, 0.1, 0.1, untie_biases=True)
-    pool = cc_layers.ShuffleC01BToBC01Layer(cc_layers.CudaConvnetPooling2DLayer(conv, pool_size=2))
-    dense = layers.DenseLayer(layers.MultiRotMergeLayer(pool, num_views=4), 37, 0.05, 0.01, dropout=0.5)
-    return inputs, custom.OptimisedDivGalaxyOutputLayer(dense)
-
 
 EXPERIMENT = dataclasses.replace(
     BASE,
     name=Path(__file__).stem,
-    build_network=build_network,
+    build_network=build_tiny_network,
     views=dataclasses.replace(BASE.views, target_sizes=[(15, 15), (15, 15)]),
     test_transforms=BASE.test_transforms[:6],
     batch_size=8,
@@ -75,6 +63,7 @@ def build(folder: Path) -> Path:
     house.mkdir()
     for path in (*ROOT.glob("*.py"), *(each.parent for each in ROOT.glob("*/__init__.py"))):
         (house / path.name).symlink_to(path)
+    (house / "tiny_network.py").symlink_to(ROOT / "tests" / "tiny_network.py")
     shutil.copytree(ROOT / "workflow", house / "workflow", ignore=shutil.ignore_patterns(".venv"))
     for seed, (name, base) in enumerate(BASES.items()):
         (house / f"try_{name}.py").write_text(MODEL.format(base=base, seed=seed))

@@ -25,7 +25,7 @@ from PIL import Image
 from tiny import CPU, OPTIONS, ROOT, TINY, draw_blob
 
 import predict_galaxies
-from benchmarks.watching import memory
+from benchmarks.peers import memory
 from catalogue import answer_columns, framing, read_ahead, request, row_store
 from catalogue.targets import FileTarget, Recipe
 from engine.examples import Examples

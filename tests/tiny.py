@@ -15,9 +15,8 @@ import numpy as np
 import pytest
 import simplejpeg
 import torch
+from tiny_network import TINY
 
-import cc_layers
-import custom
 import layers
 import realtime_augmentation as ra
 from engine import record, training
@@ -31,7 +30,6 @@ from machine.files import load_pickle, save_gz
 from survey import folders, images
 from survey.draws import Draw
 from survey.views import Views
-from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT as BEST
 
 ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")
@@ -149,32 +147,6 @@ def draws_of(views: Views, num_chunks: int, chunk_size: int = 40, first_chunk: i
     return (views.draw(train, chunk_size, 5, chunk) for chunk in range(first_chunk, first_chunk + num_chunks))
 
 
-def build_tiny_network(batch_size: int) -> tuple[list[layers.Layer], layers.Layer]:
-    """Return a network of the best model's kinds of layers that trains in milliseconds."""
-    inputs = [layers.Input2DLayer(batch_size, 3, 15, 15) for _ in range(2)]
-    parts = layers.MultiRotSliceLayer(inputs, part_size=9)
-    conv = cc_layers.CudaConvnetConv2DLayer(cc_layers.ShuffleBC01ToC01BLayer(parts), 4, 4, 0.1, 0.1, untie_biases=True)
-    pool = cc_layers.ShuffleC01BToBC01Layer(cc_layers.CudaConvnetPooling2DLayer(conv, pool_size=2))
-    merged = layers.MultiRotMergeLayer(pool, num_views=4)
-    dense = layers.DenseLayer(merged, 16, 0.05, 0.01, nonlinearity=layers.identity, dropout=0.5)
-    maxout = layers.FeatureMaxPoolingLayer(dense, pool_size=2)
-    top = layers.DenseLayer(maxout, 37, 0.01, 0.1, nonlinearity=layers.identity, dropout=0.5)
-    return inputs, custom.OptimisedDivGalaxyOutputLayer(top)
-
-
-TINY = dataclasses.replace(
-    BEST,
-    name="tiny",
-    build_network=build_tiny_network,
-    views=dataclasses.replace(BEST.views, target_sizes=[(15, 15), (15, 15)]),
-    batch_size=8,
-    chunk_size=24,
-    num_chunks=3,
-    num_steps_nonorm=3,
-    learning_rate=Steps({0: 0.04, 2: 0.004}),
-    validate_every=2,
-    seed=0,
-)
 # The seven documented update rules and AdamW, and a rate at which each trains TINY.
 RULES = {
     "sgd": (SGD(), 0.04),

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from benchmarks.gpu_setting import Setting
 from tiny import Survey
 
-from benchmarks.gpu_setting import Setting
 from galaxy import decision_tree
 from survey import images
 

@@ -14,7 +14,7 @@ import layers
 import load_data
 import realtime_augmentation as ra
 from benchmarks import bench_augmentation, bench_memory, bench_training, peers, plain
-from benchmarks.surveys import Work, prepared
+from benchmarks.peers import Work, prepared
 from engine.network import Network
 from survey import decoded_cache, folders, images
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT as BEST

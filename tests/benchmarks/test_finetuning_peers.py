@@ -13,8 +13,8 @@ import try_finetune_efficientnet_lite0
 from benchmarks import bench_finetuning as bench
 from benchmarks import cross_validation, fewer_labels, five_class_accuracy
 from benchmarks.measuring import Timing
+from benchmarks.peers import Work
 from benchmarks.plain_finetuning import PlainNetwork, PlainTraining, loader
-from benchmarks.surveys import Work
 from engine.examples import Examples
 from engine.network import Network
 from machine.files import load_gz

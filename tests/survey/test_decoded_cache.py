@@ -6,7 +6,8 @@ import os
 
 import numpy as np
 import pytest
-from tiny import BEST, draw_blob, draws_of, write_jpeg
+from tiny import draw_blob, draws_of, write_jpeg
+from tiny_network import BEST
 
 import copy_data_to_shm
 import load_data
