@@ -9,7 +9,7 @@ OF_TODAY := finetune_efficientnet_lite0
 HUBBLE := 'from pathlib import Path; import skimage; print(Path(skimage.__file__).parent / "data/hubble_deep_field.jpg")'
 BLEND := $(DEMO)/predictions/final/blended/blended_predictions_uniform.npy.gz
 
-.PHONY: demo test ensemble test-workflow torture lint bench docs model clean
+.PHONY: demo test test-cuda ensemble test-workflow torture lint bench docs model clean
 
 .venv/installed: requirements.txt requirements-dev.txt requirements-catalogue.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python 3.11 or later; name one: make PYTHON=python3.12")'
@@ -60,20 +60,28 @@ test-workflow: .venv/installed workflow/.venv/installed
 test: lint
 	$(BIN)/python -m pytest
 
+# What only an accelerator shows; a test that hangs or crashes costs the others nothing. Writes cuda.xml and cuda.md.
+test-cuda: .venv/installed
+	$(BIN)/python -m pytest tests/cuda -m cuda --numprocesses 1 --max-worker-restart 1000 --timeout-method thread \
+	    --junitxml cuda.xml
+
 # The long form of the tests that try to break things: changed files and killed runs.
 torture: .venv/installed
 	TORTURE=1 $(BIN)/python -m pytest tests/promises/test_fuzz.py tests/promises/test_torture.py \
-	    tests/engine/test_other_family.py tests/engine/test_finetuning.py tests/test_predict_galaxies.py
+	    tests/engine/test_other_family.py tests/engine/test_finetuning.py tests/test_predict_galaxies.py \
+	    tests/cuda/test_cuda_scripts.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# Those that need nothing but this project; bench_catalogue.py, bench_fields.py and bench_scale.py ask for real galaxies.
-ALONE = augmentation blending convolutions finetuning memory seeds source_extraction training
+# Those that need nothing but this project; the others ask for real galaxies.
+ALONE = augmentation convolutions finetuning source_extraction training
 bench: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	for name in $(ALONE); do $(BIN)/python benchmarks/bench_$$name.py || exit 1; done
+	$(BIN)/python benchmarks/bench_scale.py memory blending
+	$(BIN)/python benchmarks/ensemble_results.py seeds
 
 # doc/ as a site, in site/index.html; a warning is an error.
 docs: .venv/installed

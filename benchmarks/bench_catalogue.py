@@ -85,13 +85,13 @@ def measure_framing(model: Model, paths: list[Path], means: np.ndarray) -> None:
     print(f"untouched images: {agree:.3f} are called the same with both framings")
 
 
-def no_galaxies(rng: np.random.Generator, paths: list[Path], number: int) -> dict[str, list[np.ndarray]]:
+def no_galaxies(rng: np.random.Generator, paths: list[Path], num_images: int) -> dict[str, list[np.ndarray]]:
     """Return images that are no galaxies, by kind."""
     found: dict[str, list[np.ndarray]] = {"noise": [], "text": [], "photographs": [], "inverted": []}
     photos = [photographs.astronaut(), photographs.chelsea(), photographs.coffee(), photographs.rocket()]
     photos += [np.repeat(each[..., None], 3, axis=2) for each in (photographs.camera(), photographs.coins())]
     page = np.repeat(photographs.page()[..., None], 3, axis=2)
-    for n in range(number):
+    for n in range(num_images):
         side = int(rng.integers(200, 425))
         noise = rng.normal(rng.uniform(20, 128), rng.uniform(5, 60), (side, side, 3 if n % 2 else 1))
         found["noise"].append(np.broadcast_to(noise, (side, side, 3)).clip(0, 255).astype(np.uint8))
@@ -156,19 +156,21 @@ def plain_loop(model: Model, paths: list[Path], script: str | None) -> float:
     return len(paths) / (time.perf_counter() - start)
 
 
-def measure_speed(path: Path, paths: list[Path], number: int, script: str | None) -> None:
+def measure_speed(path: Path, paths: list[Path], num_images: int, script: str | None) -> None:
     """Print images a second of predict_galaxies.py, and of a plain loop with the same network and views."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "in")
         source.mkdir()
-        for n in range(number):
+        for n in range(num_images):
             (source / f"{n}.jpg").symlink_to(paths[n % len(paths)].resolve())
-        plain = plain_loop(Model(path), sorted(source.iterdir())[: max(1, number // 10)], script)
+        plain = plain_loop(Model(path), sorted(source.iterdir())[: max(1, num_images // 10)], script)
         command = [sys.executable, "predict_galaxies.py", source, "--model", path, "--output", f"{folder}/c.parquet"]
         start = time.perf_counter()
         subprocess.run(list(map(str, command)), check=True, cwd=ROOT)
-        ours = number / (time.perf_counter() - start)
-    print(f"{number} images: {ours:.1f} a second with its start, a plain loop {plain:.1f}, {ours / plain:.2f} times")
+        ours = num_images / (time.perf_counter() - start)
+    print(
+        f"{num_images} images: {ours:.1f} a second with its start, a plain loop {plain:.1f}, {ours / plain:.2f} times"
+    )
 
 
 def main() -> None:

@@ -246,6 +246,7 @@ def bench_digits(num_epochs: int, device: torch.device) -> dict[str, float] | No
 def main() -> None:
     parser = measuring.parser(__doc__)
     parser.set_defaults(threads=1)
+    parser.add_argument("--digits", action="store_true", help="only the error of LeNet on handwritten digits")
     args = parser.parse_args()
     sizes = QUICK if args.quick else FULL
     device = find_device(args.device)
@@ -256,6 +257,8 @@ def main() -> None:
         # As training does; the algorithms that need much memory would otherwise wait for the kernel to clear it.
         keep_freed_memory()
     torch.manual_seed(0)
+    if args.digits:
+        return bench_digits(sizes.epochs, device)
     results = {
         "environment": measuring.print_environment(device=str(device)),
         "filter_sizes": sizes.filter_sizes,

@@ -91,13 +91,13 @@ def classes(predictions: np.ndarray, means: np.ndarray) -> int:
     return int(((predictions - means) ** 2).sum(axis=1).argmin())
 
 
-def tell_answers(model: Model, found: FieldSources, objects: np.ndarray, truth: pandas.DataFrame, args) -> None:
+def tell_answers(model: Model, sources: FieldSources, objects: np.ndarray, truth: pandas.DataFrame, args) -> None:
     """Print how often galaxies of the field are called what their cutouts are, neighbours taken out and left in."""
     means = pandas.read_csv(args.galaxies / "class_mean_votes.csv").filter(regex=r"^Class\d").to_numpy()
-    places = field_sources.field_objects(found)
+    places = field_sources.field_objects(sources)
     rows = []
     for number, (index, row) in enumerate(zip(objects, truth.itertuples(), strict=True)):
-        if index < 0 or row.surface <= CLEAR or found.classes[index] != "galaxy":
+        if index < 0 or row.surface <= CLEAR or sources.classes[index] != "galaxy":
             continue
         pixels = simplejpeg.decode_jpeg((args.galaxies / f"data/raw/images_train_rev1/{row.GalaxyID}.jpg").read_bytes())
         whole = Picture(pixels, (pixels == 255).any(axis=2), "JPEG", pixels.shape[:2])
@@ -126,21 +126,21 @@ def tell_answers(model: Model, found: FieldSources, objects: np.ndarray, truth: 
     print(f"radius over the true one: {ratio.quantile([0.05, 0.5, 0.95]).round(2).tolist()} (5, 50, 95 %)")
 
 
-def tell_others(found: FieldSources, objects: np.ndarray, truth: pandas.DataFrame, stars: pandas.DataFrame) -> None:
+def tell_others(sources: FieldSources, objects: np.ndarray, truth: pandas.DataFrame, stars: pandas.DataFrame) -> None:
     """Print what stars and noise are taken for."""
-    of_star = matched(found.objects["x"], found.objects["y"], stars, 3.0)
+    of_star = matched(sources.objects["x"], sources.objects["y"], stars, 3.0)
     seen = np.setdiff1d(of_star[of_star >= 0], objects)
-    galaxies = found.classes == "galaxy"
+    galaxies = sources.classes == "galaxy"
     of_galaxy = np.zeros(len(galaxies), bool)
     of_galaxy[objects[objects >= 0]] = True
     distance = np.hypot(
-        found.objects["x"][:, None] - truth["x"].to_numpy(), found.objects["y"][:, None] - truth["y"].to_numpy()
+        sources.objects["x"][:, None] - truth["x"].to_numpy(), sources.objects["y"][:, None] - truth["y"].to_numpy()
     )
     fragments = galaxies & ~of_galaxy & (distance < 1.2 * truth["radius"].to_numpy()).any(axis=1)
     fragments[seen] = False
     noise = galaxies & ~of_galaxy & ~fragments
     noise[seen] = False
-    called = of_galaxy & (found.classes == "star")
+    called = of_galaxy & (sources.classes == "star")
     print(f"stars: {len(seen)} of {len(stars)} found, {galaxies[seen].sum()} of them called galaxies, ", end="")
     print(f"{called.sum()} galaxies called stars; of {galaxies.sum()} that are called galaxies ", end="")
     print(f"{fragments.sum()} lie within galaxies (companions in their images, or pieces), {noise.sum()} are noise")

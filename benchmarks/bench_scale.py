@@ -1,13 +1,25 @@
-"""What many images cost: storage, each stage of prediction, whole runs and their memory. doc/scale.md plans with it.
+"""What many images, long runs and large blends cost; doc/scale.md and doc/speed.md plan with it.
 
-    python benchmarks/bench_scale.py --images DIR --numbers 1000 10000
+    python benchmarks/bench_scale.py storage stages runs --images DIR --numbers 1000 10000
+    python benchmarks/bench_scale.py memory --chunks 500
+    python benchmarks/bench_scale.py blending --models 20
 
-`DIR` holds JPEGs, which are linked under as many names as there are to be files. Reading is timed with the pages of the
-files dropped from memory before (names and places stay known to the system), and with all in memory.
+`storage`, `stages` and `runs` measure files, the stages of prediction, and whole runs. `DIR` holds JPEGs, which are
+linked under new names where more are needed. Files are read from disk (their pages dropped before) and from memory.
+
+`memory` shows that a long training keeps its memory: resident memory of the parent and its workers over many small
+chunks, with validation and checkpoints, on a simulated survey and a network of milliseconds. It fails where memory
+grows by more than 2 % from a tenth of the chunks on. It reads Linux's /proc.
+
+`blending` measures the memory of ensemble_predictions_npy.py with made-up predictions of the real survey's 61,578
+training galaxies, a tenth of which is validated, and 79,975 test galaxies. It fails above a gigabyte.
 """
 
 import argparse
+import dataclasses
+import multiprocessing
 import os
+import resource
 import sys
 import tarfile
 import tempfile
@@ -22,22 +34,32 @@ from pyarrow import parquet
 
 sys.path.insert(0, os.fspath(Path(__file__).resolve().parent.parent))
 
-from benchmarks.measuring import print_environment, table
-from benchmarks.peers import ROOT, watched
+from benchmarks import measuring
+from benchmarks.measuring import table
+from benchmarks.peers import ROOT, prepared, watched
 from catalogue import framing
 from catalogue.inputs import find
 from catalogue.model_file import Model
+from engine.checkpoints import Progress
+from engine.experiment import Experiment, Steps
+from engine.options import Options
+from engine.training import Run
+from galaxy import decision_tree
 from galaxy.image_files import read
 from machine.command_line import positive_int, run_script
+from machine.files import save_array, save_gz
+from survey import images as survey_images
+from survey.folders import use_folders
+from tests.tiny_network import TINY
 
 FILES_A_FOLDER, ROWS_A_GROUP = 1000, 500
 # Of the images whose stages are timed one by one.
 NUM_STAGED = 300
 
 
-def link_images(images: list[Path], folder: Path, number: int) -> Path:
+def link_images(images: list[Path], folder: Path, num_files: int) -> Path:
     """Link images under so many names, a thousand a folder."""
-    for n in range(number):
+    for n in range(num_files):
         place = folder / f"{n // FILES_A_FOLDER:05d}"
         if n % FILES_A_FOLDER == 0:
             place.mkdir(parents=True)
@@ -45,10 +67,10 @@ def link_images(images: list[Path], folder: Path, number: int) -> Path:
     return folder
 
 
-def copy_images(images: list[Path], folder: Path, number: int) -> list[Path]:
+def copy_images(images: list[Path], folder: Path, num_files: int) -> list[Path]:
     """Copy images under so many names, so that each has bytes of its own on the disk."""
     copies = []
-    for n in range(number):
+    for n in range(num_files):
         copies.append(folder / f"{n // FILES_A_FOLDER:05d}" / f"{n:08d}.jpg")
         copies[-1].parent.mkdir(parents=True, exist_ok=True)
         copies[-1].write_bytes(images[n % len(images)].read_bytes())
@@ -101,9 +123,9 @@ def forget(paths: list[Path]) -> None:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def measure_storage(images: list[Path], folder: Path, number: int) -> None:
+def measure_storage(images: list[Path], folder: Path, num_files: int) -> None:
     """Print how fast images are read from loose files, a tar, and a Parquet table."""
-    copies = copy_images(images, folder / "loose", number)
+    copies = copy_images(images, folder / "loose", num_files)
     tar, packed = write_tar(copies, folder / "all.tar"), write_parquet(copies, folder / "all.parquet")
     ways: dict[str, tuple[list[Path], Callable[[], Iterator[bytes]]]] = {
         "loose files": (copies, lambda: read_files(copies)),
@@ -120,7 +142,7 @@ def measure_storage(images: list[Path], folder: Path, number: int) -> None:
             start = time.perf_counter()
             total = sum(len(each) for each in content())
             seconds.append(time.perf_counter() - start)
-        rates = [f"{number / each:,.0f}" for each in seconds] + [f"{total / seconds[0] / 1e6:.0f} MB/s"]
+        rates = [f"{num_files / each:,.0f}" for each in seconds] + [f"{total / seconds[0] / 1e6:.0f} MB/s"]
         rows.append((name, f"{size / 1e6:.1f} MB", f"{512 * blocks / 1e6:.1f} MB", *rates))
     print(table(("storage", "bytes", "on disk", "a second, from disk", "a second, from memory", "from disk"), rows))
 
@@ -169,22 +191,109 @@ def measure_runs(images: list[Path], folder: Path, path: Path, numbers: list[int
     print(table(head, rows))
 
 
+MOST_GROWTH = 0.02
+# A proportional share (PSS) also depends on which other processes have the same libraries open: it is not judged.
+JUDGED = ("parent RSS", "workers RSS")
+
+
+LONG_RUN = dataclasses.replace(
+    TINY, name="bench_memory", chunk_size=32, learning_rate=Steps({0: 0.004}), validate_every=10
+)
+
+
+def resident_memory(pid: int) -> tuple[int, int]:
+    """Return a process's resident memory and its proportional share of it, in kB."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    sizes = {name: int(rest.split()[0]) for name, rest in (line.split(":") for line in lines)}
+    return sizes["Rss"], sizes["Pss"]
+
+
+def memory_of_chunks(chosen: Experiment, every: int) -> dict[int, dict[str, int]]:
+    """Train, and print the memory after every so many chunks; return it, a row a chunk."""
+    measured = {}
+
+    def look(progress: Progress) -> None:
+        workers = multiprocessing.active_children()
+        if progress.chunk % every == 0 and workers:
+            parent, *rest = (resident_memory(pid) for pid in (os.getpid(), *(process.pid for process in workers)))
+            row = {"parent RSS": parent[0], "parent PSS": parent[1]}
+            row |= {f"workers {kind}": sum(each[i] for each in rest) for i, kind in enumerate(("RSS", "PSS"))}
+            measured[progress.chunk] = row
+            print(f"memory at chunk {progress.chunk}: " + ", ".join(f"{k} {v} kB" for k, v in row.items()), flush=True)
+
+    run = Run(chosen, Options(device="cpu", num_workers=2))
+    run.on_chunk = look
+    run.train()
+    return measured
+
+
+def measure_memory(num_chunks: int) -> None:
+    """Train, print how memory grew from a tenth of the chunks on; end with status 1 where it grew too much."""
+    # The workers end when the last chunk is made: two more, so that they still live when memory is read last.
+    chosen = dataclasses.replace(LONG_RUN, num_chunks=num_chunks + 2)
+    with prepared(None, 40, 10):
+        measured = memory_of_chunks(chosen, max(1, num_chunks // 10))
+    first, *_, last = measured
+    growth = {name: measured[last][name] / measured[first][name] - 1 for name in JUDGED}
+    print(f"chunk {first} to {last}: " + ", ".join(f"{name} {value:+.2%}" for name, value in growth.items()))
+    if max(growth.values()) > MOST_GROWTH:
+        sys.exit(f"error: expected memory to grow by {MOST_GROWTH:.0%} at most")
+
+
+NUM_TRAIN, NUM_TEST = 61_578, 79_975
+MOST_BYTES = 1e9
+
+
+def write_predictions(root: Path, num_models: int) -> None:
+    """Write labels, ids and the predictions of so many models, each the truth with noise of its own."""
+    folders, rng = use_folders(root), np.random.default_rng(0)
+
+    def draw(num: int) -> np.ndarray:
+        fractions = rng.gamma(0.5, size=(num, decision_tree.NUM_ANSWERS))
+        for columns in decision_tree.SLICES.values():
+            fractions[:, columns] /= fractions[:, columns].sum(axis=1, keepdims=True)
+        return decision_tree.weigh(fractions).astype(np.float32)
+
+    labels, test = draw(NUM_TRAIN), draw(NUM_TEST)
+    save_array(folders.data / "solutions_train.npy", labels)
+    save_array(folders.data / "train_ids.npy", np.arange(NUM_TRAIN))
+    save_array(folders.data / "test_ids.npy", np.arange(NUM_TEST))
+    _, valid = survey_images.split(NUM_TRAIN)
+    for model in range(num_models):
+        for part, truth in (("valid", labels[valid]), ("test", test)):
+            noise = 0.1 * rng.standard_normal(truth.shape, np.float32)
+            save_gz(folders.augmented(part, f"model_{model:02d}"), (truth + noise).clip(0, 1))
+
+
+def measure_blending(num_models: int) -> None:
+    """Blend made-up predictions and print the peak of memory; end with status 1 above a gigabyte."""
+    with tempfile.TemporaryDirectory() as root:
+        write_predictions(Path(root), num_models)
+        run = watched(["ensemble_predictions_npy.py", "--root", root])
+    if run.status:
+        sys.exit(f"error: ensemble_predictions_npy.py ended with status {run.status}")
+    peak = max(run.peak, 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+    shape = f"{num_models} models x {NUM_TEST} x {decision_tree.NUM_ANSWERS}"
+    print(f"{shape}: peak {peak / 1e6:.0f} MB, {run.processor_seconds:.0f} s of processor time")
+    if peak > MOST_BYTES:
+        sys.exit(f"error: expected at most {MOST_BYTES / 1e6:.0f} MB")
+
+
 def main() -> None:
-    """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=Path, required=True, metavar="DIR")
+    parser.add_argument("what", nargs="*", default=["storage", "stages", "runs"], help="default: storage stages runs")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="JPEGs, for storage, stages and runs")
     parser.add_argument("--model", type=Path, default=ROOT / "models" / "lite0.onnx")
     parser.add_argument("--numbers", type=positive_int, nargs="+", default=[1000, 10_000], help="of images a run")
     parser.add_argument("--stored", type=positive_int, default=10_000, help="images that are stored in three ways")
-    parser.add_argument(
-        "--scratch", type=Path, metavar="DIR", help="where files are made (default: a temporary folder)"
-    )
-    parser.add_argument("what", nargs="*", default=["storage", "stages", "runs"])
+    parser.add_argument("--scratch", type=Path, metavar="DIR", help="for files (default: a temporary folder)")
+    parser.add_argument("--chunks", type=positive_int, default=500, metavar="N", help="of memory, default: 500")
+    parser.add_argument("--models", type=positive_int, default=20, metavar="N", help="of blending, default: 20")
     args = parser.parse_args()
-    images = sorted(args.images.resolve().glob("*.jpg"))
-    if not images:
-        parser.error(f"expected *.jpg in {args.images}, found none")
-    print_environment()
+    images = sorted(args.images.resolve().glob("*.jpg")) if args.images else []
+    if not images and {"storage", "stages", "runs"} & set(args.what):
+        parser.error(f"expected *.jpg in the folder that --images names, got {args.images}")
+    measuring.print_environment()
     with tempfile.TemporaryDirectory(dir=args.scratch) as folder:
         if "storage" in args.what:
             measure_storage(images, Path(folder, "storage"), args.stored)
@@ -192,6 +301,10 @@ def main() -> None:
             measure_stages(images, Model(args.model, 1))
         if "runs" in args.what:
             measure_runs(images, Path(folder, "runs"), args.model, args.numbers)
+    if "memory" in args.what:
+        measure_memory(args.chunks)
+    if "blending" in args.what:
+        measure_blending(args.models)
 
 
 if __name__ == "__main__":

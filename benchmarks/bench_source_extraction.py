@@ -135,9 +135,9 @@ def program_version() -> str:
     return subprocess.run([PROGRAM, "--version"], capture_output=True, text=True).stdout.strip()
 
 
-def write_simulated(folder: Path, number: int) -> list[Path]:
+def write_simulated(folder: Path, num_images: int) -> list[Path]:
     """Write simulated galaxies as JPEGs of the real ones' quality."""
-    paths = [folder / f"{index}.jpg" for index in range(number)]
+    paths = [folder / f"{index}.jpg" for index in range(num_images)]
     for index, path in enumerate(paths):
         image, _ = simulate_galaxies.simulate(1, "train", index)
         quality = simulate_galaxies.JPEG_QUALITY

@@ -3,7 +3,7 @@
     python benchmarks/bench_training.py [--root DIR]
 
 1. Examples a second of training, and galaxies a second of prediction: ours, from JPEGs and from the decoded cache,
-   against the same network in a plain loop with a `DataLoader` and scikit-image (`benchmarks/plain.py`), and against
+   against the same network in a plain loop with a `DataLoader` and scikit-image (`doc/plain_pytorch.py`), and against
    the plain network's step alone, on tensors that are there already.
 2. Linear cost: seconds a chunk from first to last, seconds a galaxy and transform.
 3. The hours that the full recipe would take here, beside the 67 of 2014.
@@ -26,8 +26,9 @@ from matplotlib.figure import Figure
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import layers
-from benchmarks import measuring, peers, plain
+from benchmarks import measuring, peers
 from benchmarks.peers import Work, prepared
+from doc import plain_pytorch
 from engine import prediction, training
 from engine.checkpoints import Progress
 from engine.examples import Examples
@@ -83,14 +84,15 @@ def train_ours(work: Work, device: str, steps: int) -> Callable[[], float]:
 def train_plain(work: Work, device: str, steps: int, preloaded: bool) -> Callable[[], None]:
     """Return what trains the plain network for so many steps, its examples from a DataLoader or there already."""
     paths, batch_size, on = work.paths(), EXPERIMENT.batch_size, find_device(device)
-    network = plain.PlainNetwork().to(on)
+    network = plain_pytorch.PlainNetwork().to(on)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9, nesterov=True)
     if preloaded:
         batch = [torch.rand(batch_size, 3, 69, 69, device=on) for _ in range(2)]
         batches = itertools.repeat([*batch, torch.rand(batch_size, 37, device=on)])
     else:
-        batches = _forever(lambda: plain.loader(EXPERIMENT, paths, batch_size, available_cores()))
-    return lambda: plain.train(network, optimizer, itertools.islice(batches, steps), on)
+        galaxies = plain_pytorch.Galaxies(EXPERIMENT.views, paths, images.load_labels())
+        batches = _forever(lambda: plain_pytorch.loader(galaxies, batch_size, available_cores()))
+    return lambda: plain_pytorch.train(network, optimizer, itertools.islice(batches, steps), on)
 
 
 def _forever(make: Callable[[], Iterator]) -> Iterator:
@@ -109,12 +111,12 @@ def predict_ours(work: Work, device: str, galaxies: int) -> Callable[[], np.ndar
 def predict_plain(work: Work, device: str, galaxies: int) -> Callable[[], None]:
     """Return what predicts with the plain network, a view set a transform."""
     paths, on = work.paths()[:galaxies], find_device(device)
-    network = plain.PlainNetwork().to(on).eval()
+    network = plain_pytorch.PlainNetwork().to(on).eval()
 
     @torch.inference_mode()
     def run() -> None:
-        batches = plain.loader(EXPERIMENT, paths, 60, available_cores(), sixty_transforms())
-        for *views, _ in batches:
+        sets = plain_pytorch.Galaxies(EXPERIMENT.views, paths, images.load_labels(), sixty_transforms())
+        for *views, _ in plain_pytorch.loader(sets, 60, available_cores()):
             network([view.to(on) for view in views]).mean(dim=0)
 
     return run

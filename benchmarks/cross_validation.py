@@ -5,7 +5,7 @@
 
 Every fifth galaxy is a fold (of five), the rest train. Predictions are kept fold by fold in `cross_validation/`: folds
 that are there are not done again, and one that was cut short goes on. Printed are RMSE and five-class accuracy of one
-view and of the script's test transforms. The tables are those of `five_class_accuracy.py`.
+view and of the script's test transforms. The tables are those of `ensemble_results.py`.
 """
 
 import dataclasses
@@ -18,13 +18,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.five_class_accuracy import scorer
-from benchmarks.measuring import RESULTS, table
+from benchmarks.ensemble_results import class_flags, scorer
+from benchmarks.measuring import table
 from engine import prediction, training
 from engine.experiment import Experiment
 from engine.options import Options
 from export_model import find_experiment
-from machine.command_line import hms, positive_int, run_script, script_parser
+from machine.command_line import hms, positive_int, run_script
 from machine.files import load_gz, save_gz
 from survey import images
 from survey.folders import use_folders
@@ -69,17 +69,15 @@ def report(predictions: np.ndarray, labels: np.ndarray, is_right: Callable[[np.n
 
 
 def main() -> None:
-    parser = script_parser(__doc__)
-    parser.add_argument("--classes", required=True, metavar="CSV", help="GalaxyID,class")
-    parser.add_argument("--class-means", required=True, metavar="CSV", help="class and 37 columns of mean votes")
+    parser = class_flags(__doc__)
     parser.add_argument("--folds", type=positive_int, default=5, metavar="N", help="default: 5")
     parser.add_argument("--epochs", type=positive_int, metavar="N", help="default: the script's number of chunks")
     parser.add_argument("--num-workers", type=positive_int, metavar="N", help="default: cores")
-    parser.add_argument("--output", type=Path, default=RESULTS / "cross_validation", metavar="DIR")
     parser.add_argument("name", help="the experiment: the name of its training script")
     args = parser.parse_args()
     use_folders(args.root, args.data)
-    args.output.mkdir(parents=True, exist_ok=True)
+    output = args.output / "cross_validation"
+    output.mkdir(parents=True, exist_ok=True)
     experiment = find_experiment(args.name)
     options = Options(root=args.root, data=args.data, device="cpu", num_workers=args.num_workers)
     labels = images.load_labels()
@@ -87,7 +85,7 @@ def main() -> None:
     passes = f"_{args.epochs}epochs" if args.epochs else ""
     header = ["fold", "RMSE, one view", "accuracy", "RMSE, all views", "accuracy"]
     for fold in range(args.folds):
-        path = args.output / f"{args.name}{passes}_fold{fold}of{args.folds}.npy.gz"
+        path = output / f"{args.name}{passes}_fold{fold}of{args.folds}.npy.gz"
         indices = FoldRun.fold_of(len(labels), fold, args.folds)
         is_right = scorer(args.classes, args.class_means, indices)
         if not path.exists():

@@ -1,14 +1,22 @@
-"""What an ensemble came to: each model, what it cost, and what blends of more and more models gain.
+"""What an ensemble scores: each model and its cost, blends of more and more models, and what own seeds gain.
 
-    python benchmarks/ensemble_results.py --root DIR --classes classes.csv --class-means class_mean_votes.csv
+    python benchmarks/ensemble_results.py --root DIR --classes classes.csv --class-means class_mean_votes.csv [NAME]
+    python benchmarks/ensemble_results.py seeds [--root DIR]
 
-reads what the workflow (`make ensemble`) left in `DIR`: predictions of the validation galaxies, and the costs of
-trainings and predictions in `analysis/costs`, in minutes of processor time. The tables are those of
-`five_class_accuracy.py`. Prints tables in Markdown, and draws how the error falls as models are added, the best ones
-first; weights are cross-validated.
+The first reads what the workflow (`make ensemble`) left in `DIR`: predictions of the validation galaxies, and the costs
+of trainings and predictions in `analysis/costs`, in minutes of processor time. It prints tables in Markdown, and draws
+how the error falls as models are added, the best ones first; weights are cross-validated. With a NAME it scores that
+model alone.
+
+The second trains pairs of models, the best one and the same on centred galaxies: once with one seed for both (the same
+images in the same order with the same perturbations, from the same weights), once with another seed for the second. It
+compares the validation RMSE of the pairs' means.
 """
 
+import argparse
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +25,18 @@ from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.five_class_accuracy import scorer
-from benchmarks.measuring import RESULTS, table
-from machine.command_line import run_script, script_parser
+from benchmarks.measuring import RESULTS, parser, print_environment, save, table
+from benchmarks.peers import ROOT, prepared
+from galaxy import decision_tree
+from machine.command_line import positive_int, run_script, script_parser
 from machine.files import load_pickle, replacing
 from survey import blending, images
 from survey.folders import Folders, use_folders
 from survey.predictions import find_models, load_predictions, rmse
 
+FIRST = "try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense"
+SECOND = f"{FIRST}_pysex"
+OWN = 1000  # far from all seeds that scripts declare
 OF_TODAY = "try_finetune_"
 WORDS = {
     "blended_predictions_uniform": "uniform",
@@ -33,6 +45,34 @@ WORDS = {
     "blended_predictions_separate": "weighted by answer",
 }
 DRAWN = {file: words for file, words in WORDS.items() if "question" not in words}
+
+
+def scorer(classes_csv: str, means_csv: str, indices: np.ndarray | None = None) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function that says which predictions (n, 37) of training galaxies have the right class (n,) bool.
+
+    A prediction has the class whose mean votes are nearest: squared distance over the 37 answers. The classes are those
+    of the clean sample of Dai & Tong 2018 (arXiv 1807.10406): completely round, in-between, cigar-shaped, edge-on,
+    spiral. `indices` (n,) choose the galaxies; the default is the validation galaxies.
+    """
+    ids = images.load_ids("train")
+    indices = images.split(len(ids))[1] if indices is None else indices
+    classes = pandas.read_csv(classes_csv).set_index("GalaxyID")["class"].loc[ids].to_numpy()[indices]
+    means = pandas.read_csv(means_csv, index_col=0)[list(decision_tree.COLUMN_NAMES)]
+
+    def is_right(predictions: np.ndarray) -> np.ndarray:
+        distances = ((predictions[:, None] - means.to_numpy()) ** 2).sum(axis=2)
+        return means.index.to_numpy()[distances.argmin(axis=1)] == classes
+
+    return is_right
+
+
+def class_flags(description: str | None) -> argparse.ArgumentParser:
+    """Return the argument parser of a benchmark that scores classes: a script's flags, and the two tables."""
+    flags = script_parser(description)
+    flags.add_argument("--classes", required=True, metavar="CSV", help="GalaxyID,class")
+    flags.add_argument("--class-means", required=True, metavar="CSV", help="class and 37 columns of mean votes")
+    flags.add_argument("--output", type=Path, default=RESULTS, metavar="DIR", help="default: %(default)s")
+    return flags
 
 
 def short(name: str) -> str:
@@ -81,13 +121,74 @@ def draw_gain(scores: dict[str, list[float]], members: list[float], beside: dict
     return figure
 
 
+def score_one(folders: Folders, name: str, is_right: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Print RMSE and accuracy of a model's validation predictions, beside those of mean votes."""
+    analysis = load_pickle(folders.analysis(name), f"{name}.py")
+    labels = images.load_labels()
+    train, valid = images.split(len(labels))
+
+    def report(title: str, predictions: np.ndarray) -> None:
+        right, error = is_right(predictions), rmse(predictions, labels[valid])
+        print(f"{title:36}  RMSE {error:.6f}  accuracy {right.mean():.4f} ({right.sum()} of {len(right)})")
+
+    report("mean votes of the training galaxies", np.broadcast_to(labels[train].mean(axis=0), labels[valid].shape))
+    report("one prediction a galaxy", analysis["predictions"])
+    if folders.augmented("valid", name).exists():
+        report("mean over its transforms", load_predictions(folders, "valid", name, len(valid)))
+
+
+def run_command(name: str, *arguments: object) -> None:
+    """Run one of the project's scripts."""
+    command = [sys.executable, ROOT / f"{name}.py", *arguments]
+    subprocess.run([str(each) for each in command], check=True, stdout=subprocess.DEVNULL)
+
+
+def trained(folders: Folders, name: str, seed: int, chunks: int, chunk_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Train a model, and return the predictions and the labels (n, 37) of its validation galaxies."""
+    run_command(
+        name, "--root", folders.root, "--data", folders.data, "--device", "cpu", "--seed", seed,
+        "--num-chunks", chunks, "--chunk-size", chunk_size, "--initialisation", "variance-preserving", "--no-resume",
+    )  # fmt: skip
+    analysis = load_pickle(folders.analysis(name), f"{name}.py")
+    return analysis["predictions"], analysis["targets"]
+
+
+def main_of_seeds() -> None:
+    """Train pairs of models and print what own seeds gain."""
+    flags = parser(__doc__)
+    flags.add_argument("--root", type=Path, metavar="DIR", help="prepared real galaxies (default: simulated ones)")
+    flags.add_argument("--pairs", type=positive_int, default=5, metavar="N", help="default: 5")
+    flags.add_argument("--chunks", type=positive_int, default=8, metavar="N", help="of 600 examples, default: 8")
+    args = flags.parse_args()
+    pairs, chunks, chunk_size = (1, 1, 16) if args.quick else (args.pairs, args.chunks, 600)
+    described = print_environment(examples=f"{chunks * chunk_size} a model")
+    rows = []
+    with prepared(args.root, 30 if args.quick else 2000) as folders:
+        run_command("extract_pysex_params_gen2", "--root", folders.root, "--data", folders.data)
+        for seed in range(1, pairs + 1):
+            first, labels = trained(folders, FIRST, seed, chunks, chunk_size)
+            shared, _ = trained(folders, SECOND, seed, chunks, chunk_size)
+            own, _ = trained(folders, SECOND, OWN + seed, chunks, chunk_size)
+            blends = [(first + second) / 2 for second in (shared, own)]
+            rows.append([f"pair {seed}", *(f"{rmse(each, labels):.5f}" for each in (first, shared, own, *blends))])
+            print(rows[-1], flush=True)
+    mean = np.array([row[1:] for row in rows], dtype=float).mean(axis=0)
+    rows.append(["mean", *(f"{each:.5f}" for each in mean)])
+    header = ["validation RMSE", "first", "second, its seed", "second, own seed", "blend, one seed", "blend, own seeds"]
+    print(table(header, rows))
+    save(args.output, "seeds", {"environment": described, "rows": rows})
+
+
 def main() -> None:
-    parser = script_parser(__doc__)
-    parser.add_argument("--classes", required=True, metavar="CSV", help="GalaxyID,class")
-    parser.add_argument("--class-means", required=True, metavar="CSV", help="class and 37 columns of mean votes")
-    parser.add_argument("--output", type=Path, default=RESULTS, metavar="DIR")
-    args = parser.parse_args()
+    if "seeds" in sys.argv[1:2]:
+        del sys.argv[1]
+        return main_of_seeds()
+    flags = class_flags(__doc__)
+    flags.add_argument("name", nargs="?", metavar="NAME", help="the training script of the one model to score")
+    args = flags.parse_args()
     folders = use_folders(args.root, args.data)
+    if args.name:
+        return score_one(folders, args.name, scorer(args.classes, args.class_means))
     is_right = scorer(args.classes, args.class_means)
     labels = images.load_labels()
     train, valid = images.split(len(labels))

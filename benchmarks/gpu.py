@@ -2,8 +2,8 @@
 
     python benchmarks/gpu.py [--root DIR] [--only NAME ...]
 
-Whether results are right is the business of `make test-cuda`. Values are written to `gpu.json` as they come, and printed
-as tables; a measurement that fails is noted, and the next one follows. `--root` names prepared real galaxies; without it
+`make test-cuda` tests whether results are right. Values are written to `gpu.json` as they come, and printed as tables.
+A measurement that fails is noted, and the next one follows. `--root` names prepared real galaxies; without it,
 simulated ones are used. `--quick` does in small what a CPU can do: its times mean nothing.
 """
 
@@ -40,6 +40,7 @@ from machine.command_line import run_script
 from machine.files import DataError, first_line
 from survey import folders, images
 from survey.folders import adopt
+from tests.tiny_network import TINY
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT
 from try_finetune_efficientnet_lite0 import EXPERIMENT as LITE0
 from update_rules import set_rate
@@ -57,6 +58,11 @@ class Setting:
     device: torch.device
     is_quick: bool
     folder: Path
+
+    @property
+    def experiment(self) -> Experiment:
+        """The best model; a network of milliseconds where sizes are small."""
+        return TINY if self.is_quick else EXPERIMENT
 
     def milliseconds(self, function: Callable[[], object]) -> float:
         """Return the median milliseconds of a call, the device's work included."""
@@ -91,18 +97,18 @@ def random_batch(experiment: Experiment, device: torch.device) -> Batch:
     return views, torch.rand(experiment.batch_size, 37, device=device)
 
 
-def new_network(device: torch.device, precision: str = "tf32") -> tuple[Network, torch.optim.Optimizer]:
-    """Return the best model and its optimizer, at a rate that leads nowhere."""
-    network = Network(EXPERIMENT, device, precision)
+def new_network(setting: Setting, precision: str = "tf32") -> tuple[Network, torch.optim.Optimizer]:
+    """Return a network and its optimizer, at a rate that leads nowhere."""
+    network = Network(setting.experiment, setting.device, precision)
     layers.reset_variance_preserving(network.output_layer)
-    optimizer = EXPERIMENT.make_optimizer(network.output_layer)
+    optimizer = setting.experiment.make_optimizer(network.output_layer)
     set_rate(optimizer, 1e-9)
     return network, optimizer
 
 
 def step(setting: Setting) -> Values:
     """A step with one setting changed at a time; then its parts, each from a graph of its own."""
-    batch, cudnn = random_batch(EXPERIMENT, setting.device), torch.backends.cudnn
+    batch, cudnn = random_batch(setting.experiment, setting.device), torch.backends.cudnn
     for name, flag, precision, graphs in (
         ("tf32, graph", None, "tf32", True),
         ("no graph", None, "tf32", False),
@@ -112,11 +118,11 @@ def step(setting: Setting) -> Values:
         ("float32", None, "float32", True),
     ):
         cudnn.benchmark, cudnn.deterministic = flag == "benchmark", flag == "deterministic"
-        take = steps.make_step(*new_network(setting.device, precision), True, graphs=graphs)
+        take = steps.make_step(*new_network(setting, precision), True, graphs=graphs)
         yield f"ms a step, {name}", setting.milliseconds(lambda take=take: take(*batch))
         del take
     cudnn.benchmark = cudnn.deterministic = False
-    network, optimizer = new_network(setting.device)
+    network, optimizer = new_network(setting)
 
     def forward_and_backward() -> None:
         optimizer.zero_grad()
@@ -186,13 +192,13 @@ def count_operators(trainer: Trainer, batch: Batch) -> Counter[str]:
 
 def kernels(setting: Setting) -> Values:
     """The operators and kernels of a single step, and the kernels that take longest."""
-    batch = random_batch(EXPERIMENT, setting.device)
-    calls = count_operators(Trainer(EXPERIMENT, new_network(setting.device)[0], graphs=False), batch)
+    batch = random_batch(setting.experiment, setting.device)
+    calls = count_operators(Trainer(setting.experiment, new_network(setting)[0], graphs=False), batch)
     yield "operators that compute", calls.total()
     yield "operators", ", ".join(f"{count} {name}" for name, count in calls.most_common())
     if setting.device.type != "cuda":
         return
-    take, num = steps.make_step(*new_network(setting.device), True, graphs=False), 20
+    take, num = steps.make_step(*new_network(setting), True, graphs=False), 20
     for _ in range(3):
         take(*batch)
     torch.cuda.synchronize()
@@ -242,9 +248,7 @@ def timed_run(
 
 def chunks(setting: Setting) -> Values:
     """Whole chunks, and apart from them a checkpoint, a validation and the sampling: minutes of the full recipe."""
-    experiment = dataclasses.replace(EXPERIMENT, learning_rate=Steps({0: 1e-4}))
-    if setting.is_quick:
-        experiment = dataclasses.replace(experiment, chunk_size=16)
+    experiment = dataclasses.replace(setting.experiment, learning_rate=Steps({0: 1e-4}))
     options = Options(device=str(setting.device), initialisation="variance-preserving")
     run, seconds = timed_run(setting, experiment, options, 5 if setting.is_quick else 10)
     a_chunk, third = float(np.median(seconds)), max(1, len(seconds) // 3)
@@ -262,8 +266,8 @@ def chunks(setting: Setting) -> Values:
     if setting.device.type == "cuda":
         yield "GB in use on the device", torch.cuda.memory_allocated(setting.device) / 1e9
     minutes = {
-        "chunks": EXPERIMENT.num_chunks * a_chunk / 60,
-        "validations": EXPERIMENT.num_chunks / EXPERIMENT.validate_every * validation / 60,
+        "chunks": experiment.num_chunks * a_chunk / 60,
+        "validations": experiment.num_chunks / experiment.validate_every * validation / 60,
     }
     minutes["checkpoints"] = sum(minutes.values()) * 60 / training.Run.CHECKPOINT_SECONDS * checkpoint / 60
     for name, value in minutes.items():
@@ -273,19 +277,20 @@ def chunks(setting: Setting) -> Values:
 
 def predictions(setting: Setting) -> Values:
     """Predictions under all transforms, whole, the device alone and the decoding alone, at two sizes."""
-    network, options = new_network(setting.device)[0], Options(device=str(setting.device), augment_on="device")
+    network, options = new_network(setting)[0], Options(device=str(setting.device), augment_on="device")
+    experiment = setting.experiment
     resident, num_train = Images("train", setting.device, resident=True), len(images.ids_of("train"))
 
     def whole(indices: np.ndarray) -> None:
-        prediction.predict(network, Examples(EXPERIMENT, options, setting.device), indices, "train")
+        prediction.predict(network, Examples(experiment, options, setting.device), indices, "train")
 
     def on_device(indices: np.ndarray) -> None:
-        sharing = PartSharing(network, EXPERIMENT.views, EXPERIMENT.test_transforms)
+        sharing = PartSharing(network, experiment.views, experiment.test_transforms)
         num = len(sharing.representatives)
         for views, _ in device_augmentation.fixed_chunks(
-            resident, EXPERIMENT.views, indices, sharing.representatives, PIECE * num
+            resident, experiment.views, indices, sharing.representatives, PIECE * num
         ):
-            sharing.predict(views, prediction.images_a_batch(EXPERIMENT.views, num, setting.device))
+            sharing.predict(views, prediction.images_a_batch(experiment.views, num, setting.device))
 
     def decode(indices: np.ndarray) -> None:
         pieces = np.split(indices, range(PIECE, len(indices), PIECE))

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import skimage.io
 import torch
-from skimage.transform import AffineTransform, warp
+from skimage.transform import warp
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from galaxy.affine import random_perturbation_transform
-from galaxy.decision_tree import QUESTIONS, SLICES
+from galaxy.decision_tree import SCALED_BY, SLICES
 from survey.draws import colour_channel_weights
 from survey.views import Views
 
@@ -79,19 +79,22 @@ class PlainNetwork(nn.Module):
 def vote_fractions(activations: Tensor) -> Tensor:
     """Turn activations (n, 37) into fractions (n, 37) of all volunteers, which obey the decision tree.
 
-    The answers to a question share the fraction of the answer that led to the question.
+    The answers to a question share the fraction of the answer that led to it; questions 1 and 6 share 1.
     """
-    positive, fractions = activations.relu(), {}
-    for number, answers in SLICES.items():
-        shares = positive[:, answers]
-        fractions[number] = shares / (shares.sum(1, keepdim=True) + 1e-7)
-    return torch.cat([fractions[number] for number in SLICES], 1)
+    positive, fractions = activations.relu(), []
+    for question, answers in SLICES.items():  # an answer comes before the questions that it leads to
+        shares = positive[:, answers] / (positive[:, answers].sum(1, keepdim=True) + 1e-12)
+        if (scaling := SCALED_BY[question]) is not None:
+            shares = shares * torch.cat(fractions, 1)[:, scaling, None]
+        fractions.append(shares)
+    return torch.cat(fractions, 1)
 
 
 class Galaxies(Dataset):
-    """Galaxies read and warped by scikit-image, perturbed at random or by given transforms; an item is one galaxy's views.
+    """Galaxies read and warped by scikit-image; an item is two views (3, 69, 69) and the labels (37,) of one.
 
-    `paths` are JPEGs, `labels` (n, 37) their vote fractions.
+    `paths` are JPEGs, `labels` (n, 37) their vote fractions. Perturbations are random, unless `transforms` lists them:
+    then each galaxy has an item for each transform.
     """
 
     def __init__(self, views: Views, paths: Sequence[Path], labels: np.ndarray, transforms: Sequence | None = None):

@@ -8,13 +8,14 @@ import sys
 import numpy as np
 import pytest
 import torch
-from tiny import CPU, TINY
+from tiny import CPU, TINY, draw_labels
 
 import layers
 import load_data
 import realtime_augmentation as ra
-from benchmarks import bench_augmentation, bench_memory, bench_training, peers, plain
+from benchmarks import bench_augmentation, bench_scale, bench_training, peers
 from benchmarks.peers import Work, prepared
+from doc import plain_pytorch
 from engine.network import Network
 from survey import decoded_cache, folders, images
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT as BEST
@@ -43,7 +44,7 @@ def test_the_plain_network_is_ours():
     layers.reset_variance_preserving(ours.output_layer)
     with torch.no_grad():
         ours.output_layer.input_layer.b.fill_(1)  # well above zero, so that no rounding decides which answers are
-    theirs = plain.PlainNetwork().eval()
+    theirs = plain_pytorch.PlainNetwork().eval()
     assert sum(param.numel() for param in theirs.parameters()) == 42_377_125
     # Ours from the top down, W before b; theirs from the bottom up.
     weights = [p for name, p in theirs.named_parameters() if name.endswith("weight")][::-1]
@@ -63,7 +64,8 @@ def test_the_plain_network_is_ours():
 
 def test_the_plain_loader_has_the_views_of_the_sixty_transforms(work):
     few = ra.sixty_transforms()[7:10]
-    [(view0, view45, labels)] = list(plain.loader(BEST, work.paths()[:1], 3, 0, few))
+    galaxies = plain_pytorch.Galaxies(BEST.views, work.paths()[:1], images.load_labels(), few)
+    [(view0, view45, labels)] = list(plain_pytorch.loader(galaxies, 3, 0))
     image = load_data.load_image(load_data.train_ids[0])
     for row, tform in enumerate(few):
         for view, tform_ds in zip((view0, view45), BEST.views.ds_transforms, strict=True):
@@ -104,11 +106,22 @@ def test_cost_is_measured_chunk_by_chunk(prepared_survey, monkeypatch):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_is_measured_and_judged(run_main, monkeypatch, capsys):
-    monkeypatch.setattr(bench_memory, "MOST_GROWTH", 100)
-    run_main(bench_memory, "--chunks", 20)
+    monkeypatch.setattr(bench_scale, "MOST_GROWTH", 100)
+    run_main(bench_scale, "memory", "--chunks", 20)
     assert re.findall(r"memory at chunk (\d+): parent RSS \d+ kB", capsys.readouterr().out) == [
         str(chunk) for chunk in range(2, 21, 2)
     ]
-    monkeypatch.setattr(bench_memory, "MOST_GROWTH", -1)
+    monkeypatch.setattr(bench_scale, "MOST_GROWTH", -1)
     with pytest.raises(SystemExit, match="expected memory to grow by -100% at most"):
-        run_main(bench_memory, "--chunks", 20)
+        run_main(bench_scale, "memory", "--chunks", 20)
+
+
+def test_a_plain_training_step_lowers_the_error():
+    torch.manual_seed(0)
+    network = plain_pytorch.PlainNetwork()
+    batch = [torch.rand(2, 3, 69, 69) for _ in range(2)]
+    labels = torch.from_numpy(draw_labels(2, np.random.default_rng(0))).float()
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-4)
+    before = torch.nn.functional.mse_loss(network.eval()(batch), labels)
+    plain_pytorch.train(network, optimizer, [(*batch, labels)] * 3, CPU)
+    assert torch.nn.functional.mse_loss(network(batch), labels) < before

@@ -16,7 +16,8 @@ from torch.nn import functional
 import cc_layers
 import layers
 from benchmarks import bench_convolutions as bench
-from benchmarks import lenet, measuring
+from benchmarks import convolution_algorithms as lenet
+from benchmarks import measuring
 from benchmarks.convolution_algorithms import ALGORITHMS, MODES, margins
 from benchmarks.measuring import Timing
 from machine.files import DataError

@@ -11,10 +11,10 @@ from tiny import CPU, OPTIONS
 import layers
 import try_finetune_efficientnet_lite0
 from benchmarks import bench_finetuning as bench
-from benchmarks import cross_validation, fewer_labels, five_class_accuracy
+from benchmarks import choices, cross_validation, ensemble_results
+from benchmarks.bench_finetuning import PlainNetwork, PlainTraining, loader
 from benchmarks.measuring import Timing
 from benchmarks.peers import Work
-from benchmarks.plain_finetuning import PlainNetwork, PlainTraining, loader
 from engine.examples import Examples
 from engine.network import Network
 from machine.files import load_gz
@@ -80,7 +80,7 @@ def test_rows_are_measured_against_the_quicker_plain_loop():
 
 
 def test_a_prediction_belongs_to_the_class_whose_mean_votes_are_nearest(tables):
-    is_right = five_class_accuracy.scorer(tables[1], tables[3])
+    is_right = ensemble_results.scorer(tables[1], tables[3])
     labels = images.load_labels()
     smooth = labels[:, 0] > np.median(labels[:, 0])
     means = [labels[smooth == each].mean(axis=0) for each in (False, True)]
@@ -92,23 +92,23 @@ def test_a_prediction_belongs_to_the_class_whose_mean_votes_are_nearest(tables):
 
 def test_fewer_labels_are_learnt_from_once_each(prepared_survey, tables, tmp_path, run_main, monkeypatch, capsys):
     small = dataclasses.replace(bench.EXPERIMENT, batch_size=4, chunk_size=8)
-    monkeypatch.setattr(fewer_labels, "EXPERIMENT", small)
+    monkeypatch.setattr(choices, "EXPERIMENT", small)
     flags = ["--root", prepared_survey.root, *tables, "--labels", 5, 20, "--examples", 8, "--output", tmp_path / "out"]
-    run_main(fewer_labels, *flags, "--seeds", 1)
+    run_main(choices, "labels", *flags, "--seeds", 1)
     results = json.loads((tmp_path / "out" / "fewer_labels.json").read_text())
     assert [(each["labels"], each["start"]) for each in results] == [
         (5, "2014"), (5, "random"), (20, "2014"), (20, "random"),
     ]  # fmt: skip
     assert all(0 <= each["accuracy"] <= 1 and 0 < each["rmse"] < 1 for each in results)
     assert (tmp_path / "out" / "fewer_labels.png").stat().st_size > 1000
-    monkeypatch.setattr(fewer_labels, "learn", pytest.fail)
-    run_main(fewer_labels, *flags, "--seeds", 1)
+    monkeypatch.setattr(choices, "learn", pytest.fail)
+    run_main(choices, "labels", *flags, "--seeds", 1)
     assert "fine-tuned" in capsys.readouterr().out
     assert not list((prepared_survey.root / "analysis").rglob("*.pt"))
 
 
 def test_a_run_of_few_labels_sees_the_first_galaxies_and_validates_on_all(prepared_survey, monkeypatch):
-    kind = type("Run", (fewer_labels.FewerLabels,), {"num_galaxies": 5})
+    kind = type("Run", (choices.FewerLabels,), {"num_galaxies": 5})
     options = dataclasses.replace(OPTIONS, initialisation="random")
     run = kind(dataclasses.replace(bench.EXPERIMENT, name="few", batch_size=2, chunk_size=4, num_chunks=1), options)
     assert run.train_indices.tolist() == [0, 1, 2, 3, 4]

@@ -13,8 +13,10 @@ from browsing import SCHEMES, WIDTHS, opened
 from made_pages import HOSTILE
 from tiny import draw_labels
 
+import simulate_galaxies
 from catalogue import answer_columns
 from catalogue.columns import Choices
+from galaxy import thumbnails
 from galaxy.decision_tree import column
 from report import catalogue_page, training_page, tree_layout
 from report import page as pages
@@ -198,3 +200,50 @@ def test_one_goes_from_galaxy_to_galaxy(browser: "Browser", catalogue: Path):
         assert it.page.locator("#galaxy-name").text_content() == shown[4]
         it.page.locator("#close").click()
         assert not it.page.locator("dialog#galaxy").is_visible()
+
+
+# Milliseconds from an action to the frame after the one in which it was carried out.
+TIMED = """async action => {
+    const begun = performance.now();
+    action();
+    await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+    return performance.now() - begun;
+}"""
+ACTIONS = {
+    "sort by a number": "document.querySelector('#rows th[data-key=column0] button').click()",
+    "sort by a text": "document.querySelector('#rows th[data-key=way] button').click()",
+    "sort by an answer": "document.querySelector('#rows th[data-key=answer] button').click()",
+    "filter": "find.value = 'spiral'; find.dispatchEvent(new Event('input'))",
+    "open a galaxy": "document.querySelector('#rows tbody button').click()",
+}
+
+
+def test_a_page_of_5000_galaxies_can_be_used(browser: "Browser", tmp_path: Path, record_property):
+    """Note the page's size and its times (milliseconds); no limit is set to times."""
+    painted = [simulate_galaxies.simulate(1, "train", index)[0] for index in range(48)]
+
+    def pictures(rows: list[int]) -> list[bytes | None]:
+        most = thumbnails.share(len(rows))
+        coded = [thumbnails.encode(thumbnails.middle(pixels), most) for pixels in painted]
+        return [coded[row % len(coded)] for row in rows]
+
+    # Every seventh row is an image that cannot be read.
+    schema, parts, _ = made_pages.catalogue(5000 * 7 // 6 + 1, choices=Choices(full=True))
+    path = tmp_path / "large.html"
+    pages.write(catalogue_page.build(parts, schema, pictures), path)
+    record_property("MB", path.stat().st_size / 1e6)
+    assert path.stat().st_size < 15e6
+    with opened(browser, path) as it:
+        # Not wait_for_function, which evaluates a text within the page: its content security policy forbids that.
+        while not it.page.evaluate("performance.getEntriesByName('first-contentful-paint').length"):
+            it.page.wait_for_timeout(20)
+        for name, value in {
+            "first paint": "performance.getEntriesByName('first-contentful-paint')[0].startTime",
+            "ready": "performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd",
+        }.items():
+            record_property(name, it.page.evaluate(value))
+        for name, action in ACTIONS.items():
+            script = f"({TIMED})(() => {{ const find = document.getElementById('find'); {action} }})"
+            record_property(name, it.page.evaluate(script))
+        assert it.page.locator("dialog#galaxy").is_visible()
+        assert (it.said, it.asked) == ([], [])
