@@ -93,18 +93,18 @@ def describe(layer: layers.Layer) -> tuple[str, str, str]:
 def draw_network() -> Figure:
     """Draw the best network, block by block, from its layers."""
     input_layers, output = best_network()
-    found = [each for each in reversed(layers.all_layers(output)) if not isinstance(each, layers.Input2DLayer)]
+    shown = [each for each in reversed(layers.all_layers(output)) if not isinstance(each, layers.Input2DLayer)]
     shuffles = (cc_layers.ShuffleBC01ToC01BLayer, cc_layers.ShuffleC01BToBC01Layer)
-    found = [each for each in found if not isinstance(each, shuffles)]
-    merge = next(i for i, each in enumerate(found) if isinstance(each, layers.MultiRotMergeLayer))
+    shown = [each for each in shown if not isinstance(each, shuffles)]
+    merge = next(i for i, each in enumerate(shown) if isinstance(each, layers.MultiRotMergeLayer))
 
     figure = Figure((11, 7.45))
     ax = figure.add_axes((0, 0, 1, 1))
-    _draw_convolutional_part(ax, input_layers, found[:merge], y=5.55)
-    _draw_dense_part(ax, found[merge:], y=1.93)
+    _draw_convolutional_part(ax, input_layers, shown[:merge], y=5.55)
+    _draw_dense_part(ax, shown[merge:], y=1.93)
     for number, text, y in (
-        (_count(found[:merge]), "The convolutional part, the same for every part of the galaxy", 7.2),
-        (_count(found[merge:]), "The dense part, on all parts together", 3.2),
+        (_count(shown[:merge]), "The convolutional part, the same for every part of the galaxy", 7.2),
+        (_count(shown[merge:]), "The dense part, on all parts together", 3.2),
     ):
         ax.text(0.25, y, text, fontsize=11, fontweight="bold")
         ax.text(10.75, y, f"{number:,} parameters", fontsize=10, ha="right", color=GREEN)
@@ -118,7 +118,7 @@ def _count(some_layers: Iterable[layers.Layer]) -> int:
 
 
 def _draw_convolutional_part(
-    ax: Axes, input_layers: Sequence[layers.Layer], found: Sequence[layers.Layer], y: float
+    ax: Axes, input_layers: Sequence[layers.Layer], shown: Sequence[layers.Layer], y: float
 ) -> None:
     views = crops(galaxy())
     x, low = 0.25, y - 1.1
@@ -128,7 +128,7 @@ def _draw_convolutional_part(
     _label(ax, x + 0.6, low, ((f"{len(input_layers)} views", INK, 9), (_times(shape), GREY, 8)))
     x += 1.6
     filtered = None  # the right face that a filter slides over
-    for layer in found:
+    for layer in shown:
         name, size, number = describe(layer)
         shape = layer.get_output_shape()
         if isinstance(layer, layers.MultiRotSliceLayer):
@@ -159,14 +159,14 @@ def _height(units: int) -> float:
     return 0.055 * units**0.4
 
 
-def _draw_dense_part(ax: Axes, found: Sequence[layers.Layer], y: float) -> None:
-    step, width = 10.3 / len(found), 0.22
-    centres = [0.25 + step * (index + 0.5) for index in range(len(found))]
-    heights = [_height(layer.get_output_shape()[1]) for layer in found]
+def _draw_dense_part(ax: Axes, shown: Sequence[layers.Layer], y: float) -> None:
+    step, width = 10.3 / len(shown), 0.22
+    centres = [0.25 + step * (index + 0.5) for index in range(len(shown))]
+    heights = [_height(layer.get_output_shape()[1]) for layer in shown]
     tall = 1.9  # of the columns of single answers
     heights = [
         tall if layer.get_output_shape()[1] == decision_tree.NUM_ANSWERS else h
-        for layer, h in zip(found, heights, strict=True)
+        for layer, h in zip(shown, heights, strict=True)
     ]
     for (left, left_height), (right, right_height) in pairwise(zip(centres, heights, strict=True)):
         corners = [
@@ -176,7 +176,7 @@ def _draw_dense_part(ax: Axes, found: Sequence[layers.Layer], y: float) -> None:
             (left + width / 2, y + left_height / 2),
         ]
         ax.add_patch(Polygon(corners, facecolor=PALE, alpha=0.5, edgecolor="none"))
-    for layer, x, height in zip(found, centres, heights, strict=True):
+    for layer, x, height in zip(shown, centres, heights, strict=True):
         name, size, number = describe(layer)
         units = layer.get_output_shape()[1]
         if units == decision_tree.NUM_ANSWERS:

@@ -26,12 +26,12 @@ def depths() -> dict[int, int]:
     return found
 
 
-def answer_edges(number: int) -> np.ndarray:
+def answer_edges(task: int) -> np.ndarray:
     """Return where the cells of a question's answers begin and end, from left to right."""
-    question = decision_tree.QUESTIONS[number]
+    question = decision_tree.QUESTIONS[task]
     widths = np.array([0.104 * len(answer) + 0.24 for answer in question.answers])
     widths += max(0, 0.112 * len(question.text) + 0.9 - widths.sum()) / len(widths)
-    return LANES[number] + np.concatenate([[0], widths.cumsum()]) - widths.sum() / 2
+    return LANES[task] + np.concatenate([[0], widths.cumsum()]) - widths.sum() / 2
 
 
 def draw_tree() -> Figure:
@@ -62,17 +62,17 @@ def draw_tree() -> Figure:
     return figure
 
 
-def _draw_question(ax: Axes, number: int, top: float, colour: str) -> None:
-    question, edges = decision_tree.QUESTIONS[number], answer_edges(number)
+def _draw_question(ax: Axes, task: int, top: float, colour: str) -> None:
+    question, edges = decision_tree.QUESTIONS[task], answer_edges(task)
     size = edges[-1] - edges[0], BOX_HEIGHT
     box = FancyBboxPatch((edges[0], top - BOX_HEIGHT), *size, boxstyle="round,pad=0,rounding_size=0.12")
     box.set(facecolor="white", edgecolor=colour, linewidth=1.6)
     ax.add_patch(box)
     centred = {"ha": "center", "va": "center"}
-    ax.text(edges[0] + 0.16, top - 0.26, str(number), color=colour, fontweight="bold", fontsize=11, va="center")
-    ax.text(LANES[number] + 0.15, top - 0.26, question.text, fontsize=8.5, **centred)
+    ax.text(edges[0] + 0.16, top - 0.26, str(task), color=colour, fontweight="bold", fontsize=11, va="center")
+    ax.text(LANES[task] + 0.15, top - 0.26, question.text, fontsize=8.5, **centred)
     for answer, (text, left, right) in enumerate(zip(question.answers, edges, edges[1:], strict=False), 1):
-        name = decision_tree.COLUMN_NAMES[decision_tree.column(number, answer)]
+        name = decision_tree.COLUMN_NAMES[decision_tree.column(task, answer)]
         ax.text((left + right) / 2, top - 0.6, text, fontsize=7.6, **centred)
         ax.text((left + right) / 2, top - 0.83, name.removeprefix("Class"), fontsize=6.5, color=GREY, **centred)
         if answer > 1:
