@@ -6,9 +6,10 @@
 - blended_predictions_separate.npy.gz: separate weights for each of the 37 answers.
 
 The files are written to predictions/final/blended/. Separate weights break the sums of the decision tree by a few
-hundredths. The sums are restored, unless --raw keeps them as in 2014. Two RMSE are printed: on the validation galaxies,
-and cross-validated, on galaxies that the weights were not fitted to. A model with weight 0 contributes nothing; it may
-also be better to exclude it from the uniform blend (--exclude).
+hundredths; so does a model that lost a question (all answers are zero), which is reported. The files keep such sums, as
+in 2014, unless --obey-tree restores them. The table shows both. It has two RMSE: on the validation galaxies, and
+cross-validated, on galaxies that the weights were not fitted to. A model with weight 0 contributes nothing; it may also
+be better to exclude it from the uniform blend (--exclude).
 
 A model that was trained on all galaxies (--all-galaxies) has no validation galaxies. It replaces its twin, the same
 model trained on the training part only, and is blended with the twin's weights.
@@ -26,7 +27,7 @@ from machine.files import DataError, save_gz
 from machine.progress import showing
 from survey import blending, images
 from survey.folders import Folders, use_folders
-from survey.predictions import find_models, load_predictions, made_by, rmse, twin_of
+from survey.predictions import describe_lost, find_models, load_predictions, made_by, rmse, twin_of
 
 
 def find_blendable(folders: Folders, excluded: list[str], only: list[str] | None = None) -> dict[str, str]:
@@ -52,37 +53,49 @@ def find_blendable(folders: Folders, excluded: list[str], only: list[str] | None
     return chosen
 
 
-def print_table(names: list[str], predictions: np.ndarray, labels: np.ndarray, raw: bool) -> dict[str, np.ndarray]:
+def print_table(
+    names: list[str], predictions: np.ndarray, labels: np.ndarray, obey_tree: bool
+) -> dict[str, np.ndarray]:
     """Print the validation RMSE of models and blends, and weights; return the weights (37, models) of each blend."""
     grams = blending.residual_grams(predictions - labels)
     blends = blending.fit_blends(grams)
-    crossed = blending.cross_validate(predictions, labels, raw)
+    crossed = blending.cross_predict(predictions, labels)
     width = max(map(len, [*names, *blends]))
     print(f"{'':{width}}  validation RMSE  weight")
     for name, squared_error, weight in zip(
         names, grams.mean(axis=0).diagonal(), blends["blended_predictions"][0], strict=True
     ):
         print(f"{name:{width}}  {np.sqrt(squared_error):15.6f}  {weight:.4f}")
-    print(f"{'':{width}}  validation RMSE  cross-validated")
+    print(f"{'':{width}}  validation RMSE  cross-validated  with --obey-tree  cross-validated")
     for stem, weights in blends.items():
-        fitted = rmse(blending.blend(weights, predictions, raw), labels)
-        print(f"{stem:{width}}  {fitted:15.6f}  {crossed[stem]:15.6f}")
-    for model, value in blending.harmless_removals(predictions, labels, raw).items():
+        blended = blending.blend(weights, predictions), crossed[stem]
+        plain, obeying = (
+            [rmse(each, labels) for each in versions] for versions in (blended, map(decision_tree.obey, blended))
+        )
+        print(f"{stem:{width}}  {plain[0]:15.6f}  {plain[1]:15.6f}  {obeying[0]:16.6f}  {obeying[1]:15.6f}")
+    for model, value in blending.harmless_removals(predictions, labels, obey_tree).items():
         print(f"without {names[model]} the uniform blend's RMSE is {value:.6f}: no worse; use --exclude {names[model]}")
     return blends
 
 
-def write_blends(folders: Folders, names: list[str], blends: dict[str, np.ndarray], raw: bool) -> None:
-    """Blend the models' predictions of the test galaxies by the weights (37, models) of each blend; write the files."""
+def write_blends(folders: Folders, names: list[str], blends: dict[str, np.ndarray], obey_tree: bool) -> None:
+    """Blend the models' predictions of the test galaxies by the weights (37, models) of each blend; write the files.
+
+    Print a line for each model that lost a question.
+    """
     num_test = len(images.ids_of("test"))
     blended = {stem: np.zeros((num_test, decision_tree.NUM_ANSWERS)) for stem in blends}
+    notes = []
     for index, name in enumerate(showing(names, desc="blending", unit="model")):
         predictions = load_predictions(folders, "test", name, num_test)
+        notes.append(describe_lost(name, "test", predictions))
         for stem, weights in blends.items():
             blended[stem] += weights[:, index] * predictions
+    for note in filter(None, notes):
+        print(f"{note}; --exclude the model, or restore the sums of the blends with --obey-tree")
     for stem, predictions in blended.items():
         path = folders.predictions / "blended" / f"{stem}.npy.gz"
-        save_gz(path, (predictions if raw else decision_tree.obey(predictions)).astype(np.float32))
+        save_gz(path, (decision_tree.obey(predictions) if obey_tree else predictions).astype(np.float32))
         print(f"wrote {len(predictions)} rows to {path}")
 
 
@@ -99,7 +112,9 @@ def parse() -> argparse.Namespace:
         "--only", action="append", metavar="MODEL", help="model to blend; repeat the flag for several (default: all)"
     )
     parser.add_argument(
-        "--raw", action="store_true", help="keep sums that break the decision tree, as in 2014 (default: restore them)"
+        "--obey-tree",
+        action="store_true",
+        help="restore the sums of the decision tree in all four blends (default: keep them, as in 2014)",
     )
     return parser.parse_args()
 
@@ -111,8 +126,8 @@ def main() -> None:
     labels = images.load_labels()
     _, valid = images.split(len(labels))
     predictions = np.stack([load_predictions(folders, "valid", twin, len(valid)) for twin in models])
-    blends = print_table(list(models.values()), predictions, labels[valid], args.raw)
-    write_blends(folders, list(models.values()), blends, args.raw)
+    blends = print_table(list(models.values()), predictions, labels[valid], args.obey_tree)
+    write_blends(folders, list(models.values()), blends, args.obey_tree)
 
 
 if __name__ == "__main__":

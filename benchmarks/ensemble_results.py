@@ -5,8 +5,8 @@
 
 The first reads what the workflow (`make ensemble`) left in `DIR`: predictions of the validation galaxies, and the costs
 of trainings and predictions in `analysis/costs`, in minutes of processor time. It prints tables in Markdown, and draws
-how the error falls as models are added, the best ones first; weights are cross-validated. With a NAME it scores that
-model alone.
+how the error falls as models are added, the best ones first; weights are cross-validated. Blends have the
+sums of the decision tree restored, as with --obey-tree. With a NAME it scores that model alone.
 
 The second trains pairs of models, the best one and the same on centred galaxies: once with one seed for both (the same
 images in the same order with the same perturbations, from the same weights), once with another seed for the second. It
@@ -179,6 +179,11 @@ def main_of_seeds() -> None:
     save(args.output, "seeds", {"environment": described, "rows": rows})
 
 
+def obeying(predictions: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Return each blend (n, 37) of predictions (models, n, 37), cross-validated, its sums of the tree restored."""
+    return {name: decision_tree.obey(blended) for name, blended in blending.cross_predict(predictions, labels).items()}
+
+
 def main() -> None:
     if "seeds" in sys.argv[1:2]:
         del sys.argv[1]
@@ -211,9 +216,10 @@ def main() -> None:
     for title, of in ((f"the {len(old)} of 2014", old), (f"all {len(names)}", names)):
         stacked = np.stack([predictions[name] for name in of])
         fitted = blending.fit_blends(blending.residual_grams(stacked - labels[valid]))
-        crossed[title] = blending.cross_predict(stacked, labels[valid])
+        crossed[title] = obeying(stacked, labels[valid])
         for name, words in WORDS.items():
-            by_fit, by_others = blending.blend(fitted[name], stacked), crossed[title][name]
+            by_fit = decision_tree.obey(blending.blend(fitted[name], stacked))
+            by_others = crossed[title][name]
             scores = [f"{rmse(each, labels[valid]):.4f}" for each in (by_fit, by_others)]
             rows.append((title, words, *scores, f"{is_right(by_others).mean():.4f}"))
         weights = dict(zip(of, fitted["blended_predictions"][0], strict=True))
@@ -225,9 +231,9 @@ def main() -> None:
 
     gains: dict[str, list[float]] = {words: [] for words in DRAWN.values()}
     for number in range(1, len(old) + 1):
-        found = blending.cross_validate(np.stack([predictions[name] for name in old[:number]]), labels[valid])
+        blends = obeying(np.stack([predictions[name] for name in old[:number]]), labels[valid])
         for file, words in DRAWN.items():
-            gains[words].append(found[file])
+            gains[words].append(rmse(blends[file], labels[valid]))
     best = min(values[-1] for values in gains.values())
     beside = {"mean votes": mean, "the best of 2014": errors[old[0]], f"the {len(old)} of 2014, blended": best}
     if of_today := [errors[name] for name in names if name not in old]:

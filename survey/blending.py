@@ -85,16 +85,15 @@ def fit_blends(grams: np.ndarray) -> dict[str, np.ndarray]:
     return {name: fit(grams) for name, fit in BLENDS.items()}
 
 
-def blend(weights: np.ndarray, predictions: np.ndarray, raw: bool = False) -> np.ndarray:
-    """Return the blend (n, 37) of predictions (models, n, 37) with weights (37, models).
+def blend(weights: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    """Return the blend (n, 37) of predictions (models, n, 37) with weights (37, models), the plain weighted mean.
 
-    Weights that differ between questions violate the sums of the decision tree. The sums are restored unless `raw`.
+    Weights that differ between questions violate the sums of the decision tree; `decision_tree.obey` restores them.
     """
-    blended = np.einsum("am,mna->na", weights, predictions)
-    return blended if raw else decision_tree.obey(blended)
+    return np.einsum("am,mna->na", weights, predictions)
 
 
-def cross_predict(predictions: np.ndarray, labels: np.ndarray, raw: bool = False) -> dict[str, np.ndarray]:
+def cross_predict(predictions: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     """Return each blend (n, 37) of predictions (models, n, 37); no galaxy takes part in the fit of its own weights.
 
     Galaxy i is in fold i % NUM_FOLDS.
@@ -106,19 +105,20 @@ def cross_predict(predictions: np.ndarray, labels: np.ndarray, raw: bool = False
         if not outside.any():  # a single galaxy
             outside = inside
         for name, weights in fit_blends(residual_grams(predictions[:, outside] - labels[outside])).items():
-            blended[name][inside] = blend(weights, predictions[:, inside], raw)
+            blended[name][inside] = blend(weights, predictions[:, inside])
     return blended
 
 
-def cross_validate(predictions: np.ndarray, labels: np.ndarray, raw: bool = False) -> dict[str, float]:
+def cross_validate(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Return the cross-validated RMSE of each blend; see `cross_predict`."""
-    return {name: rmse(blended, labels) for name, blended in cross_predict(predictions, labels, raw).items()}
+    return {name: rmse(blended, labels) for name, blended in cross_predict(predictions, labels).items()}
 
 
-def harmless_removals(predictions: np.ndarray, labels: np.ndarray, raw: bool = False) -> dict[int, float]:
+def harmless_removals(predictions: np.ndarray, labels: np.ndarray, obey_tree: bool = False) -> dict[int, float]:
     """Return the RMSE of the uniform blend without a model, for each model whose removal does not raise it (2.4.2).
 
-    The predictions (models, n, 37) and labels (n, 37) are those of validation galaxies; `raw` as in `blend`.
+    The predictions (models, n, 37) and labels (n, 37) are those of validation galaxies. With `obey_tree`, the blends
+    have the sums of the decision tree restored.
     """
     num_models = len(predictions)
     if num_models < 2:
@@ -126,7 +126,7 @@ def harmless_removals(predictions: np.ndarray, labels: np.ndarray, raw: bool = F
 
     def error(sums: np.ndarray, num_summed: int) -> float:
         mean = sums / num_summed
-        return rmse(mean if raw else decision_tree.obey(mean), labels)
+        return rmse(decision_tree.obey(mean) if obey_tree else mean, labels)
 
     total = predictions.sum(axis=0, dtype=np.float64)
     least = error(total, num_models)

@@ -1,4 +1,4 @@
-"""Files of predictions: the models that have one, their contents, and their score."""
+"""Files of predictions: the models that have one, their contents, their score, and the questions that a model lost."""
 
 import numpy as np
 
@@ -50,3 +50,24 @@ def rmse(predictions: np.ndarray, labels: np.ndarray) -> float:
     This is Kaggle's score. Predictions without normalisation can be outside of [0, 1].
     """
     return float(np.sqrt(np.mean((np.clip(predictions, 0, 1) - labels) ** 2, dtype=np.float64)))
+
+
+def lost_questions(predictions: np.ndarray) -> dict[int, int]:
+    """Return {question: number of galaxies} for each question that a model lost, from its predictions (n, 37).
+
+    A question is lost for a galaxy if all its answers are zero, although the answer that leads to it is not. The
+    rectifier of the output layers of 2014 does that if all activations of a question are negative.
+    """
+    totals, expected = decision_tree.question_totals(predictions)
+    num_lost = ((totals == 0) & (expected > decision_tree.TOLERANCE)).sum(axis=0)
+    return {question: int(num) for question, num in zip(decision_tree.QUESTIONS, num_lost, strict=True) if num}
+
+
+def describe_lost(name: str, part: str, predictions: np.ndarray) -> str | None:
+    """Return a line on the questions that a model lost in its predictions (n, 37) of a part, None without any."""
+    lost = [
+        f"{question} ({'all' if num == len(predictions) else num})"
+        for question, num in lost_questions(predictions).items()
+    ]
+    header = f"questions lost by {name} (all answers are zero), of {len(predictions)} {part} galaxies"
+    return f"{header}: {', '.join(lost)}" if lost else None

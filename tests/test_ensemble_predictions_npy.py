@@ -1,9 +1,15 @@
 """The script that blends: its files, its table, models left out, twins, and wrong or missing files."""
 
+import csv
+import gzip
+import io
+import itertools
+
 import numpy as np
 import pytest
 from tiny import STEMS, Survey, draw_labels, write_models
 
+import create_submission_from_npy
 import ensemble_predictions_npy as ensemble
 from galaxy import decision_tree
 from machine.files import DataError, load_gz, save_gz
@@ -24,10 +30,10 @@ def table_of(out: str) -> dict[str, list[str]]:
     return {line.split()[0]: line.split()[1:] for line in out.splitlines()}
 
 
-@pytest.mark.parametrize("raw", [False, True])
-def test_blends_of_files(prepared_survey: Survey, run_main, capsys, raw: bool):
+@pytest.mark.parametrize("obey_tree", [False, True])
+def test_blends_of_files(prepared_survey: Survey, run_main, capsys, obey_tree: bool):
     names = write_models(prepared_survey, 3)
-    run_main(ensemble, "--root", prepared_survey.root, *(["--raw"] if raw else []))
+    run_main(ensemble, "--root", prepared_survey.root, *(["--obey-tree"] if obey_tree else []))
     use_folders(prepared_survey.root)
     lines = table_of(capsys.readouterr().out)
 
@@ -42,22 +48,65 @@ def test_blends_of_files(prepared_survey: Survey, run_main, capsys, raw: bool):
     blends = blending.fit_blends(blending.residual_grams(predictions - labels[valid]))
     assert list(blends) == list(STEMS)
     np.testing.assert_allclose(blends["blended_predictions"][0], weights, atol=1e-4)
-    crossed = blending.cross_validate(predictions, labels[valid], raw)
+    crossed = blending.cross_predict(predictions, labels[valid])
     test = predictions_of("test", names)
     for stem, array in blended_files().items():
-        expected = blending.blend(blends[stem], predictions, raw)
+        plain = [blending.blend(blends[stem], predictions), crossed[stem]]
+        both = [*plain, *map(decision_tree.obey, plain)]
         assert [float(cell) for cell in lines[stem]] == pytest.approx(
-            [rmse(expected, labels[valid]), crossed[stem]], abs=1e-6
+            [rmse(blend, labels[valid]) for blend in both], abs=1e-6
         )
         assert array.dtype == np.float32
-        np.testing.assert_allclose(array, blending.blend(blends[stem], test, raw), atol=1e-6)
+        expected = blending.blend(blends[stem], test)
+        np.testing.assert_allclose(array, decision_tree.obey(expected) if obey_tree else expected, atol=1e-6)
         totals, wanted = decision_tree.question_totals(array)
-        assert raw or np.abs(totals - wanted).max() < 1e-6
+        assert (np.abs(totals - wanted).max() < 1e-6) == obey_tree
+
+
+def test_the_uniform_blend_is_the_mean_although_a_model_lost_a_question(prepared_survey: Survey, run_main, capsys):
+    survey = prepared_survey
+    names = write_models(survey, 2)
+    for part, name in itertools.product(("valid", "test"), names):
+        path = folders.current.augmented(part, name)
+        predictions = decision_tree.obey(load_gz(path) + 0.01)
+        if name == names[1]:
+            predictions[:, decision_tree.SLICES[3]] = 0
+        save_gz(path, predictions.astype(np.float32))
+    run_main(ensemble, "--root", survey.root)
+    notes = [line for line in capsys.readouterr().out.splitlines() if " lost " in line]
+    assert notes == [
+        "questions lost by try_model_b (all answers are zero), of 8 test galaxies: 3 (all); "
+        "--exclude the model, or restore the sums of the blends with --obey-tree"
+    ]
+
+    use_folders(survey.root)
+    mean = predictions_of("test", names).mean(axis=0)
+    np.testing.assert_allclose(blended_files()["blended_predictions_uniform"], mean, rtol=0, atol=1e-7)
+    path = folders.current.predictions / "blended" / "blended_predictions_uniform.npy.gz"
+    run_main(create_submission_from_npy, "--root", survey.root, path)
+    # What Python's csv module writes, as the script of 2014 did: the header, then the id and 37 numbers of each galaxy.
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["GalaxyID", *decision_tree.COLUMN_NAMES])
+    writer.writerows([id, *row] for id, row in zip(survey.test_ids, mean.tolist(), strict=True))
+    expected = list(csv.reader(io.StringIO(buffer.getvalue())))
+    with gzip.open(path.with_name("blended_predictions_uniform.csv.gz"), "rt", newline="") as file:
+        written = list(csv.reader(file))
+    assert written[0] == expected[0]
+    assert [row[0] for row in written] == [row[0] for row in expected]
+    numbers = [np.array([row[1:] for row in table[1:]], np.float64) for table in (written, expected)]
+    np.testing.assert_allclose(*numbers, rtol=0, atol=1e-7)
+
+    run_main(ensemble, "--root", survey.root, "--obey-tree")
+    use_folders(survey.root)
+    restored = blended_files()["blended_predictions_uniform"]
+    np.testing.assert_allclose(restored, decision_tree.obey(mean), atol=1e-6)
+    assert np.abs(restored - mean).max() > 0.01
 
 
 def test_one_model_blends_to_itself(prepared_survey: Survey, run_main):
     (name,) = write_models(prepared_survey, 1)
-    run_main(ensemble, "--root", prepared_survey.root, "--raw")
+    run_main(ensemble, "--root", prepared_survey.root)
     use_folders(prepared_survey.root)
     for blended in blended_files().values():
         np.testing.assert_array_equal(blended, load_gz(folders.current.augmented("test", name)))
@@ -73,7 +122,7 @@ def test_only_models_with_test_predictions_count(prepared_survey: Survey, run_ma
 
 def test_a_model_is_left_out_by_name(prepared_survey: Survey, run_main, capsys):
     names = write_models(prepared_survey, 3)
-    run_main(ensemble, "--root", prepared_survey.root, "--raw", "--exclude", names[0], "--exclude", names[2])
+    run_main(ensemble, "--root", prepared_survey.root, "--exclude", names[0], "--exclude", names[2])
     use_folders(prepared_survey.root)
     assert names[0] not in capsys.readouterr().out
     uniform = blended_files()["blended_predictions_uniform"]
@@ -82,7 +131,7 @@ def test_a_model_is_left_out_by_name(prepared_survey: Survey, run_main, capsys):
 
 def test_models_are_chosen_by_name(prepared_survey: Survey, run_main, capsys):
     names = write_models(prepared_survey, 3)
-    run_main(ensemble, "--root", prepared_survey.root, "--raw", "--only", names[1])
+    run_main(ensemble, "--root", prepared_survey.root, "--only", names[1])
     uniform = blended_files()["blended_predictions_uniform"]
     np.testing.assert_array_equal(uniform, load_gz(folders.current.augmented("test", names[1])))
     with pytest.raises(DataError, match="--only nobody: expected one of try_model_a"):
@@ -114,13 +163,13 @@ def test_models_that_only_harm_are_listed(prepared_survey: Survey, run_main, cap
 
 def test_a_model_trained_on_all_galaxies_takes_its_twin_s_weights_and_place(prepared_survey: Survey, run_main, capsys):
     names = write_models(prepared_survey, 2)
-    run_main(ensemble, "--root", prepared_survey.root, "--raw")
+    run_main(ensemble, "--root", prepared_survey.root)
     before = table_of(capsys.readouterr().out)
     use_folders(prepared_survey.root)
     everything = f"{names[0]}_all_galaxies"
     theirs = draw_labels(8, np.random.default_rng(8)).astype(np.float32)
     save_gz(folders.current.augmented("test", everything), theirs)
-    run_main(ensemble, "--root", prepared_survey.root, "--raw")
+    run_main(ensemble, "--root", prepared_survey.root)
     use_folders(prepared_survey.root)
     lines = table_of(capsys.readouterr().out)
     assert lines[everything] == before[names[0]]

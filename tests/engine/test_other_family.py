@@ -236,7 +236,7 @@ class TestPrediction:
         write_analysis()
         for experiment in (OTHER, TINY):
             predict(run_main, prepared_survey.root, experiment)
-        run_main(ensemble_predictions_npy, "--root", prepared_survey.root, "--raw")
+        run_main(ensemble_predictions_npy, "--root", prepared_survey.root)
         out = capsys.readouterr().out
         assert NAME in out
         blended = load_gz(folders.current.predictions / "blended" / "blended_predictions_uniform.npy.gz")

@@ -207,13 +207,14 @@ def test_a_question_s_weights_are_those_of_its_answers_alone():
 
 
 @pytest.mark.parametrize("name", blending.BLENDS)
-def test_every_row_of_a_blend_obeys_the_tree(name):
+def test_sums_of_a_blend_are_restored_on_request(name):
     labels = draw_labels(80, np.random.default_rng(1))
     predictions = noisy(labels, 4)
     weights = blending.BLENDS[name](blending.residual_grams(predictions - labels))
-    totals, expected = decision_tree.question_totals(blending.blend(weights, predictions))
+    blended = blending.blend(weights, predictions)
+    totals, expected = decision_tree.question_totals(decision_tree.obey(blended))
     assert np.abs(totals - expected).max() < 1e-6
-    totals, expected = decision_tree.question_totals(blending.blend(weights, predictions, raw=True))
+    totals, expected = decision_tree.question_totals(blended)
     # What all answers share keeps the sums by itself; what they do not share breaks them.
     assert (np.abs(totals - expected).max() < 1e-6) == (name in ("blended_predictions_uniform", "blended_predictions"))
 
@@ -235,17 +236,18 @@ def test_cross_validation_predicts_each_galaxy_with_weights_of_the_others():
 def test_a_model_that_only_harms_is_found():
     labels = draw_labels(50, np.random.default_rng(4))
     predictions = np.concatenate([noisy(labels, 2), labels[None, ::-1]])
-    for raw in (True, False):
-        found = blending.harmless_removals(predictions, labels, raw)
+    for obey_tree in (True, False):
+        found = blending.harmless_removals(predictions, labels, obey_tree)
         assert list(found) == [2]
         blended = predictions[:2].mean(axis=0)
-        assert found[2] == pytest.approx(score(blended if raw else decision_tree.obey(blended), labels), rel=1e-9)
+        expected = score(decision_tree.obey(blended) if obey_tree else blended, labels)
+        assert found[2] == pytest.approx(expected, rel=1e-9)
     assert not blending.harmless_removals(predictions[:1], labels)
 
 
-def test_what_a_blend_is_without_a_model_is_told_of_the_blend_that_is_written():
+def test_harmless_removals_are_those_of_the_blend_that_is_written():
     labels = draw_labels(50, np.random.default_rng(4))
     # Half of what obeys the tree breaks its sums, until they are restored.
     predictions = np.stack([noisy(labels, 1)[0], 0.5 * labels])
-    assert set(blending.harmless_removals(predictions, labels, raw=True)) == {1}
-    assert 1 not in blending.harmless_removals(predictions, labels)
+    assert set(blending.harmless_removals(predictions, labels)) == {1}
+    assert 1 not in blending.harmless_removals(predictions, labels, obey_tree=True)

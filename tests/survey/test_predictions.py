@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from tiny import Survey, write_models
+from tiny import Survey, draw_labels, write_models
 
+from galaxy import decision_tree
 from machine.files import DataError, load_gz, save_gz
 from survey import folders
-from survey.predictions import find_models, load_predictions
+from survey.predictions import describe_lost, find_models, load_predictions, lost_questions
 
 ROWS = {"valid": 3, "test": 8}
 parts = pytest.mark.parametrize("part", ROWS)
@@ -58,3 +59,22 @@ def test_predictions_that_do_not_fit_are_refused(prepared_survey: Survey, part: 
 def test_predictions_that_are_missing_are_named_with_their_script(prepared_survey: Survey):
     with pytest.raises(DataError, match=r"try_x\.npy\.gz is missing; run the predict_augmented_npy script of try_x"):
         load_predictions(folders.current, "valid", "try_x", 3)
+
+
+def test_lost_questions_are_counted():
+    predictions = decision_tree.obey(draw_labels(6, np.random.default_rng(7)) + 0.01)
+    assert lost_questions(predictions) == {}
+    assert describe_lost("try_model_a", "test", predictions) is None
+    # Without "features or disk" questions 2 to 5 and 9 to 11 have no weight: that is an answer, not a loss.
+    predictions[0] = decision_tree.weigh(np.eye(37)[0] + np.eye(37)[[14, 16]].sum(axis=0))
+    assert lost_questions(predictions) == {}
+    predictions[:, decision_tree.SLICES[8]] = 0
+    predictions[1:3, decision_tree.SLICES[3]] = 0
+    predictions[0, decision_tree.SLICES[6]] = 0
+    assert lost_questions(predictions) == {3: 2, 6: 1, 8: 5}
+    assert describe_lost("try_model_a", "valid", predictions) == (
+        "questions lost by try_model_a (all answers are zero), of 6 valid galaxies: 3 (2), 6 (1), 8 (5)"
+    )
+    predictions[:, :3] = 0
+    assert lost_questions(predictions) == {1: 6, 3: 2, 6: 1, 8: 5}
+    assert "of 6 test galaxies: 1 (all), 3 (2), 6 (1), 8 (5)" in describe_lost("try_model_a", "test", predictions)
