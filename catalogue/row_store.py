@@ -22,7 +22,7 @@ class RowStore:
     """The parts of a catalogue of `num_rows` rows. Iterating yields their tables in order, one in memory at a time.
 
     `identity` names all that the rows depend on. `with_pictures`: each part also has a small picture of each row, in a
-    file of its own, which is no part of the table.
+    separate file: pictures are not columns of the table.
     """
 
     def __init__(self, output: Path, identity: str, num_rows: int = 0, with_pictures: bool = False):
