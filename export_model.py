@@ -1,10 +1,10 @@
-"""Write a trained model as one ONNX file with its card, for predict_galaxies.py, which then needs no torch.
+"""Export a trained model as one ONNX file with its card, for predict_galaxies.py, which runs without torch.
 
     python export_model.py try_finetune_efficientnet_lite0 --output models/lite0.onnx
 
-The file holds the network, the normalisation down the tree and the average over the test transforms; its card the
-views, what training images measure, intervals and distances as measured on the validation galaxies. Beside it come the
-card for programs (.json) and for readers (.md). See doc/own_images.md.
+The file contains the network, the normalisation down the tree and the average over the test transforms. Its card
+contains the views, the framing radius of the training images, and intervals and distances measured on the validation
+galaxies. The card is also written beside it for programs (.json) and for readers (.md). See doc/own_images.md.
 """
 
 import argparse
@@ -23,9 +23,9 @@ from engine import export
 from engine.examples import Examples
 from engine.experiment import Experiment
 from engine.export import Exported
-from engine.network import find_device
-from engine.options import Options, explain_want_of_memory, named, shared_parser
-from engine.prediction import images_a_batch, load_network
+from engine.network import find_device, load_network
+from engine.options import Options, explain_out_of_memory, named, shared_parser
+from engine.prediction import images_a_batch
 from engine.quantisation import quantised
 from galaxy.image_files import read
 from machine.command_line import positive_int, run_script
@@ -34,14 +34,13 @@ from machine.processes import mapping
 from survey import folders, images
 from survey.predictions import rmse, twin_of
 
-# Training images that are looked at: for the framing, for distances, for ranges of what is counted in whole numbers.
+# Training images for the framing radius, for distances, and for the ranges of activations in int8.
 NUM_FRAMED, NUM_MEASURED, NUM_RANGED = 400, 1000, 100
-# Validation images whose predictions are compared with torch's, and by how much any may differ, by how the weights are
-# stored.
+# Validation images for the comparison with torch's predictions, and the largest difference for each type of weights.
 NUM_COMPARED = 100
 LARGEST_DIFFERENCE = {"float32": 1e-4, "float16": 0.01, "int8": 0.3}
 
-# What a card says of a model unless --facts does.
+# Texts of a card that --facts does not give.
 DEFAULT_FACTS = {
     "data": "the training images of the data folder",
     "licence": "as its training data and weights allow",
@@ -50,18 +49,20 @@ DEFAULT_FACTS = {
 
 
 def read_facts(path: Path) -> dict[str, str]:
-    """Read titles and texts for a card from a JSON object."""
+    """Read titles and texts for a card from a JSON file; raises DataError."""
     try:
         facts = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise DataError(f"--facts {path}: {first_line(error)}") from None
     if not isinstance(facts, dict) or not all(isinstance(text, str) for text in facts.values()):
-        raise DataError(f"--facts {path}: expected an object of titles and texts")
+        raise DataError(
+            f'--facts {path}: expected a JSON object of titles and texts; write it like {{"licence": "CC BY 4.0"}}'
+        )
     return facts
 
 
 def find_experiment(name: str) -> Experiment:
-    """Return the experiment that a script of this folder declares."""
+    """Import the experiment of a training script in this folder; raises DataError if there is no such script."""
     name = name.removesuffix(".py")
     if not re.fullmatch(r"try_\w+", name) or not (Path(__file__).parent / f"{name}.py").is_file():
         raise DataError(f"expected the name of a try_*.py script of this folder, got {name}")
@@ -69,31 +70,31 @@ def find_experiment(name: str) -> Experiment:
 
 
 def measured_radius(path: Path) -> float:
-    """Return the Petrosian radius of the galaxy in an image, NaN where none is found."""
+    """Measure the Petrosian radius (pixels) of the galaxy in an image; NaN if no galaxy is detected."""
     found, _ = framing.measure(read(path))
     return np.nan if found is None else found.radius
 
 
-def spread_over(indices: np.ndarray, number: int) -> np.ndarray:
-    """Return at most so many of the indices (n,), evenly."""
-    return indices[np.linspace(0, len(indices) - 1, min(number, len(indices))).astype(int)]
+def spread_over(indices: np.ndarray, num: int) -> np.ndarray:
+    """Choose at most `num` of the indices (n,) at equal distances."""
+    return indices[np.linspace(0, len(indices) - 1, min(num, len(indices))).astype(int)]
 
 
 def framing_radius(indices: np.ndarray, num_workers: int | None) -> float:
-    """Measure training images as predict_galaxies.py will measure others."""
+    """Measure the framing radius of training images (n,) as predict_galaxies.py measures other images."""
     folder, ids = folders.current.images("train"), images.ids_of("train")
     paths = [Path(images.image_path(folder, ids[index])) for index in indices]
     with mapping(num_workers, 16) as run:
         radii = np.array(list(run(measured_radius, paths)))
     if not np.isfinite(radii).any():
-        raise DataError("expected galaxies in the training images, found none in any; look at the images")
+        raise DataError("expected galaxies in the training images, detected none; check the images")
     return framing.training_radius(radii)
 
 
 def graph_of(
     exported: Exported, examples: Examples, measured: np.ndarray, weights: str, images_a_batch: int
 ) -> onnx.ModelProto:
-    """Return a network as a graph that knows the features of training images, `measured` (n,)."""
+    """Export a network as a graph with the statistics of features of training images (n,)."""
     _, features = exported.run(examples, measured, images_a_batch)
     statistics = calibration.fit_features(features)
     exported.measure_distances(
@@ -110,22 +111,22 @@ def graph_of(
 def checked_difference(
     graph: onnx.ModelProto, exported: Exported, examples: Examples, valid: np.ndarray, weights: str
 ) -> float:
-    """Return the root mean square by which the graph's predictions of validation galaxies (n,) differ from torch's.
+    """Return the root mean square difference of the graph's predictions of validation galaxies (n,) from torch's.
 
-    Raises DataError where one differs by more than the way of storing weights explains.
+    Raises DataError if a difference is larger than the type of weights explains.
     """
     differences = exported.differences(graph, examples, spread_over(valid, NUM_COMPARED))
     largest = np.abs(differences).max()
     if not largest <= LARGEST_DIFFERENCE[weights]:
         raise DataError(
             f"the exported network's predictions are {largest:.2g} off: expected at most "
-            f"{LARGEST_DIFFERENCE[weights]:g}; see which of its layers ONNX has otherwise, or store other --weights"
+            f"{LARGEST_DIFFERENCE[weights]:g}; find the layer that ONNX computes differently, or choose other --weights"
         )
     return float(np.sqrt(np.mean(differences**2)))
 
 
 def build(experiment: Experiment, options: Options, args: argparse.Namespace) -> tuple[onnx.ModelProto, card.Card]:
-    """Return the graph of a trained experiment and its card."""
+    """Export a trained experiment: return its graph and its card."""
     network = load_network(experiment, find_device(options.device), "float32")
     exported = Exported(experiment, network)
     labels = images.load_labels()
@@ -137,7 +138,7 @@ def build(experiment: Experiment, options: Options, args: argparse.Namespace) ->
     graph = calibrating = graph_of(exported, examples, measured, args.weights, batch)
     difference = checked_difference(graph, exported, examples, valid, args.weights)
     if options.all_galaxies:
-        # What trained on all galaxies has none to be calibrated with: its twin left some out.
+        # A network trained on all galaxies cannot be calibrated with them; its twin left the validation galaxies out.
         twin = named(experiment, False)
         held_out = Exported(twin, load_network(twin, network.device, "float32"))
         calibrating = graph_of(held_out, examples, measured, args.weights, batch)
@@ -145,9 +146,9 @@ def build(experiment: Experiment, options: Options, args: argparse.Namespace) ->
     print(f"calibrated on {len(valid)} galaxies, RMSE {rmse(predictions, labels[valid]):.6f}", flush=True)
     made = card.Card(
         name=experiment.name,
-        ds_transforms=np.stack([each.params for each in experiment.views.ds_transforms]),
+        ds_transforms=np.stack([tform.params for tform in experiment.views.ds_transforms]),
         target_sizes=tuple(tuple(size) for size in experiment.views.target_sizes),
-        test_transforms=np.stack([each.params for each in exported.sharing.representatives]),
+        test_transforms=np.stack([tform.params for tform in exported.sharing.representatives]),
         num_averaged=exported.num_transforms,
         framing_radius=framing_radius(spread_over(train, NUM_FRAMED), options.num_workers),
         weighted=calibration.fit_intervals(predictions, labels[valid]),
@@ -162,7 +163,7 @@ def build(experiment: Experiment, options: Options, args: argparse.Namespace) ->
                 "training galaxies": len(labels) if options.all_galaxies else len(train),
                 "validation galaxies": len(valid),
                 "validation RMSE": round(float(rmse(predictions, labels[valid])), 6),
-                "parameters": int(sum(each.numel() for each in network.parameters)),
+                "parameters": int(sum(param.numel() for param in network.parameters)),
                 "opset": export.OPSET,
                 "weights": args.weights,
                 "difference from the trained network (root mean square)": float(f"{difference:.2g}"),
@@ -174,18 +175,18 @@ def build(experiment: Experiment, options: Options, args: argparse.Namespace) ->
 
 
 def write(path: Path, graph: onnx.ModelProto, made: card.Card) -> None:
-    """Write the model and its cards, and see that the model can be read."""
+    """Write the model and its cards, and check that the model can be read."""
     content = graph.SerializeToString()
     sha256 = hashlib.sha256(content).hexdigest()
     beside, page = path.with_suffix(".json"), path.with_suffix(".md")
-    beside.unlink(missing_ok=True)  # an older one would speak of another file
-    for place, text in (
+    beside.unlink(missing_ok=True)  # an older card would describe another file
+    for target, data in (
         (path, content),
         (beside, json.dumps({"sha256": sha256, **json.loads(made.to_json())}, indent=1).encode()),
         (page, card.to_markdown(made, sha256).encode()),
     ):
-        with replacing(place) as temporary:
-            temporary.write_bytes(text)
+        with replacing(target) as temporary:
+            temporary.write_bytes(data)
     Model(path)
     print(f"wrote {path} ({len(content) / 1e6:.1f} MB, opset {export.OPSET}), {beside.name} and {page.name}")
 
@@ -193,18 +194,18 @@ def write(path: Path, graph: onnx.ModelProto, made: card.Card) -> None:
 def main() -> None:
     """Run the script."""
     parser = shared_parser(__doc__)
-    parser.add_argument("name", help="a try_*.py script that has been trained")
+    parser.add_argument("name", help="a trained try_*.py script")
     parser.add_argument("--output", type=Path, metavar="FILE", help="(default: models/NAME.onnx)")
     parser.add_argument(
         "--weights",
         choices=tuple(LARGEST_DIFFERENCE),
         default="float32",
-        help="stored so; float16 is computed in float32, int8 in whole numbers, thrice as fast and 0.006 off",
+        help="type of the stored weights; float16 computes in float32; int8 is three times as fast and 0.006 off",
     )
     parser.add_argument("--num-measured", type=positive_int, default=NUM_MEASURED, help=argparse.SUPPRESS)
-    parser.add_argument("--facts", type=Path, metavar="JSON", help="what else the card says: titles and texts")
+    parser.add_argument("--facts", type=Path, metavar="JSON", help="more titles and texts for the card")
     args = parser.parse_args()
-    options = Options.of(args)
+    options = Options.from_args(args)
 
     def run() -> None:
         args.facts = read_facts(args.facts) if args.facts else {}
@@ -213,7 +214,7 @@ def main() -> None:
         output = args.output or folders.current.root / "models" / f"{twin_of(experiment.name)}.onnx"
         if output.suffix != ".onnx":
             raise DataError(f"expected an --output that ends with .onnx, got {output}")
-        with explain_want_of_memory():
+        with explain_out_of_memory():
             write(output, *build(experiment, options, args))
 
     run_script(run)

@@ -141,8 +141,7 @@ def plain_loop(model: Model, paths: list[Path], script: str | None) -> float:
     """Return images a second of a loop that reads, frames and predicts, with torch where a script is named."""
     network = None
     if script is not None:
-        from engine.network import find_device
-        from engine.prediction import load_network
+        from engine.network import find_device, load_network
         from export_model import find_experiment
 
         network = load_network(find_experiment(script), find_device("cpu"), "float32")

@@ -221,7 +221,7 @@ def memory_of_chunks(chosen: Experiment, every: int) -> dict[int, dict[str, int]
             measured[progress.chunk] = row
             print(f"memory at chunk {progress.chunk}: " + ", ".join(f"{k} {v} kB" for k, v in row.items()), flush=True)
 
-    run = Run(chosen, Options(device="cpu", num_workers=2))
+    run = Run.prepare(chosen, Options(device="cpu", num_workers=2))
     run.on_chunk = look
     run.train()
     return measured

@@ -207,7 +207,7 @@ def measured(
     experiment = dataclasses.replace(
         CHOICES[choice], name=f"choice_{list(CHOICES).index(choice)}_{seed}", seed=seed, validate_every=10**6
     ).resized(max(1, round(num_examples / EXPERIMENT.chunk_size)))
-    run = training.Run(experiment, options)
+    run = training.Run.prepare(experiment, options)
     is_new, start = not run.progress.seconds, time.process_time()
     if prepare := PREPARATIONS.get(choice):
         prepare(run)
@@ -239,14 +239,10 @@ def rows_of(results: Sequence[dict]) -> list[list[object]]:
 STARTS = {"2014": "fine-tuned", "random": "from scratch"}
 
 
-class FewerLabels(training.Run):
-    """A run that learns from the first galaxies only."""
-
-    num_galaxies = 0
-
-    def _parts(self) -> tuple[np.ndarray, np.ndarray]:
-        train, valid = super()._parts()
-        return train[: self.num_galaxies], valid
+def split_of(num_galaxies: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices of the first galaxies for training, and of all validation galaxies."""
+    train, valid = images.split(len(images.load_labels()))
+    return train[:num_galaxies], valid
 
 
 def learn(num_galaxies: int, start: str, seed: int, num_examples: int, options: Options) -> np.ndarray:
@@ -254,8 +250,8 @@ def learn(num_galaxies: int, start: str, seed: int, num_examples: int, options: 
     experiment = dataclasses.replace(
         EXPERIMENT, name=f"fewer_labels_{num_galaxies}_{start}_{seed}", seed=seed, validate_every=10**6
     ).resized(max(1, round(num_examples / EXPERIMENT.chunk_size)))
-    kind = type("Run", (FewerLabels,), {"num_galaxies": num_galaxies})
-    run = kind(experiment, dataclasses.replace(options, initialisation=start))
+    options = dataclasses.replace(options, initialisation=start)
+    run = training.Run.prepare(experiment, options, split=split_of(num_galaxies))
     run.train()
     run.store.clear()
     return run.predict(run.valid_indices, "train")

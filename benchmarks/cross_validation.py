@@ -31,30 +31,26 @@ from survey.folders import use_folders
 from survey.predictions import rmse
 
 
-class FoldRun(training.Run):
-    """A run that validates on one of several folds."""
+def fold_of(num_galaxies: int, fold: int, num_folds: int) -> np.ndarray:
+    """Return the indices of a fold."""
+    return np.arange(fold, num_galaxies, num_folds)
 
-    fold, num_folds = 0, 1
 
-    @staticmethod
-    def fold_of(num_galaxies: int, fold: int, num_folds: int) -> np.ndarray:
-        """Return the indices of a fold."""
-        return np.arange(fold, num_galaxies, num_folds)
-
-    def _parts(self) -> tuple[np.ndarray, np.ndarray]:
-        valid = self.fold_of(len(self.labels), self.fold, self.num_folds)
-        return np.setdiff1d(np.arange(len(self.labels)), valid), valid
+def split_of(num_galaxies: int, fold: int, num_folds: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices for training and for validation: all other folds, and this one."""
+    valid = fold_of(num_galaxies, fold, num_folds)
+    return np.setdiff1d(np.arange(num_galaxies), valid), valid
 
 
 def predict_fold(experiment: Experiment, options: Options, fold: int, num_folds: int, epochs: int | None) -> np.ndarray:
     """Train on the other folds and return this one's predictions (2, n, 37), of one view and of all."""
-    kind = type("Run", (FoldRun,), {"fold": fold, "num_folds": num_folds})
+    num_galaxies = len(images.load_labels())
     name = f"{experiment.name}_fold{fold}of{num_folds}"
     experiment = dataclasses.replace(experiment, name=name, seed=experiment.seed + fold, validate_every=10**6)
     if epochs is not None:
-        num_train = len(images.load_labels()) * (num_folds - 1) / num_folds
+        num_train = num_galaxies * (num_folds - 1) / num_folds
         experiment = experiment.resized(max(1, round(epochs * num_train / experiment.chunk_size)))
-    run = kind(experiment, options)
+    run = training.Run.prepare(experiment, options, split=split_of(num_galaxies, fold, num_folds))
     run.train()
     one_view = run.predict(run.valid_indices, "train")
     with run.trainer.predicting():
@@ -86,7 +82,7 @@ def main() -> None:
     header = ["fold", "RMSE, one view", "accuracy", "RMSE, all views", "accuracy"]
     for fold in range(args.folds):
         path = output / f"{args.name}{passes}_fold{fold}of{args.folds}.npy.gz"
-        indices = FoldRun.fold_of(len(labels), fold, args.folds)
+        indices = fold_of(len(labels), fold, args.folds)
         is_right = scorer(args.classes, args.class_means, indices)
         if not path.exists():
             start = time.monotonic()

@@ -234,7 +234,7 @@ def timed_run(
     chosen = dataclasses.replace(
         experiment, name="gpu_run", num_chunks=num_chunks, num_steps_nonorm=0, validate_every=10**6
     )
-    run, ends = training.Run(chosen, dataclasses.replace(options, resume=False, checkpoint_every=10**6)), []
+    run, ends = training.Run.prepare(chosen, dataclasses.replace(options, resume=False, checkpoint_every=10**6)), []
 
     def note(_: object) -> None:
         if setting.device.type == "cuda":

@@ -1,25 +1,22 @@
-"""Where a training run stands, on disk: all that it takes to go on to the same result.
+"""Checkpoints of training runs: everything that a run needs to resume and to reach the same result.
 
 A checkpoint holds tensors and plain values only. It is written whole or not at all, and the last two are kept.
 """
 
-import contextlib
 import dataclasses
 import json
-import time
+from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from engine.description import DEVICE_SETTINGS, Plain, differences
-from engine.steps import Trainer
+from engine.description import Plain, differences
 from machine.files import DataError, first_line, remove_leftovers, replacing
 
 
 @dataclasses.dataclass
 class Progress:
-    """What lies behind a run: whole chunks, the steps of the chunk it is in, and their errors."""
+    """How far a run is: its whole chunks, and the errors of the steps taken in the chunk that follows."""
 
     chunk: int = 0
     errors: list[float] = dataclasses.field(default_factory=list)
@@ -29,7 +26,7 @@ class Progress:
 
 
 class Store:
-    """The checkpoints of one run; `identity` is what another run must have in common with it to go on from one."""
+    """The checkpoints of one run in a folder; a run with another `identity` cannot resume from them."""
 
     KEPT = 2
 
@@ -37,86 +34,72 @@ class Store:
         self.folder, self.identity = folder, json.loads(json.dumps(identity))
 
     def paths(self) -> list[Path]:
-        """Return the checkpoints from the oldest to the newest."""
+        """List the checkpoints from the oldest to the newest."""
         return sorted(self.folder.glob("*.pt"))
 
     def path(self, progress: Progress) -> Path:
-        """Return the checkpoint of a run that is so far."""
+        """Return the path of the checkpoint at this progress."""
         return self.folder / f"{progress.chunk:06d}-{len(progress.errors):06d}.pt"
 
-    def save(self, progress: Progress, trainer: Trainer) -> Path:
-        """Write a checkpoint and remove all but the last two."""
-        path, average = self.path(progress), trainer.average
-        state = {
+    def save(self, progress: Progress, trainer: Mapping[str, object]) -> Path:
+        """Write a checkpoint with a trainer's state and the random generators; remove all but the last two."""
+        path = self.path(progress)
+        content = {
             "identity": json.dumps(self.identity),
             "progress": dataclasses.asdict(progress),
-            "parameters": [param.detach() for param in trainer.network.parameters],
-            "state": list(trainer.network.state),
-            "optimizer": trainer.optimizer.state_dict(),
-            "average": None if average is None else {"values": average.values, "num_updates": average.num_updates},
+            "trainer": trainer,
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             "threads": torch.get_num_threads(),
         }
         with replacing(path) as temporary, temporary.open("wb") as file:
             try:
-                torch.save(state, file)
-            except RuntimeError as error:  # which is how torch tells of a file that can not be written to
+                torch.save(content, file)
+            except RuntimeError as error:  # torch's error when it cannot write to a file
                 raise OSError(getattr(error.__context__, "strerror", None) or first_line(error)) from error
         for old in self.paths()[: -self.KEPT]:
             old.unlink()
         return path
 
-    def restore(self, trainer: Trainer) -> Progress:
-        """Bring a trainer and the random generators to the newest checkpoint, where there is one.
+    def restore(self) -> tuple[Progress, dict[str, object] | None]:
+        """Restore the random generators from the newest checkpoint; return its progress and the trainer's state.
 
-        Raises DataError when it is damaged, or of a run that differs from this one.
+        Without a checkpoint the state is None. Raises DataError if the checkpoint is damaged or belongs to another run.
         """
         self._tidy()
         if not self.paths():
-            return Progress()
+            return Progress(), None
         path = self.paths()[-1]
-        state, progress = self._read(path)
-        with torch.no_grad():
-            ours = (*trainer.network.parameters, *trainer.network.state)
-            for each, value in zip(ours, (*state["parameters"], *state["state"]), strict=True):
-                each.copy_(value)
-            if trainer.average is not None:
-                for each, value in zip(trainer.average.values, state["average"]["values"], strict=True):
-                    each.copy_(value)
-                trainer.average.num_updates = state["average"]["num_updates"]
-        for group, ours in zip(state["optimizer"]["param_groups"], trainer.optimizer.param_groups, strict=True):
-            # What bears on the device is this run's; the other one may have been another's.
-            group |= {name: ours[name] for name in DEVICE_SETTINGS if name in ours}
-            group["lr"] = float(group["lr"])
-        trainer.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["random"])
-        for device, random in zip(range(torch.cuda.device_count()), state["random_cuda"], strict=False):
+        content, progress = self._read(path)
+        torch.set_rng_state(content["random"])
+        for device, random in zip(range(torch.cuda.device_count()), content["random_cuda"], strict=False):
             torch.cuda.set_rng_state(random, device)
-        print(f"going on from {path}: {progress.chunk} chunks and {len(progress.errors)} steps done")
-        threads = torch.get_num_threads()
-        if threads != state["threads"]:
-            print(f"threads: {state['threads']} until then, {threads} from now; on the CPU, last digits depend on that")
-        return progress
+        print(f"resuming from {path}: {progress.chunk} chunks and {len(progress.errors)} steps done")
+        before, threads = content["threads"], torch.get_num_threads()
+        if threads != before:
+            print(f"threads: {before} before, {threads} from now on; on the CPU the last digits depend on their number")
+        return progress, content["trainer"]
 
     def _read(self, path: Path) -> tuple[dict, Progress]:
-        """Read a checkpoint of a run that is this one's."""
-        hint = "run with --no-resume to start anew"
+        """Read a checkpoint of this run."""
+        remedy = "run with --no-resume to start anew"
         try:
-            state = torch.load(path, weights_only=True, map_location="cpu")
-            identity, progress = json.loads(state["identity"]), Progress(**state["progress"])
-        except Exception as error:  # a damaged file can raise anything
-            raise DataError(f"checkpoint {path} can not be read ({first_line(error)}); remove it, or {hint}") from None
-        if found := differences(identity, self.identity):
-            more = f", and {len(found) - 3} more" if len(found) > 3 else ""
+            content = torch.load(path, weights_only=True, map_location="cpu")
+            identity, progress = json.loads(content["identity"]), Progress(**content["progress"])
+        except Exception as error:  # a damaged file can raise any exception
+            raise DataError(f"checkpoint {path} cannot be read ({first_line(error)}); remove it, or {remedy}") from None
+        if different := differences(identity, self.identity):
+            more = f", and {len(different) - 3} more" if len(different) > 3 else ""
             raise DataError(
-                f"checkpoint {path} is of a run that differs in {', '.join(found[:3])}{more}; {hint}, or rename the "
-                "script, whose name is the experiment's"
+                f"checkpoint {path} belongs to a run that differs in {', '.join(different[:3])}{more}; {remedy}, or "
+                "rename the script: its name is the experiment's"
             )
-        return state, progress
+        if "trainer" not in content:
+            raise DataError(f"checkpoint {path} was written by another version of this project; {remedy}")
+        return content, progress
 
     def clear(self) -> None:
-        """Remove the checkpoints of a run that is finished."""
+        """Remove the checkpoints of a finished run."""
         for path in self.paths():
             path.unlink()
         self._tidy()
@@ -125,57 +108,3 @@ class Store:
 
     def _tidy(self) -> None:
         remove_leftovers(self.folder / "*.pt")
-
-
-class PredictionStore:
-    """The rows of an unfinished file of predictions, beside it; `identity` is a checksum of what they depend on.
-
-    Used as a context, it keeps whatever rows there are when an error or a signal ends the block.
-    """
-
-    # Seconds of work that an interruption may cost.
-    INTERVAL = 20.0
-
-    def __init__(self, product: Path, identity: str):
-        self.path = product.with_name(product.name.removesuffix(".npy.gz") + ".partial.npz")
-        self.identity, self.saved = identity, time.monotonic()
-        self.unsaved: np.ndarray | None = None
-        remove_leftovers(product, self.path)
-
-    def __enter__(self) -> "PredictionStore":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            with contextlib.suppress(DataError):  # the error that there is says more
-                self._write()
-
-    def restore(self) -> np.ndarray | None:
-        """Return the rows that are done, (n, 37) float32; None where there are none, or of other predictions."""
-        try:
-            with np.load(self.path, allow_pickle=False) as state:
-                identity, rows = str(state["identity"]), state["rows"]
-        except Exception:  # a damaged file can raise anything; what it holds can be made again
-            return None
-        if identity != self.identity:
-            return None
-        print(f"going on from {self.path}: {len(rows)} rows done")
-        return rows
-
-    def save(self, rows: np.ndarray) -> None:
-        """Write the rows that are done, where the last time is long enough ago."""
-        self.unsaved = rows
-        if time.monotonic() - self.saved >= self.INTERVAL:
-            self._write()
-
-    def _write(self) -> None:
-        if self.unsaved is None:
-            return
-        with replacing(self.path) as temporary, temporary.open("wb") as file:
-            np.savez(file, identity=np.array(self.identity), rows=self.unsaved)
-        self.saved, self.unsaved = time.monotonic(), None
-
-    def clear(self) -> None:
-        """Remove the rows: their file is finished."""
-        self.unsaved = None
-        self.path.unlink(missing_ok=True)

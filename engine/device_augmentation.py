@@ -1,9 +1,9 @@
-"""The same augmentation for images in the accelerator's memory: the same draws, and the same views to rounding.
+"""Augmentation in the accelerator's memory: the same draws as on the CPU, and the same views up to rounding.
 
-Images are uint8 tensors. They stay on the device where there is room for all of them; otherwise those of a chunk are
-streamed there, decoded by worker processes. Views are sampled by gathering the four pixels about each position.
+Images are uint8 tensors. All images stay on the device if there is room. Otherwise worker processes decode the images
+of each chunk, and they are streamed to the device. Views are sampled by gathering the four pixels around each position.
 
-Source: documentation of 2014, 2.1 and 3.2.2; `survey.chunk_workers` makes what these views are measured against.
+Source: documentation of 2014, 2.1 and 3.2.2. Tests compare these views with those of `survey.chunk_workers`.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -21,28 +21,28 @@ from survey.decoded_cache import load_pixels
 from survey.draws import Draw
 from survey.views import Views
 
-# Images that travel to the device at a time, and views that are sampled at a time: what bounds scratch memory.
+# Images per copy to the device, and views per sampling: they bound the scratch memory.
 IMAGES_A_PIECE, _VIEWS = 256, 1024
-# The part of the device's free memory that images may take, so that training has the rest.
+# The fraction of the device's free memory for images; training needs the rest.
 _MEMORY_SHARE = 0.7
 
 
 def _mirrored(position: Tensor, size: int) -> Tensor:
-    """Bring positions into 0..size-1, mirrored at the centres of the border's pixels."""
+    """Mirror positions at the centres of the border's pixels into 0..size-1."""
     last = size - 1
     return last - (position.remainder(2 * last) - last).abs()
 
 
 def sample(images: Tensor, which: Tensor, matrices: Tensor, size: tuple[int, int]) -> Tensor:
-    """Sample views (m, rows, columns, 3) float32 in [0, 1] of images (n, height, width, 3) uint8.
+    """Sample views (m, rows, columns, 3) float32 in [0, 1] of images (n, height, width, 3) uint8, bilinearly.
 
-    View i is of image which[i]; matrices (m, 2, 3) float32 map its pixels (x, y, 1) to those of the image.
+    View i shows image which[i]; matrices (m, 2, 3) float32 map the view's pixels (x, y, 1) to the image's.
     """
     _, height, width, _ = images.shape
     pixels = images.view(-1, 3)
     rows, columns = size
     y, x = (torch.arange(length, dtype=torch.float32, device=images.device) for length in size)
-    # No matrix product: it would round positions to TF32.
+    # Not a matrix product, which would round positions to TF32.
     (a, b, c), (d, e, f) = (row.unsqueeze(-1).unsqueeze(-1).unbind(1) for row in matrices.unbind(1))
     across = _mirrored(a * x + (b * y[:, None] + c), width)
     down = _mirrored(d * x + (e * y[:, None] + f), height)
@@ -55,13 +55,13 @@ def sample(images: Tensor, which: Tensor, matrices: Tensor, size: tuple[int, int
 
 
 def _send(array: np.ndarray, device: torch.device) -> Tensor:
-    """Copy an array to the device; from pinned memory, so that nothing waits for the steps that are still queued."""
+    """Copy an array to the device; from pinned memory on CUDA, so that the copy does not wait for queued steps."""
     tensor = torch.from_numpy(array)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 class Images:
-    """The pixels of a subset, on the device or on their way to it."""
+    """The pixels of a subset, on the device or streamed to it."""
 
     def __init__(
         self,
@@ -71,9 +71,9 @@ class Images:
         resident: bool | None = None,
         left_out: Collection[int] = (),
     ):
-        """Load all images where `resident`; by default, where the device is an accelerator with room for them.
+        """Load all images if `resident`; by default if the device is an accelerator with room for them.
 
-        Those whose index is in `left_out` are black, and never read.
+        Images with an index in `left_out` are black and not read.
         """
         self.subset, self.device = subset, device
         self.workers = Workers(num_workers, reuse_buffers=True)
@@ -88,8 +88,8 @@ class Images:
         if needed < _MEMORY_SHARE * free:
             return True
         print(
-            f"{self.device} has {free / 1e9:.1f} GB free, and the {num} {self.subset} images take "
-            f"{needed / 1e9:.1f} GB: they are decoded anew for each chunk, which is several times slower"
+            f"{self.device} has {free / 1e9:.1f} GB free, and the {num} {self.subset} images need "
+            f"{needed / 1e9:.1f} GB: each chunk decodes its images again, which is several times slower"
         )
         return False
 
@@ -106,7 +106,7 @@ class Images:
             yield _send(pixels[: len(piece)], self.device), piece
 
     def follow(self, pieces: Iterator[Plan]) -> Iterator[tuple[Tensor, Tensor, Plan]]:
-        """Yield what holds the images of each piece of a plan, their rows there, and the piece, of IMAGES_A_PIECE."""
+        """Yield for each piece (IMAGES_A_PIECE) of a plan: images, the piece's rows among them, and the piece."""
         if self.all is None:
             for pixels, piece in self._stream(pieces):
                 yield pixels, torch.arange(len(pixels), device=self.device), piece
@@ -117,13 +117,13 @@ class Images:
     def views(
         self, pixels: Tensor, rows: Tensor, matrices: np.ndarray, sizes: Sequence[tuple[int, int]]
     ) -> list[Tensor]:
-        """Sample the views of images under matrices (n, transforms, views, 3, 3) -> (n * transforms, ...) a view."""
+        """Sample the views of images under matrices (n, transforms, views, 3, 3): per view (n * transforms, ...)."""
         rows = rows.repeat_interleave(matrices.shape[1])
         on_device = _send(matrices[..., :2, :].astype(np.float32), self.device).flatten(0, 1)
         views = []
         for size, of_view in zip(sizes, on_device.unbind(1), strict=True):
-            some = zip(rows.split(_VIEWS), of_view.split(_VIEWS), strict=True)
-            views.append(torch.cat([sample(pixels, which, each, size) for which, each in some]))
+            pieces = zip(rows.split(_VIEWS), of_view.split(_VIEWS), strict=True)
+            views.append(torch.cat([sample(pixels, which, piece, size) for which, piece in pieces]))
         return views
 
 
@@ -137,7 +137,7 @@ def _load_piece(subset: str, outs: Sequence[np.ndarray], piece: Plan) -> None:
 
 
 def add_colour(views: Sequence[Tensor], noise: Tensor) -> None:
-    """Add colour noise (n, 3) to views (n, rows, columns, 3), one draw an image for all its views, clip to [0, 1]."""
+    """Add colour noise (n, 3), one draw per image, to all its views (n, rows, columns, 3); clip to [0, 1]."""
     for view in views:
         view.add_(noise[:, None, None, :]).clamp_(0, 1)
 
@@ -150,7 +150,7 @@ def _pieces(draw: Draw) -> Iterator[Draw]:
 def drawn_chunks(
     images: Images, views: Views, draws: Iterator[Draw], chunk_size: int
 ) -> Iterator[tuple[list[Tensor], Tensor]]:
-    """Yield the views (chunk_size, rows, columns, 3) of each draw, and the rows of its images (chunk_size,)."""
+    """Yield the views (chunk_size, rows, columns, 3) of each draw, and the indices of its images (chunk_size,)."""
     chunk: list[Tensor] = []
     row = 0
     for pixels, rows, piece in images.follow(piece for draw in draws for piece in _pieces(draw)):
@@ -173,7 +173,7 @@ def drawn_chunks(
 def fixed_chunks(
     images: Images, views: Views, indices: np.ndarray, transforms: Sequence[AffineTransform], chunk_size: int
 ) -> Iterator[tuple[list[Tensor], int]]:
-    """Yield (views, number of rows), all transforms of an image together; a chunk holds whole images, none of zeros."""
+    """Yield views and their number of rows, all transforms of an image together; a chunk holds whole images."""
     perturbations = np.stack([tform.params for tform in transforms])[None]
     step = min(IMAGES_A_PIECE, chunk_size // len(transforms))
     plan = (indices[first : first + step] for first in range(0, len(indices), step))

@@ -1,6 +1,6 @@
-"""Where the examples of a run come from: worker processes, or the accelerator itself.
+"""The examples of a run, made by worker processes or by the accelerator itself.
 
-Both make the same examples for the same seed (`survey.chunk_workers`, `device_augmentation`).
+Both make the same examples from the same seed (`survey.chunk_workers`, `device_augmentation`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,20 +17,20 @@ from machine.files import DataError
 from survey import bad_images, chunk_workers, images
 from survey.folders import SUBSETS
 
-# Examples at a time in inference, which bounds the memory beside training's two chunks.
+# Examples per chunk in inference: bounds the memory beside training's two chunks.
 INFERENCE_CHUNK_SIZE = 512
 
 Arrays = list[np.ndarray] | list[torch.Tensor]
 
 
 class Examples:
-    """The examples of an experiment, made where the options say, for a network on a device.
+    """The examples of an experiment for a network on a device.
 
-    `bad` holds, for each subset, the images that are left out: the reason by index.
+    `bad` maps each subset to its images that are left out: index -> reason.
     """
 
     def __init__(self, experiment: Experiment, options: Options, device: torch.device):
-        """Look at all images first; raises DataError for those that can not be read, unless they are to be left out."""
+        """Check all images; raises DataError for images that cannot be read, unless the options leave them out."""
         self.experiment, self.options, self.device = experiment, options, device
         self.bad = {
             subset: bad_images.check_images(subset, options.on_bad_image, options.num_workers) for subset in SUBSETS
@@ -39,20 +39,35 @@ class Examples:
         if self.on_device and not experiment.views.only_affine:
             if options.augment_on == "device":
                 raise DataError(
-                    f"--augment-on device: the views of {experiment.name} have gamma or pixel noise, or a warp of "
-                    "their own, which only worker processes make; use --augment-on cpu"
+                    f"--augment-on device: the views of {experiment.name} have gamma noise, pixel noise or their own "
+                    "warp, which only worker processes can make; use --augment-on cpu"
                 )
             self.on_device = False
         self._images: dict[str, device_augmentation.Images] = {}
 
     def good(self, indices: np.ndarray, subset: str) -> np.ndarray:
-        """Return the indices of images that are not left out."""
+        """Return the indices of the images that are not left out."""
         return indices[~np.isin(indices, list(self.bad[subset]))]
 
-    def with_bad(self, predictions: np.ndarray, indices: np.ndarray, subset: str) -> np.ndarray:
-        """Return predictions (n, 37) of all indices (n,), given those of the good ones.
+    def split(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the indices of the galaxies for training and for validation, without bad images.
 
-        An image that is left out gets the mean votes of the training galaxies, the best that is known of it.
+        With `all_galaxies` there is no validation. Raises DataError if either has no good image.
+        """
+        train, valid = (self.good(part, "train") for part in images.split(len(images.ids_of("train"))))
+        if self.options.all_galaxies:
+            train, valid = np.concatenate([train, valid]), valid[:0]
+        if not len(train) or not (len(valid) or self.options.all_galaxies):
+            raise DataError(
+                "expected images for training and for validation, but all images of one of them are bad and left out; "
+                "replace the bad images"
+            )
+        return train, valid
+
+    def with_bad(self, predictions: np.ndarray, indices: np.ndarray, subset: str) -> np.ndarray:
+        """Return predictions (n, 37) of all images (n,), from the predictions of the good ones.
+
+        An image that is left out gets the mean labels of the training galaxies.
         """
         train_indices, _ = images.split(len(images.ids_of("train")))
         rows = np.tile(images.load_labels()[train_indices].mean(axis=0), (len(indices), 1))
@@ -60,7 +75,7 @@ class Examples:
         return rows
 
     def left_out(self) -> dict[str, dict[str, str]]:
-        """Return what is left out by subset and id, for the run record."""
+        """Return the images that are left out, subset -> id -> reason, for the run record."""
         return {
             subset: {str(images.ids_of(subset)[index]): reason for index, reason in bad.items()}
             for subset, bad in self.bad.items()
@@ -78,13 +93,13 @@ class Examples:
         return self._images[subset]
 
     def training(self, first_chunk: int, indices: np.ndarray) -> Iterator[tuple[Arrays, np.ndarray | torch.Tensor]]:
-        """Yield the chunks of a run from `first_chunk` on, the same ones wherever it starts: views and labels.
+        """Yield views and labels of a run's chunks from `first_chunk` on, drawn from the galaxies `indices`.
 
-        Their examples are drawn from the training galaxies `indices`.
+        A chunk is the same for any `first_chunk`.
         """
         experiment, views = self.experiment, self.experiment.views
-        numbers = range(first_chunk, experiment.num_chunks)
-        draws = (views.draw(indices, experiment.chunk_size, experiment.seed, chunk) for chunk in numbers)
+        chunks = range(first_chunk, experiment.num_chunks)
+        draws = (views.draw(indices, experiment.chunk_size, experiment.seed, chunk) for chunk in chunks)
         labels = images.load_labels()
         if self.on_device:
             labels = torch.from_numpy(labels).to(self.device)
@@ -102,13 +117,13 @@ class Examples:
         transforms: Sequence[AffineTransform] = (tform_identity,),
         chunk_size: int = INFERENCE_CHUNK_SIZE,
     ) -> Iterator[Arrays]:
-        """Yield the views of images under fixed transforms, some images at a time; all transforms of one together."""
+        """Yield the views of images under fixed transforms in chunks; all transforms of an image are together."""
         views = self.experiment.views
         if not len(indices):
             return
         chunk_size = min(max(chunk_size, len(transforms)), len(indices) * len(transforms))
         if self.on_device:
-            # Each test image is looked at but once: it need not stay. Training images that stay already do.
+            # Test images are used once, so they do not stay on the device; training images may be there already.
             source = self._images_of(subset, resident=False)
             chunks = device_augmentation.fixed_chunks(source, views, indices, transforms, chunk_size)
         else:

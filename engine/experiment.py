@@ -1,4 +1,4 @@
-"""What an experiment declares: everything that bears on the result of a training run.
+"""The declaration of an experiment: everything that bears on the result of a training run.
 
 An `Experiment` is frozen and has no defaults: a forgotten number is a TypeError, and the difference of two scripts is
 the scientific difference.
@@ -18,42 +18,42 @@ from survey.views import Views
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NormConstraint:
-    """Limits to the L2 norms of weight columns: one for each dense layer from the bottom up, none for the rest."""
+    """Limits of the L2 norms of weight columns, for the lowest dense layers from the bottom up."""
 
     every: int
     limits: tuple[float, ...]
 
     def apply(self, output_layer: layers.Layer) -> None:
-        """Rescale the columns that are too long (documentation 2.3.4; Hinton et al. 2012)."""
+        """Rescale columns above the limit (documentation of 2014, 2.3.4; Hinton et al. 2012)."""
         with torch.no_grad():
             for layer, limit in self._limited(output_layer):
                 for parameter, value in layer.rescaling_updates(limit):
                     parameter.copy_(value)
 
     def _limited(self, output_layer: layers.Layer) -> list[tuple[layers.DenseLayer, float]]:
-        """Return the dense layers that have a limit, from the bottom up, and the limits."""
-        dense = [each for each in reversed(layers.all_layers(output_layer)) if isinstance(each, layers.DenseLayer)]
+        """Return the dense layers with a limit, from the bottom up, and their limits."""
+        dense = [layer for layer in reversed(layers.all_layers(output_layer)) if isinstance(layer, layers.DenseLayer)]
         return list(zip(dense, self.limits, strict=False))
 
     def exceeded(self, output_layer: layers.Layer) -> list[tuple[float, float]]:
-        """Return the shortest column's norm and the limit of each layer whose columns all are too long."""
+        """Return the smallest norm of a column and the limit, for each layer with all columns above its limit."""
         shortest = [(layer.W.norm(dim=0).min().item(), limit) for layer, limit in self._limited(output_layer)]
         return [(norm, limit) for norm, limit in shortest if norm > limit]
 
 
 class Schedule(Protocol):
-    """A learning rate that changes while a run goes on."""
+    """A learning rate that changes during a run."""
 
     def at(self, chunk: float, num_chunks: int) -> float:
-        """Return the rate after so many chunks of `num_chunks`, fractions of a chunk counted."""
+        """Return the rate after `chunk` of `num_chunks` chunks; fractions of a chunk count."""
 
     def scaled(self, scale: float) -> "Schedule":
-        """Return the schedule of a run that is `scale` times as long."""
+        """Return the schedule for a run that is `scale` times as long."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Steps:
-    """A rate that holds from a place on, in chunks from the start, until the next one does."""
+    """Constant rates: each holds from its chunk until the next one."""
 
     rates: Mapping[float, float]
 
@@ -61,19 +61,19 @@ class Steps:
         return self.rates[max(start for start in self.rates if start <= chunk)]
 
     def scaled(self, scale: float) -> "Steps":
-        # Fractions of a chunk are kept, so that a rate changes at the same example whatever the size of chunks.
+        # Not rounded to whole chunks, so that a rate changes at the same example for any size of chunks.
         return self if scale == 1 else Steps({start * scale: rate for start, rate in self.rates.items()})
 
 
 @dataclasses.dataclass(frozen=True)
 class Cosine:
-    """A rate that rises to its peak in the fraction `warm_up` of a run, then falls along a cosine (Loshchilov 2017)."""
+    """A rate that rises to its peak during the fraction `warm_up` of a run, falls as a cosine (Loshchilov 2017)."""
 
     peak: float
     warm_up: float
 
-    # The rate never is zero, by which some update rules would divide.
-    LEAST = 1e-4  # of the peak
+    # The smallest rate, in units of the peak: some update rules divide by the rate, so it is never zero.
+    LEAST = 1e-4
 
     def at(self, chunk: float, num_chunks: int) -> float:
         passed = chunk / num_chunks
@@ -88,56 +88,56 @@ class Cosine:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """One model and its training; every scientific number stands here, none has a default."""
+    """One model and its training: all scientific numbers, without defaults."""
 
     name: str
-    # batch size -> input layers, one a view, and the output layer
+    # batch size -> input layers, one per view, and the output layer
     build_network: Callable[[int], tuple[list[layers.Layer], layers.Layer]]
 
     views: Views
-    # The predictions of a galaxy are averaged over these perturbations of its views.
+    # A galaxy's prediction is the mean over these perturbations of its views.
     test_transforms: Sequence[AffineTransform]
 
     batch_size: int
     chunk_size: int
     num_chunks: int
-    # The steps of the start, in which predictions are not normalised.
+    # Steps at the start of a run without normalised predictions.
     num_steps_nonorm: int
-    # output layer -> what moves its parameters; a frozen dataclass of `optimizers`, or any function
+    # output layer -> optimizer of all parameters; a frozen dataclass of `engine.optimizers`, or a function
     make_optimizer: Callable[[layers.Layer], torch.optim.Optimizer]
     learning_rate: Schedule
     norm_constraint: NormConstraint | None
-    # The decay a step of the average of weights that predicts in place of the last ones; None: the last ones predict.
+    # Decay per step of the average of weights, which then predicts; None: the last weights predict.
     weight_average: float | None
     validate_every: int
     seed: int
 
     @property
     def steps_a_chunk(self) -> int:
-        """The minibatches of a chunk, the last one perhaps smaller."""
+        """The number of minibatches of a chunk; the last one may be smaller."""
         return -(-self.chunk_size // self.batch_size)
 
     @property
     def first_normalised_step(self) -> int:
-        """The step from which on predictions are normalised: no more than a third of a short run goes without."""
+        """The first step with normalised predictions, at latest after a third of a short run."""
         return min(self.num_steps_nonorm, self.num_chunks * self.steps_a_chunk // 3)
 
     def resized(
         self, num_chunks: int | None = None, chunk_size: int | None = None, keep_schedule: bool = False
     ) -> "Experiment":
-        """Return the experiment with chunks of another size, or with another number of them.
+        """Return the experiment with another number or size of chunks.
 
-        Another size alone is the same recipe: as many examples, and rates that change at the same ones (documentation
-        4). Another number makes a shorter or longer run, whose rates and validations keep their fractions; with
-        `keep_schedule`, their examples.
+        Another size alone keeps the recipe: the same number of examples, and rates that change at the same examples
+        (documentation of 2014, 4). Another number gives a shorter or longer run: rates and validations move to the same
+        fractions of the run, or, with `keep_schedule`, stay at the same examples.
         """
         size = chunk_size or self.chunk_size
         by_size = self.chunk_size / size
-        number = num_chunks or max(1, round(self.num_chunks * by_size))
-        scale = by_size if keep_schedule or num_chunks is None else number / self.num_chunks
+        num = num_chunks or max(1, round(self.num_chunks * by_size))
+        scale = by_size if keep_schedule or num_chunks is None else num / self.num_chunks
         return dataclasses.replace(
             self,
-            num_chunks=number,
+            num_chunks=num,
             chunk_size=size,
             learning_rate=self.learning_rate.scaled(scale),
             validate_every=max(1, round(self.validate_every * scale)),

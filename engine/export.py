@@ -1,7 +1,7 @@
 """A trained network as an ONNX graph: views of an image in, predictions averaged over the test transforms out.
 
-Parts that transforms have in common are convolved once, as in prediction (`engine.part_sharing`). Beside the
-predictions the graph tells how far an image is from the training images, by the features below the last dense layer.
+The graph convolves shared parts once, as prediction does (`engine.part_sharing`). It also measures the distance of an
+image from the training images, in the features below the last dense layer.
 
 Source: ONNX; documentation of 2014, 2.4.1.
 """
@@ -27,43 +27,44 @@ from machine.files import DataError, first_line
 from machine.onnx_runtime import session_options
 
 OPSET = 18
-# What is stored in half precision, and computed in single: the weights, not the odd numbers between them.
+# Only tensors of at least this many elements are stored as float16.
 _LEAST_HALVED = 256
 
 
 class Exported(nn.Module):
-    """Views (images, representatives, rows, columns, 3) -> predictions, those of each transform, and distances.
+    """Views (images, representatives, rows, columns, 3) -> mean predictions, those of each transform, and distances.
 
-    The distance is as `measure_distances` defines it; until it has been called, all distances are 0.
+    `measure_distances` defines the distance; all distances are 0 until it is called.
     """
 
     def __init__(self, experiment: Experiment, network: Network):
-        """Wrap a network; raises DataError where its views are made in a way that no exported model can ask for."""
+        """Wrap a network; raises DataError if an exported model cannot make its views."""
         super().__init__()
         if experiment.views.placement is not None or experiment.views.warp is not warp_views:
             raise DataError(
-                f"the views of {experiment.name} are placed by a catalogue or warped in their own way, which only its "
-                "predict script does; export a model without"
+                f"the views of {experiment.name} are placed by a catalogue or have their own warp, which only its "
+                "predict script can make; export another model"
             )
         self.output_layer, self.network = network.output_layer, network
         self.sharing = PartSharing(network, experiment.views, experiment.test_transforms)
         self.num_views, self.num_transforms = len(self.sharing.representatives), len(experiment.test_transforms)
-        if self.sharing.slicing is not None:
-            places = self.sharing.part_of * self.num_views + self.sharing.representative_of
-            self.register_buffer("part_places", places.flatten(), persistent=False)
-        weighted = [each for each in layers.all_layers(self.output_layer) if isinstance(each, layers.WeightedLayer)]
+        stack = layers.all_layers(self.output_layer)
+        weighted = [layer for layer in stack if isinstance(layer, layers.WeightedLayer)]
         if not weighted:
-            raise DataError(f"{experiment.name} has no dense layer, whose input would tell how far an image is")
+            raise DataError(
+                f"{experiment.name} has no dense layer: its input features measure the distance of an image; "
+                "export another model"
+            )
         self.feature_layer, num_features = weighted[0].input_layer, weighted[0].fan_in
         self.measure_distances(np.zeros(num_features), np.zeros((num_features, 1)), np.ones(1), 1.0, 0.0)
 
     def measure_distances(
         self, mean: np.ndarray, directions: np.ndarray, deviations: np.ndarray, rest: float, weight: float
     ) -> None:
-        """Take over statistics of training features: mean (f,), directions (f, kept), deviations (kept,), the rest's.
+        """Set the statistics of training features: mean (f,), directions (f, kept), deviations (kept,), rest, weight.
 
         The distance is the root of (|(features - mean) directions / deviations|^2 + weight * outside / rest) /
-        (kept + weight), where `outside` is the squared length of what lies outside of the directions.
+        (kept + weight); `outside` is the squared length of the residual outside of the directions.
         """
         device = self.network.device
         for name, values in (
@@ -79,11 +80,8 @@ class Exported(nn.Module):
         inputs = self.network.inputs([view.flatten(0, 1) for view in views])
         sharing = self.sharing
         if sharing.slicing is not None:
-            parts, num = sharing.slicing.num_parts, self.num_views
-            found = sharing.merging.input_layer.output(inputs, dropout_active=False).flatten(1)
-            found = found.unflatten(0, (parts, -1, num)).transpose(0, 1).flatten(1, 2)  # (images, parts * num, f)
-            arranged = found.index_select(1, self.part_places).unflatten(1, (self.num_transforms, parts))
-            inputs = {sharing.merging: arranged.flatten(0, 1).flatten(1)}
+            features = sharing.merging.input_layer.output(inputs, dropout_active=False)
+            inputs = {sharing.merging: sharing.arrange(features)}
         features = self.feature_layer.output(inputs, dropout_active=False)
         activations = self.output_layer.input_layer.output({self.feature_layer: features}, dropout_active=False)
         predictions = self.output_layer(activations).unflatten(0, (-1, self.num_transforms))
@@ -101,30 +99,30 @@ class Exported(nn.Module):
     @torch.inference_mode()
     def run(self, examples: Examples, indices: np.ndarray, images_a_batch: int) -> tuple[np.ndarray, np.ndarray]:
         """Return predictions (n, 37) and features (n, features) of images of 'train'."""
-        found: list[tuple[np.ndarray, np.ndarray]] = []
+        results: list[tuple[np.ndarray, np.ndarray]] = []
         for chunk in examples.fixed(indices, "train", self.sharing.representatives):
             for batch in self._batches(chunk, images_a_batch):
                 predictions, features = self.answers_and_features(*batch)
-                found.append((predictions.mean(1).cpu().numpy(), features.cpu().numpy()))
-        predictions, features = zip(*found, strict=True)
+                results.append((predictions.mean(1).cpu().numpy(), features.cpu().numpy()))
+        predictions, features = zip(*results, strict=True)
         return np.concatenate(predictions), np.concatenate(features)
 
     def feeds(self, examples: Examples, indices: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
-        """Yield what a graph takes of each image of 'train'."""
+        """Yield the graph's inputs for each image of 'train'."""
         for chunk in examples.fixed(indices, "train", self.sharing.representatives):
             for batch in self._batches(chunk, images_a_batch=1):
-                yield {f"pixels_{number}": view.cpu().numpy() for number, view in enumerate(batch)}
+                yield {f"pixels_{index}": view.cpu().numpy() for index, view in enumerate(batch)}
 
     @torch.inference_mode()
     def differences(self, model: onnx.ModelProto, examples: Examples, indices: np.ndarray) -> np.ndarray:
-        """Return by how much the graph's predictions for images of 'train' differ from torch's, (n, 37)."""
+        """Return the graph's predictions for images of 'train' minus torch's, (n, 37)."""
         session = session_of(model)
-        found = []
+        results = []
         for feeds in self.feeds(examples, indices):
             views = [self.network.to_device(torch.as_tensor(view)) for view in feeds.values()]
             expected = self.answers_and_features(*views)[0].mean(1).cpu().numpy()
-            found.append(session.run([model.graph.output[0].name], feeds)[0] - expected)
-        return np.concatenate(found)
+            results.append(session.run([model.graph.output[0].name], feeds)[0] - expected)
+        return np.concatenate(results)
 
     def _batches(self, chunk: Sequence[np.ndarray | Tensor], images_a_batch: int) -> Iterator[list[Tensor]]:
         views = [self.network.to_device(view).unflatten(0, (-1, self.num_views)) for view in chunk]
@@ -132,32 +130,32 @@ class Exported(nn.Module):
 
 
 def session_of(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    """Return what runs a graph."""
+    """Return a session that runs a graph on the CPU."""
     content = model.SerializeToString()
     return onnxruntime.InferenceSession(content, session_options(), providers=["CPUExecutionProvider"])
 
 
 def run_graph(model: onnx.ModelProto, feeds: Iterable[dict[str, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
     """Return a graph's predictions (n, 37) and distances (n,)."""
-    session, names = session_of(model), [each.name for each in model.graph.output]
-    predictions, _, distances = zip(*(session.run(names, each) for each in feeds), strict=True)
+    session, names = session_of(model), [output.name for output in model.graph.output]
+    predictions, _, distances = zip(*(session.run(names, inputs) for inputs in feeds), strict=True)
     return np.concatenate(predictions), np.concatenate(distances)
 
 
 def to_onnx(exported: Exported, shapes: Sequence[tuple[int, int, int]], names: Sequence[str]) -> onnx.ModelProto:
-    """Return the graph; `shapes` are those of the views (rows, columns, 3), `names` those of the three outputs."""
+    """Export the graph; `shapes` are the views' (rows, columns, 3), `names` those of the three outputs."""
     if importlib.util.find_spec("onnxscript") is None:
         raise DataError("the exporter needs onnxscript, which is not installed; pip install -r requirements-dev.txt")
     device = exported.network.device
     example = tuple(torch.rand(2, exported.num_views, *shape, device=device) for shape in shapes)
-    # The exporter warns of its own libraries, and lists operators that it does not know and nobody uses.
+    # The exporter warns about its own libraries and lists unknown operators that this graph does not use.
     disabled = logging.root.manager.disable
     logging.disable(logging.ERROR)
-    # The exporter reads older flags of precision, which raises unless the newer ones are at their defaults.
-    kinds = torch.backends.cudnn.conv, torch.backends.cudnn.rnn
-    precisions = [kind.fp32_precision for kind in kinds]
-    for kind in kinds:
-        kind.fp32_precision = "tf32"
+    # The exporter reads torch's older precision flags, which raises unless the newer ones have their defaults.
+    backends = torch.backends.cudnn.conv, torch.backends.cudnn.rnn
+    precisions = [backend.fp32_precision for backend in backends]
+    for backend in backends:
+        backend.fp32_precision = "tf32"
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
@@ -166,10 +164,10 @@ def to_onnx(exported: Exported, shapes: Sequence[tuple[int, int, int]], names: S
                 example,
                 dynamo=True,
                 opset_version=OPSET,
-                # Its optimizer takes the 1e-12 that keeps empty questions from 0 / 0 for nothing, and leaves it out.
-                # ONNX Runtime folds the constants all the same.
+                # The exporter's optimizer removes the 1e-12 that keeps empty questions from 0 / 0.
+                # ONNX Runtime folds the constants anyway.
                 optimize=False,
-                input_names=[f"pixels_{number}" for number in range(len(shapes))],
+                input_names=[f"pixels_{index}" for index in range(len(shapes))],
                 output_names=list(names),
                 dynamic_shapes=(tuple({0: torch.export.Dim("images", min=1, max=4096)} for _ in shapes),),
                 verbose=False,
@@ -177,14 +175,14 @@ def to_onnx(exported: Exported, shapes: Sequence[tuple[int, int, int]], names: S
     except torch.onnx.OnnxExporterError as error:
         reason = first_line(error.__cause__ or error)
         raise DataError(
-            f"the network can not be exported ({reason}); see which of its layers ONNX does not have"
+            f"the network cannot be exported ({reason}); find the layer that ONNX does not support and replace it"
         ) from None
     finally:
-        for kind, precision in zip(kinds, precisions, strict=True):
-            kind.fp32_precision = precision
+        for backend, precision in zip(backends, precisions, strict=True):
+            backend.fp32_precision = precision
         logging.disable(disabled)
     model = program.model_proto
-    # What the exporter notes of the source serves nobody, and names folders of this machine.
+    # The exporter's notes about the source contain folders of this machine.
     for node in model.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""
@@ -193,7 +191,7 @@ def to_onnx(exported: Exported, shapes: Sequence[tuple[int, int, int]], names: S
 
 
 def halve(model: onnx.ModelProto) -> None:
-    """Store the weights in half precision; they are made single when the file is loaded, and computed with so."""
+    """Store the weights in half precision; loading converts them to single precision."""
     casts = []
     for tensor in model.graph.initializer:
         values = onnx.numpy_helper.to_array(tensor)

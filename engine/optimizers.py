@@ -1,6 +1,6 @@
-"""Update rules as values: the numbers of one, which called with an output layer make its optimizer, at rest.
+"""Update rules as values: each holds its numbers; called with an output layer, it returns a new optimizer.
 
-The learning rate is the schedule's: `update_rules.set_rate` sets it before the first step.
+The learning rate comes from the schedule: `update_rules.set_rate` sets it before the first step.
 
 Source: documentation of 2014, 2.3.2 and 6; AdamW: Loshchilov & Hutter 2019 (arXiv 1711.05101).
 """
@@ -11,7 +11,7 @@ import torch
 
 import layers
 
-# Until the schedule sets it.
+# The learning rate until the schedule sets it.
 _RATE = 1.0
 
 
@@ -25,7 +25,7 @@ class SGD:
 
 @dataclass(frozen=True)
 class Momentum:
-    """Momentum, weight decay on all parameters."""
+    """Momentum, with weight decay on all parameters."""
 
     momentum: float
     weight_decay: float
@@ -37,7 +37,7 @@ class Momentum:
 
 @dataclass(frozen=True)
 class Nesterov:
-    """Nesterov momentum, weight decay on all parameters but the biases unless `decay_biases`: 2014's rule."""
+    """Nesterov momentum, the rule of 2014; weight decay on the biases only with `decay_biases`."""
 
     momentum: float
     weight_decay: float
@@ -87,7 +87,7 @@ class Adadelta:
 
 @dataclass(frozen=True)
 class AdamW:
-    """AdamW, weight decay on weights only; what lies below the top layer of weights learns at `share` of the rate."""
+    """AdamW, with weight decay on weights only; the layers below the top one learn at `share` of the rate."""
 
     betas: tuple[float, float]
     weight_decay: float
@@ -95,14 +95,14 @@ class AdamW:
 
     def __call__(self, output_layer: layers.Layer) -> torch.optim.Optimizer:
         params, biases = layers.all_parameters(output_layer), set(layers.all_bias_parameters(output_layer))
-        top = next(each for each in layers.all_layers(output_layer) if each.params)
+        top = next(layer for layer in layers.all_layers(output_layer) if layer.params)
         groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
         for param in params:
             decay = 0.0 if param in biases else self.weight_decay
             share = 1.0 if param in set(top.params) else self.share
             groups.setdefault((decay, share), []).append(param)
         return torch.optim.AdamW(
-            [{"params": each, "weight_decay": decay, "share": share} for (decay, share), each in groups.items()],
+            [{"params": group, "weight_decay": decay, "share": share} for (decay, share), group in groups.items()],
             lr=_RATE,
             betas=self.betas,
             fused=True,

@@ -1,34 +1,28 @@
-"""Run-time choices: what bears on where and how a run is done, not on what it declares.
+"""Run-time choices: where and how a script runs, not what its experiment declares.
 
-They are flags, the same for all scripts of training and prediction, and one frozen object that the parser makes once.
+All scripts of training and prediction have the same flags. Their values are one frozen object.
 """
 
 import argparse
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
-import layers
 from engine.experiment import Experiment
-from engine.network import PRECISIONS
-from machine.command_line import positive_int, script_parser
+from engine.network import INITIALISATIONS, PRECISIONS
+from machine.command_line import natural_int, positive_int, script_parser, shard_of
 from machine.files import DataError, first_line
+from survey import images
 from survey.bad_images import ON_BAD_IMAGE
 from survey.folders import use_folders
 from survey.predictions import ALL_GALAXIES, twin_of
 
-INITIALISATIONS: dict[str, Callable[[layers.Layer], None]] = {
-    "2014": layers.reset_all_params,
-    "variance-preserving": layers.reset_variance_preserving,
-    "random": layers.reset_without_loading,
-}
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a run is asked for; `chunk_size` is that of prediction, training's is the experiment's."""
+    """The values of the flags; `chunk_size` is that of prediction, the experiment has its own for training."""
 
     root: str = "."
     data: str | None = None
@@ -40,85 +34,157 @@ class Options:
     augment_on: str = "auto"
     precision: str = "tf32"
     all_galaxies: bool = False
-    # Of training alone.
+    # For training only.
     checkpoint_every: int | None = None
     graphs: bool = True
     resume: bool = True
     initialisation: str = "2014"
 
     @classmethod
-    def of(cls, args: argparse.Namespace) -> "Options":
-        """Return the choices of a command line that has been read."""
+    def from_args(cls, args: argparse.Namespace) -> "Options":
+        """Return the options among the flags of a command line."""
         names = {field.name for field in dataclasses.fields(cls)}
         return cls(**{name: value for name, value in vars(args).items() if name in names})
 
     def use_folders(self) -> None:
-        """Read and write where the flags say."""
+        """Read and write in the folders that the flags name."""
         use_folders(self.root, self.data, self.from_ram)
 
 
 def shared_parser(description: str, precisions: Sequence[str] = PRECISIONS) -> argparse.ArgumentParser:
-    """Return the parser of the choices that training and prediction share, with the precisions there are."""
+    """Return a parser with the flags that training and prediction share."""
     parser = script_parser(description)
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: cuda where there is one)")
-    parser.add_argument("--num-workers", type=positive_int, metavar="N", help="augmentation processes (default: cores)")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: cuda if available)")
+    parser.add_argument(
+        "--num-workers", type=positive_int, metavar="N", help="worker processes that make examples (default: cores)"
+    )
     parser.add_argument(
         "--chunk-size",
         type=positive_int,
         metavar="N",
-        help="examples a chunk, two of which memory holds at a time; training sees as many examples in all",
+        help="examples per chunk; memory holds two chunks; the number of training examples stays the same",
     )
     parser.add_argument(
-        "--from-ram", nargs="?", const="/dev/shm", metavar="DIR", help="read what copy_data_to_shm.py copied there"
+        "--from-ram", nargs="?", const="/dev/shm", metavar="DIR", help="read the copies of copy_data_to_shm.py"
     )
     parser.add_argument(
         "--on-bad-image",
         choices=ON_BAD_IMAGE,
         default="fail",
-        help="end before any work, naming all images that can not be read (default), or leave them out",
+        help="for images that cannot be read: name them and stop before any work (default), or leave them out",
     )
     parser.add_argument(
         "--augment-on",
         choices=("auto", "cpu", "device"),
         default="auto",
-        help="make examples with worker processes or on the device (default: there, where it is an accelerator)",
+        help="make examples in worker processes or on the device (default: on the device if it is an accelerator)",
     )
     parser.add_argument(
         "--precision",
         choices=precisions,
         default="tf32",
-        help="of matrix products on an accelerator (default: tf32); bf16 also serves on a CPU that has it"
-        + ("; auto: bf16 where the circuits have it" if "auto" in precisions else ""),
+        help="precision of matrix products on an accelerator (default: tf32); bf16 also works on a CPU"
+        + ("; auto: bf16 if the hardware supports it" if "auto" in precisions else ""),
     )
     parser.add_argument(
         "--all-galaxies",
         action="store_true",
-        help="train on the validation galaxies too, or predict with what was trained so; nothing is validated",
+        help="train on the validation galaxies too, or predict with a network trained so; no validation",
     )
     return parser
 
 
+def training_parser(experiment: Experiment) -> argparse.ArgumentParser:
+    """Return a parser with the flags of a training script."""
+    parser = shared_parser(f"Train {experiment.name} (docs: doc/method.md).")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--num-chunks", type=positive_int, metavar="N", help=f"default: {experiment.num_chunks}")
+    length.add_argument(
+        "--epochs", type=positive_int, metavar="N", help="train for N passes over the training galaxies instead"
+    )
+    parser.add_argument(
+        "--keep-schedule",
+        action="store_true",
+        help="change the learning rate at the same examples for any --num-chunks",
+    )
+    parser.add_argument("--validate-every", type=positive_int, metavar="N", help="chunks between validations")
+    parser.add_argument(
+        "--checkpoint-every",
+        type=positive_int,
+        metavar="N",
+        help="chunks between checkpoints (default: one checkpoint per minute)",
+    )
+    parser.add_argument(
+        "--resume",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="resume from the last checkpoint if there is one (default); --no-resume starts anew",
+    )
+    parser.add_argument(
+        "--graphs",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="replay steps from CUDA graphs on an accelerator (default); --no-graphs launches each kernel",
+    )
+    parser.add_argument("--seed", type=natural_int, metavar="N", help=f"default: {experiment.seed}")
+    parser.add_argument(
+        "--initialisation",
+        choices=INITIALISATIONS,
+        default=Options.initialisation,
+        help="2014 (default): as in 2014; variance-preserving: leaves the plateau in a few hundred steps; "
+        "random: as in 2014, without published weights",
+    )
+    return parser
+
+
+def prediction_parser(experiment: Experiment) -> argparse.ArgumentParser:
+    """Return a parser with the flags of a prediction script."""
+    num = len(experiment.test_transforms)
+    parser = shared_parser(f"Predict with {experiment.name}, averaged over {num} transforms.", (*PRECISIONS, "auto"))
+    shards = parser.add_mutually_exclusive_group()
+    shards.add_argument("--shard", type=shard_of, metavar="I/N", help="predict only shard I of N, into its own file")
+    shards.add_argument("--merge-shards", type=positive_int, metavar="N", help="merge the files of all N shards")
+    return parser
+
+
+def choose(experiment: Experiment, args: argparse.Namespace) -> Experiment:
+    """Return the experiment with the changes that the flags ask for."""
+    num_chunks = args.num_chunks
+    if args.epochs:
+        train, valid = images.split(len(images.ids_of("train")))
+        num_examples = args.epochs * (len(train) + (len(valid) if args.all_galaxies else 0))
+        num_chunks = max(1, round(num_examples / (args.chunk_size or experiment.chunk_size)))
+    if args.keep_schedule and experiment.learning_rate.scaled(2) == experiment.learning_rate:
+        raise DataError(
+            f"--keep-schedule: the learning rate of {experiment.name} follows the fraction of a run, so there is no "
+            "schedule to keep; leave the flag out"
+        )
+    changes = {name: getattr(args, name) for name in ("validate_every", "seed") if getattr(args, name) is not None}
+    experiment = named(experiment, args.all_galaxies).resized(num_chunks, args.chunk_size, args.keep_schedule)
+    return dataclasses.replace(experiment, **changes)
+
+
 def named(experiment: Experiment, all_galaxies: bool) -> Experiment:
-    """Return the experiment under the name that it has when it is trained on all galaxies, where it is."""
+    """Rename an experiment for training on all galaxies, or back."""
     name = f"{twin_of(experiment.name)}{ALL_GALAXIES if all_galaxies else ''}"
     return dataclasses.replace(experiment, name=name)
 
 
 @contextlib.contextmanager
-def explain_want_of_memory() -> Iterator[None]:
-    """Turn an error for want of memory into one that says what lowers it."""
+def explain_out_of_memory() -> Iterator[None]:
+    """Turn an out-of-memory error of the block into a DataError with the flags that lower the use of memory."""
     try:
         yield
     except torch.OutOfMemoryError as error:
         raise DataError(
-            f"the device ran out of memory ({first_line(error)}); lower --chunk-size (as many examples, in "
-            "more chunks), have worker processes make the examples (--augment-on cpu), or leave the device to this run"
+            f"the device ran out of memory ({first_line(error)}); lower --chunk-size (the number of examples stays the "
+            "same), make the examples in worker processes (--augment-on cpu), or stop other programs on the device"
         ) from None
     except (MemoryError, RuntimeError) as error:
-        texts = ("can't allocate memory", "out of memory")  # of the CPU's allocator; of pinned memory on CUDA
+        texts = ("can't allocate memory", "out of memory")  # the CPU's allocator; pinned memory on CUDA
         if isinstance(error, RuntimeError) and not any(text in str(error) for text in texts):
             raise
         reason = first_line(error) or "none is left"
         raise DataError(
-            f"memory ran out ({reason}); lower --chunk-size (as many examples, in more chunks) or --num-workers"
+            f"memory ran out ({reason}); lower --chunk-size (the number of examples stays the same) or --num-workers"
         ) from None

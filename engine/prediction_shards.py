@@ -1,100 +1,163 @@
-"""Predictions in shards: made anywhere, in any order, and put together to the same bytes.
+"""Unfinished predictions on disk: the rows so far, and shards, made anywhere and merged to the same bytes.
 
-A shard is a run of whole chunks of the galaxies in their order, so that each galaxy goes through the network with the
-same neighbours as without shards: how many go together shows in the last digit. Its file tells what it is of.
+A shard is a range of whole chunks of the galaxies in their order. So each galaxy goes through the network with the same
+neighbours as without shards: the size of a batch changes the last digit. The file of a shard describes its content.
 """
 
+import contextlib
 import dataclasses
+import time
 from pathlib import Path
 
 import numpy as np
 
 from galaxy.decision_tree import NUM_ANSWERS
-from machine.files import DataError, first_line, replacing
+from machine.files import DataError, first_line, remove_leftovers, replacing
 
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """Number `number` of `of`, from 1: of predictions whose `identity` is a checksum of what they depend on.
+    """Shard `shard_index` of `num_shards`, counted from 1: the rows `first` to `stop` of `total`.
 
-    It has the rows `first` to `stop` of `total`.
+    `identity` is a checksum of what the predictions depend on.
     """
 
-    number: int
-    of: int
+    shard_index: int
+    num_shards: int
     identity: str
     first: int
     stop: int
     total: int
 
     @classmethod
-    def cut(cls, number: int, of: int, identity: str, total: int, images_a_chunk: int) -> "Shard":
-        """Return a shard of so many images: whole chunks of them, or none where there are fewer chunks than shards."""
+    def cut(cls, shard_index: int, num_shards: int, identity: str, total: int, images_a_chunk: int) -> "Shard":
+        """Return a shard of `total` images: whole chunks, or no image if there are fewer chunks than shards."""
         num_chunks = -(-total // images_a_chunk)
-        ends = [min(index * num_chunks // of * images_a_chunk, total) for index in (number - 1, number)]
-        return cls(number, of, identity, *ends, total)
+        ends = [min(end * num_chunks // num_shards * images_a_chunk, total) for end in (shard_index - 1, shard_index)]
+        return cls(shard_index, num_shards, identity, *ends, total)
 
     @property
     def name(self) -> str:
-        return f"{self.number}/{self.of}"
+        return f"{self.shard_index}/{self.num_shards}"
 
     @property
     def key(self) -> str:
-        """What the rows of another shard, begun and not finished, must have in common with this one."""
+        """The identity of the rows of an unfinished shard."""
         return f"{self.identity} {self.first}-{self.stop}"
 
     def path(self, product: Path) -> Path:
-        """Return its file, beside the product `NAME.npy.gz` that shards are put together to."""
-        return product.with_name(f"{product.name.removesuffix('.npy.gz')}.{self.number}of{self.of}.npz")
+        """Return the path of the shard's file, beside the product `NAME.npy.gz` of all shards."""
+        stem = product.name.removesuffix(".npy.gz")
+        return product.with_name(f"{stem}.{self.shard_index}of{self.num_shards}.npz")
 
     def save(self, product: Path, rows: np.ndarray) -> None:
         """Write its predictions (stop - first, 37), whole or not at all."""
-        note = {name: np.array(value) for name, value in dataclasses.asdict(self).items()}
+        values = {_FIELD_NAMES.get(name, name): np.array(value) for name, value in dataclasses.asdict(self).items()}
         with replacing(self.path(product)) as temporary, temporary.open("wb") as file:
-            np.savez(file, rows=rows, **note)
+            np.savez(file, rows=rows, **values)
 
     def is_made(self, product: Path) -> bool:
-        """Say whether its file is there, and this very shard's."""
+        """Return whether the shard's file exists and holds this shard."""
         try:
             return self.path(product).exists() and _read(self.path(product))[0] == self
         except DataError:
             return False
 
 
+# Names of the fields in a shard's file, where they differ.
+_FIELD_NAMES = {"shard_index": "number", "num_shards": "of"}
+
+
 def _read(path: Path) -> tuple[Shard, np.ndarray]:
-    """Read a shard and its rows; raises DataError for anything else."""
+    """Read a shard and its rows; raises DataError if the file is not a shard."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            found = Shard(**{field.name: file[field.name].item() for field in dataclasses.fields(Shard)})
+            names = [field.name for field in dataclasses.fields(Shard)]
+            shard = Shard(**{name: file[_FIELD_NAMES.get(name, name)].item() for name in names})
             rows = file["rows"]
-        if rows.dtype != np.float32 or rows.shape != (found.stop - found.first, NUM_ANSWERS):
-            raise ValueError(f"expected floats ({found.stop - found.first}, {NUM_ANSWERS}), got {rows.shape}")
-    except Exception as error:  # a damaged file can raise anything
-        raise DataError(f"{path} is no shard ({first_line(error)}); make it again with --shard") from None
-    return found, rows
+        if rows.dtype != np.float32 or rows.shape != (shard.stop - shard.first, NUM_ANSWERS):
+            raise ValueError(f"expected floats ({shard.stop - shard.first}, {NUM_ANSWERS}), got {rows.shape}")
+    except Exception as error:  # a damaged file can raise any exception
+        raise DataError(f"{path} is not a shard ({first_line(error)}); make it again with --shard") from None
+    return shard, rows
 
 
 def merge(product: Path, shards: list[Shard]) -> np.ndarray:
-    """Return the predictions (n, 37) of shards, which are to be those in this list.
+    """Read all these shards of a product and return their predictions (n, 37).
 
-    Raises DataError, with the file, for one that is missing, that is there under another's name, too, or that is of
-    other predictions.
+    Raises DataError, with the file's name, if a shard is missing or the file holds another shard or other predictions.
     """
     return np.concatenate([_rows_of(shard, product) for shard in shards])
 
 
-def _rows_of(shard: Shard, product: Path) -> np.ndarray:
-    path, again = shard.path(product), f"make it again with --shard {shard.name}"
+def _rows_of(expected: Shard, product: Path) -> np.ndarray:
+    path, remedy = expected.path(product), f"make it again with --shard {expected.name}"
     if not path.exists():
-        raise DataError(f"{path} is missing; make it with --shard {shard.name}")
-    found, rows = _read(path)
-    if (found.number, found.of) != (shard.number, shard.of):
-        raise DataError(f"{path} is shard {found.name} a second time, expected {shard.name}; {again}")
-    if found.identity != shard.identity:
-        raise DataError(f"{path} is of another training, other images or another precision; {again}")
-    if found != shard:
+        raise DataError(f"{path} is missing; make it with --shard {expected.name}")
+    shard, rows = _read(path)
+    if shard.name != expected.name:
+        raise DataError(f"{path} holds shard {shard.name} again, expected {expected.name}; {remedy}")
+    if shard.identity != expected.identity:
+        raise DataError(f"{path} belongs to another training, other images or another precision; {remedy}")
+    if shard != expected:
         raise DataError(
-            f"{path} has the images {found.first} to {found.stop} of {found.total}, expected {shard.first} to "
-            f"{shard.stop} of {shard.total}; make all shards with one --chunk-size, and put them together with it"
+            f"{path} holds the images {shard.first} to {shard.stop} of {shard.total}, expected {expected.first} to "
+            f"{expected.stop} of {expected.total}; make and merge all shards with the same --chunk-size"
         )
     return rows
+
+
+class PredictionStore:
+    """The rows so far of an unfinished file of predictions, beside that file.
+
+    `identity` is a checksum of what the rows depend on. As a context manager, it saves the rows when an error or a
+    signal ends the block.
+    """
+
+    # Seconds of work that an interruption may cost.
+    INTERVAL = 20.0
+
+    def __init__(self, product: Path, identity: str):
+        self.path = product.with_name(product.name.removesuffix(".npy.gz") + ".partial.npz")
+        self.identity, self.saved = identity, time.monotonic()
+        self.unsaved: np.ndarray | None = None
+        remove_leftovers(product, self.path)
+
+    def __enter__(self) -> "PredictionStore":
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is not None:
+            with contextlib.suppress(DataError):  # the first error says more
+                self._write()
+
+    def restore(self) -> np.ndarray:
+        """Return the rows so far (n, 37) float32; without rows of these predictions, n is 0."""
+        empty = np.empty((0, NUM_ANSWERS), np.float32)
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                identity, rows = str(file["identity"]), file["rows"]
+        except Exception:  # a damaged file can raise any exception; its rows can be made again
+            return empty
+        if identity != self.identity:
+            return empty
+        print(f"resuming from {self.path}: {len(rows)} rows done")
+        return rows
+
+    def save(self, rows: np.ndarray) -> None:
+        """Take all rows so far; write them at most once in INTERVAL seconds."""
+        self.unsaved = rows
+        if time.monotonic() - self.saved >= self.INTERVAL:
+            self._write()
+
+    def _write(self) -> None:
+        if self.unsaved is None:
+            return
+        with replacing(self.path) as temporary, temporary.open("wb") as file:
+            np.savez(file, identity=np.array(self.identity), rows=self.unsaved)
+        self.saved, self.unsaved = time.monotonic(), None
+
+    def clear(self) -> None:
+        """Remove the rows: their file is finished."""
+        self.unsaved = None
+        self.path.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""A graph's convolutions in whole numbers of 8 bits: a third of the time, a quarter of the bytes.
+"""Quantisation of a graph's convolutions to 8-bit integers: a third of the time, a quarter of the bytes.
 
-Weights have a scale a channel, activations one each, from the range that they reach on training images. What comes
-before the second convolution, which sees pixels, and after the last one, the answers, stays in single precision.
+Weights have a scale per channel. Each activation has one scale, from its range on training images. The layers before
+the second convolution (pixels) and after the last one (answers) stay in single precision.
 
 Source: Jacob et al. 2018 (arXiv 1712.05877); ONNX Runtime.
 """
@@ -18,7 +18,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 
 from machine.files import DataError
 
-# What stands between convolutions, and can be counted in whole numbers as they are.
+# The operators to quantise: convolutions, and what lies between them.
 _BETWEEN = ("Conv", "Relu", "Clip", "Add", "MaxPool")
 
 
@@ -31,22 +31,22 @@ class _Samples(CalibrationDataReader):
 
 
 def quantised(model: onnx.ModelProto, feeds: Iterable[dict[str, np.ndarray]]) -> onnx.ModelProto:
-    """Return a graph whose convolutions are computed in whole numbers; `feeds` are inputs of training images."""
+    """Return a graph with convolutions in 8-bit integers; `feeds` are the inputs of training images."""
     with tempfile.TemporaryDirectory() as folder:
         plain, made = (os.path.join(folder, name) for name in ("plain.onnx", "quantised.onnx"))
         options = onnxruntime.SessionOptions()
-        # Constants folded, norms in their convolutions, and nothing that only this library knows.
+        # Fold constants and norms into the convolutions, without operators of ONNX Runtime's own.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = plain
         options.log_severity_level = 4
         onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         nodes = onnx.load(plain).graph.node
-        convolutions = [number for number, node in enumerate(nodes) if node.op_type == "Conv"]
+        convolutions = [index for index, node in enumerate(nodes) if node.op_type == "Conv"]
         if len(convolutions) < 2:
-            raise DataError("a network of less than two convolutions gains nothing from whole numbers; store it whole")
+            raise DataError("a network with fewer than two convolutions gains nothing from int8; choose other weights")
         within = range(convolutions[1], convolutions[-1] + 1)
         disabled = logging.root.manager.disable
-        logging.disable(logging.WARNING)  # it advises to do what has been done
+        logging.disable(logging.WARNING)  # it advises steps that are done above
         try:
             quantize_static(
                 plain,
@@ -54,7 +54,7 @@ def quantised(model: onnx.ModelProto, feeds: Iterable[dict[str, np.ndarray]]) ->
                 _Samples(feeds),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=list(_BETWEEN),
-                nodes_to_exclude=[node.name for number, node in enumerate(nodes) if number not in within],
+                nodes_to_exclude=[node.name for index, node in enumerate(nodes) if index not in within],
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
@@ -63,9 +63,9 @@ def quantised(model: onnx.ModelProto, feeds: Iterable[dict[str, np.ndarray]]) ->
         finally:
             logging.disable(disabled)
         result = onnx.load(made)
-    # The library names every set of operators that it has.
+    # The library lists all of its operator sets; keep those in use.
     used = {node.domain for node in result.graph.node}
-    kept = [each for each in result.opset_import if each.domain in used]
+    kept = [opset for opset in result.opset_import if opset.domain in used]
     del result.opset_import[:], result.metadata_props[:], result.graph.value_info[:]
     result.opset_import.extend(kept)
     return result

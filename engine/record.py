@@ -1,53 +1,49 @@
-"""What a run leaves behind for others: its identity, the analysis pickle, the run record.
+"""The products of a run: its identity, the analysis pickle, the run record.
 
 Source: documentation of 2014, 3.3.1 (the analysis pickle).
 """
 
-import hashlib
 import json
 import pickle
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 
-import layers
 from engine.checkpoints import Progress
-from engine.description import Plain, describe, describe_optimizer
+from engine.description import Plain, checksum, describe_optimizer
 from engine.examples import Examples
-from engine.experiment import Experiment
-from engine.network import Network
-from engine.options import Options
 from engine.steps import Trainer
 from machine.files import replacing
 from survey import folders, images
 
 
 def identity(
-    experiment: Experiment, trainer: Trainer, options: Options, indices: np.ndarray, labels: np.ndarray
+    description: dict[str, Plain], trainer: Trainer, examples: Examples, indices: np.ndarray, labels: np.ndarray
 ) -> dict[str, Plain]:
-    """Return what two runs must have in common for one to continue the other, as plain values."""
+    """Return the plain values that a run must share with a run that it resumes.
+
+    `description` is the experiment's, `indices` (n,) are the training galaxies.
+    """
     return {
-        **describe(experiment, trainer.network.output_layer),
+        **description,
         "optimizer": describe_optimizer(trainer.optimizer),
-        "initialisation": options.initialisation,
-        "precision": options.precision,
-        "all galaxies": options.all_galaxies,
-        "training galaxies": _checksum(images.ids_of("train"), indices),
-        "places": _checksum(experiment.views.places(indices, "train")),
-        "labels": _checksum(labels),
+        "initialisation": examples.options.initialisation,
+        "precision": examples.options.precision,
+        "all galaxies": examples.options.all_galaxies,
+        "training galaxies": checksum(images.ids_of("train"), indices),
+        "places": checksum(examples.experiment.views.places(indices, "train")),
+        "labels": checksum(labels),
     }
 
 
-def _checksum(*arrays: np.ndarray) -> str:
-    return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
-
-
-def analysis_of(progress: Progress, network: Network, predictions: np.ndarray, valid: np.ndarray) -> dict[str, object]:
-    """Return the analysis pickle's dictionary, given the predictions (n, 37) of the validation galaxies (n,)."""
-    param_values = layers.get_param_values(network.output_layer)
+def analysis_of(
+    progress: Progress, param_values: Sequence[np.ndarray], predictions: np.ndarray, valid: np.ndarray
+) -> dict[str, object]:
+    """Return the dictionary of the analysis pickle; `predictions` (n, 37) are those of the validation galaxies (n,)."""
     losses_valid = list(progress.losses_valid.values())
     return {
         "ids": images.ids_of("train")[valid],
@@ -63,15 +59,17 @@ def analysis_of(progress: Progress, network: Network, predictions: np.ndarray, v
     }
 
 
-def record_of(examples: Examples, network: Network, progress: Progress, labels: np.ndarray) -> dict[str, Plain]:
-    """Return the run record: what was declared and chosen, on what it ran, and how it went."""
+def record_of(
+    description: dict[str, Plain], examples: Examples, progress: Progress, labels_sha256: str
+) -> dict[str, Plain]:
+    """Return the run record: the experiment's description, the options, the machine, the losses."""
     options, device = examples.options, examples.device
     cuda = device.type == "cuda"
     return {
-        "experiment": describe(examples.experiment, network.output_layer),
+        "experiment": description,
         "initialisation": options.initialisation,
         "all galaxies": options.all_galaxies,
-        "labels": {"file": str(folders.current.data / "solutions_train.npy"), "sha256": _checksum(labels)},
+        "labels": {"file": str(folders.current.data / "solutions_train.npy"), "sha256": labels_sha256},
         "device": torch.cuda.get_device_name(device) if cuda else platform.processor() or "cpu",
         "threads": torch.get_num_threads(),
         "precision": options.precision,

@@ -1,19 +1,20 @@
 """The updates of a run: one step on a minibatch, and what changes from step to step.
 
-On an accelerator a step is replayed from a captured graph: a minibatch of sixteen keeps a fast one busy for less time
-than it takes to launch its many kernels one by one; a CUDA graph launches them together. The learning
-rate is a tensor there, so that the graph serves for a whole run; what is random draws from the device's generator,
-which a graph advances as single launches would.
+On an accelerator each step replays a captured CUDA graph. A fast device computes a minibatch of 16 in less time than
+the CPU needs to launch its many kernels one by one; a graph launches them together. There the learning rate is a
+tensor, so that one graph serves a whole run. Random numbers come from the device's generator, which a graph advances
+as single launches do.
 """
 
 import contextlib
 import copy
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from engine.description import DEVICE_SETTINGS
 from engine.ema import WeightAverage
 from engine.experiment import Experiment
 from engine.network import Network
@@ -21,7 +22,7 @@ from update_rules import set_rate
 
 
 class Step:
-    """Takes updates of a network with an optimizer, with or without normalisation of the predictions."""
+    """Updates a network with an optimizer, with or without normalised predictions."""
 
     def __init__(self, network: Network, optimizer: torch.optim.Optimizer, normalisation: bool):
         self.network, self.optimizer, self.normalisation = network, optimizer, normalisation
@@ -32,13 +33,13 @@ class Step:
         error = self.network.error(views, labels, self.normalisation)
         error.backward()
         self.optimizer.step()
-        return error.detach()  # a graph of autograd that outlived the step would break the capture
+        return error.detach()  # autograd's graph must end with the step, or the capture fails
 
 
 class GraphedStep(Step):
-    """Replays whole minibatches from a CUDA graph; a smaller one, as the last of a chunk may be, is taken singly."""
+    """Replays whole minibatches from a CUDA graph; a smaller one, which may end a chunk, runs without the graph."""
 
-    # Steps before the capture, in which libraries choose algorithms and take their workspace.
+    # Steps before the capture, in which libraries choose algorithms and allocate their workspace.
     _WARM_UP = 3
 
     def __init__(self, network: Network, optimizer: torch.optim.Optimizer, normalisation: bool):
@@ -64,7 +65,7 @@ class GraphedStep(Step):
         with self._unchanged():
             stream = torch.cuda.Stream()
             stream.wait_stream(torch.cuda.current_stream())
-            # Optimizers that can be captured warn of being used without.
+            # Capturable optimizers warn when they run outside of a capture.
             with torch.cuda.stream(stream), warnings.catch_warnings(action="ignore", category=UserWarning):
                 for _ in range(self._WARM_UP):
                     super().__call__(views, labels)
@@ -79,16 +80,16 @@ class GraphedStep(Step):
     def _unchanged(self) -> Iterator[None]:
         """Undo what steps in the block change: parameters, state, the optimizer's tensors, the generator."""
         changed = [*self.network.parameters, *self.network.state]
-        values = [each.detach().clone() for each in changed]
+        values = [tensor.detach().clone() for tensor in changed]
         kept = {param: copy.deepcopy(state) for param, state in self.optimizer.state.items()}
         random = torch.cuda.get_rng_state(self.network.device)
         yield
         with torch.no_grad():
-            for each, value in zip(changed, values, strict=True):
-                each.copy_(value)
+            for tensor, value in zip(changed, values, strict=True):
+                tensor.copy_(value)
             for param, state in self.optimizer.state.items():
                 for name, tensor in state.items():
-                    # What is at rest and what is not there yet lead to the same step.
+                    # Zeroed optimizer state gives the same step as missing state.
                     before = kept.get(param, {}).get(name)
                     if isinstance(tensor, Tensor):
                         tensor.zero_() if before is None else tensor.copy_(before)
@@ -96,17 +97,17 @@ class GraphedStep(Step):
 
 
 def make_step(network: Network, optimizer: torch.optim.Optimizer, normalisation: bool, graphs: bool = True) -> Step:
-    """Return what takes the steps on the network's device."""
-    kind = GraphedStep if graphs and network.device.type == "cuda" else Step
-    return kind(network, optimizer, normalisation)
+    """Return the step for the network's device: from a graph on CUDA, if `graphs`."""
+    step_class = GraphedStep if graphs and network.device.type == "cuda" else Step
+    return step_class(network, optimizer, normalisation)
 
 
 class Trainer:
-    """Takes the steps of an experiment, each as its place in the run wants it.
+    """Takes the steps of an experiment; each step depends on its position in the run.
 
-    The first steps train without normalisation; then the optimizer starts anew, since in 2014 the steps with and
-    without were two functions, with a momentum each. The rate follows the schedule, the norm constraint and the average
-    of weights follow the steps.
+    The first steps train without normalisation. Then a new optimizer starts at rest, because 2014 compiled the steps
+    with and without normalisation as two functions, with a momentum each. The learning rate follows the schedule; the
+    norm constraint and the average of weights follow the steps.
     """
 
     def __init__(self, experiment: Experiment, network: Network, graphs: bool = True):
@@ -117,35 +118,59 @@ class Trainer:
         self.step: Step | None = None
         self.rate: float | None = None
 
-    def take(self, views: Sequence[Tensor], labels: Tensor, chunk: int, number: int) -> Tensor:
-        """Take step `number` of a chunk, both counted from 0; return its error, a scalar, perhaps not yet computed."""
+    def take(self, views: Sequence[Tensor], labels: Tensor, chunk: int, step_index: int) -> Tensor:
+        """Take a step of a chunk, both counted from 0; return its error, a scalar that may still be computed."""
         experiment = self.experiment
-        place = chunk * experiment.steps_a_chunk + number
-        step = self._step_at(place)
-        rate = experiment.learning_rate.at(chunk + number / experiment.steps_a_chunk, experiment.num_chunks)
+        steps_done = chunk * experiment.steps_a_chunk + step_index
+        step = self._step_after(steps_done)
+        rate = experiment.learning_rate.at(chunk + step_index / experiment.steps_a_chunk, experiment.num_chunks)
         if rate != self.rate:
             set_rate(step.optimizer, rate)
             self.rate = rate
         error = step(views, labels)
         constraint = experiment.norm_constraint
-        if constraint is not None and (place + 1) % constraint.every == 0:
+        if constraint is not None and (steps_done + 1) % constraint.every == 0:
             constraint.apply(self.network.output_layer)
         if self.average is not None:
             self.average.update()
         return error
 
-    def _step_at(self, place: int) -> Step:
-        """Return what takes the step at a place in the run."""
+    def _step_after(self, steps_done: int) -> Step:
+        """Return the step that follows so many steps of the run."""
         first_normalised = self.experiment.first_normalised_step
-        normalisation = place >= first_normalised
-        if place == first_normalised and place > 0:
+        normalisation = steps_done >= first_normalised
+        if steps_done == first_normalised and steps_done > 0:
             self.optimizer = self.experiment.make_optimizer(self.network.output_layer)
             self.step = None
         if self.step is None or self.step.normalisation is not normalisation:
-            self.step, self.rate = None, None  # a graph is given up before the next one is captured
+            self.step, self.rate = None, None  # frees a graph before the next one is captured
             self.step = make_step(self.network, self.optimizer, normalisation, self.graphs)
         return self.step
 
     def predicting(self) -> contextlib.AbstractContextManager[None]:
-        """Have the network predict with the weights that are the run's result during the block."""
+        """Let the network predict with the run's result within the block: the average of weights, if declared."""
         return contextlib.nullcontext() if self.average is None else self.average.in_place()
+
+    def state_dict(self) -> dict[str, object]:
+        """Return what the next steps depend on: tensors and plain values, without the random generators."""
+        return {
+            "parameters": [param.detach() for param in self.network.parameters],
+            "state": list(self.network.state),
+            "optimizer": self.optimizer.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+        }
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping) -> None:
+        """Continue from what `state_dict` returned, perhaps on another device."""
+        targets = (*self.network.parameters, *self.network.state)
+        for target, value in zip(targets, (*state["parameters"], *state["state"]), strict=True):
+            target.copy_(value)
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        groups = [
+            # Settings of the device are those of this run: the other run may have used another device.
+            group | {name: own[name] for name in DEVICE_SETTINGS if name in own} | {"lr": float(group["lr"])}
+            for group, own in zip(state["optimizer"]["param_groups"], self.optimizer.param_groups, strict=True)
+        ]
+        self.optimizer.load_state_dict(state["optimizer"] | {"param_groups": groups})

@@ -1,13 +1,13 @@
-"""The one loop that trains an experiment.
+"""The loop that trains an experiment.
 
-Training follows the recipe of 2014: chunks of freshly augmented examples, minibatches, a rate that changes on the way,
-validation every few chunks, and an analysis pickle at the end. What bears on the result stands in the experiment;
-run-time choices are flags, the same for all scripts. A run that is stopped goes on where it was, to the same result.
+Training follows the recipe of 2014: chunks of freshly augmented examples, minibatches, a learning rate that changes
+during the run, a validation every few chunks, and an analysis pickle at the end. The experiment declares everything
+that bears on the result; run-time choices are flags, the same for all scripts. A stopped run resumes and reaches the
+same result.
 
 Source: documentation of 2014, 2.3 and 3.3.1.
 """
 
-import argparse
 import contextlib
 import dataclasses
 import sys
@@ -15,19 +15,22 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
 import numpy as np
 import torch
 
-from engine import checkpoints, record
+import layers
+from engine import record
+from engine.checkpoints import Progress, Store
+from engine.description import Plain, describe
 from engine.examples import Arrays, Examples
 from engine.experiment import Experiment
-from engine.network import Network, find_device
-from engine.options import INITIALISATIONS, Options, explain_want_of_memory, named, shared_parser
+from engine.network import Network, draw_network, find_device
+from engine.options import Options, choose, explain_out_of_memory, training_parser
 from engine.steps import Trainer
 from galaxy.decision_tree import NUM_ANSWERS
-from machine.command_line import hms, natural_int, positive_int, run_script
+from machine.command_line import hms, run_script
 from machine.files import DataError, remove_leftovers
 from machine.locks import alone
 from machine.progress import showing
@@ -36,139 +39,55 @@ from survey import folders, images
 from survey.predictions import rmse
 from survey.submission import write_submission
 
-Errors = list[float | torch.Tensor]
+OnChunk = Callable[[Progress], None]
 
 
-def train_chunk(
-    trainer: Trainer,
-    views: Arrays,
-    labels: np.ndarray | torch.Tensor,
-    progress: checkpoints.Progress,
-    stop: StopRequest | None = None,
-) -> None:
-    """Take the steps of a chunk that are left, and note the error of each, times its examples, in `progress.errors`.
-
-    Errors may not yet be computed: nothing waits for an accelerator here. Raises Stopped between two steps.
-    """
-    network = trainer.network
-    arrays = [network.to_device(array) for array in (*views, labels)]
-    minibatches = list(zip(*(array.split(network.batch_size) for array in arrays), strict=True))
-    first = len(progress.errors)
-    bar = showing(minibatches[first:], unit="step", leave=False)
-    for number, (*batch, batch_labels) in enumerate(bar, first):
-        if stop is not None and stop.signal is not None:
-            raise Stopped
-        error = trainer.take(batch, batch_labels, progress.chunk, number)
-        progress.errors.append(error * len(batch_labels))
-
-
-def read_errors(errors: Sequence[float | torch.Tensor]) -> list[float]:
-    """Read errors off the device, once for all of them."""
-    computed = [error for error in errors if isinstance(error, torch.Tensor)]
-    known = len(errors) - len(computed)
-    return [*errors[:known], *(torch.stack(computed).tolist() if computed else [])]
-
-
-def is_stuck(network: Network) -> bool:
-    """Say whether the last step moved nothing: where no output is above zero, no gradient flows, and none ever will."""
-    gradients = [param.grad for param in network.parameters if param.grad is not None]
-    return bool(gradients) and not any(gradient.any() for gradient in gradients)
-
-
+@dataclasses.dataclass(kw_only=True, eq=False)
 class Run:
-    """A training run: its network, where it stands, and what it leaves behind."""
+    """A training run: `Run.prepare`, then `train`, then `finish`."""
 
-    # Chunks without a gradient after which a run is given up.
-    STUCK_CHUNKS = 2
-    # Of work that a run which is killed may lose, and the chunk that it is in.
-    CHECKPOINT_SECONDS = 60.0
+    # Chunks without a gradient after which a run gives up.
+    STUCK_CHUNKS: ClassVar[int] = 2
+    # Seconds of work that a killed run may lose, beside its current chunk.
+    CHECKPOINT_SECONDS: ClassVar[float] = 60.0
 
-    def __init__(self, experiment: Experiment, options: Options):
-        """Look at all images, draw the parameters, or go on from the last checkpoint."""
-        self.experiment, self.options = experiment, options
-        self.labels = images.load_labels()
-        self.examples = Examples(experiment, options, find_device(options.device))
-        self.train_indices, self.valid_indices = self._parts()
-        self.trainer = self._new_trainer()
-        self.network = self.trainer.network
-        identity = record.identity(experiment, self.trainer, options, self.train_indices, self.labels)
-        self.store = checkpoints.Store(folders.current.checkpoints(experiment.name), identity)
-        if not options.resume:
-            self.store.clear()
-        self.progress = self.store.restore(self.trainer)
-        self.saved = time.monotonic()
-        self.start = self.saved - self.progress.seconds
-        self.predictions = np.empty((0, NUM_ANSWERS), np.float32)
-        self.num_stuck = 0
-        # Called after each chunk with where the run stands.
-        self.on_chunk: Callable[[checkpoints.Progress], None] = lambda progress: None
+    # What was asked for.
+    experiment: Experiment
+    options: Options
+    on_chunk: OnChunk | None  # called after each chunk
+    # The data: labels (galaxies, 37), and the indices of the galaxies for training and for validation.
+    examples: Examples
+    labels: np.ndarray
+    train_indices: np.ndarray
+    valid_indices: np.ndarray
+    # What learns, what it is, and its checkpoints.
+    trainer: Trainer
+    description: dict[str, Plain]
+    store: Store
+    # How far the run is; `started` and `saved` (the last checkpoint) are seconds of time.monotonic().
+    progress: Progress
+    started: float
+    saved: float
+    predictions: np.ndarray = dataclasses.field(default_factory=lambda: np.empty((0, NUM_ANSWERS), np.float32))
+    num_stuck: int = 0
 
-    def _parts(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the indices that are trained on and validated on; the latter are none where all are trained on."""
-        train, valid = (self.examples.good(part, "train") for part in images.split(len(self.labels)))
-        if self.options.all_galaxies:
-            train, valid = np.concatenate([train, valid]), valid[:0]
-        if not len(train) or not (len(valid) or self.options.all_galaxies):
-            raise DataError("expected images to train on and to validate on, but all of either are left out as bad")
-        return train, valid
-
-    def _new_trainer(self) -> Trainer:
-        experiment, options, device = self.experiment, self.options, self.examples.device
-        torch.manual_seed(experiment.seed)
-        network = Network(experiment, device, options.precision)
-        INITIALISATIONS[options.initialisation](network.output_layer)
-        self._check_norms(network)
-        print(
-            f"{experiment.name}: {sum(param.numel() for param in network.parameters):,} parameters, "
-            f"{experiment.num_chunks} chunks of {experiment.chunk_size}, "
-            f"{options.initialisation} initialisation, {device}"
-        )
-        return Trainer(experiment, network, options.graphs)
-
-    def _check_norms(self, network: Network) -> None:
-        """Raise DataError where a norm constraint would at once cut all columns that a flag has drawn too long."""
-        constraint, declared = self.experiment.norm_constraint, self.options.initialisation == "2014"
-        if constraint is not None and not declared and (exceeded := constraint.exceeded(network.output_layer)):
-            norm, limit = exceeded[0]
-            raise DataError(
-                f"--initialisation {self.options.initialisation}: all columns of a dense layer begin with a norm of "
-                f"{norm:.2f} or more, above the limit of {limit:g}, and would be cut to it at once; choose another "
-                "initialisation, or other limits in the script"
-            )
-
-    def save(self) -> Path:
-        """Write a checkpoint; raises DataError instead where parameters are no longer finite."""
-        progress = self.progress
-        progress.errors = read_errors(progress.errors)
-        if not torch.stack([param.detach().isfinite().all() for param in self.network.parameters]).all():
-            self._give_up(f"expected finite parameters, got others in chunk {progress.chunk + bool(progress.errors)}")
-        progress.seconds = time.monotonic() - self.start
-        path = self.store.save(progress, self.trainer)
-        self.saved = time.monotonic()
-        return path
-
-    def validate(self) -> float:
-        """Predict the validation galaxies and return the error."""
-        self.predictions = self.predict(self.valid_indices, "train")
-        return rmse(self.predictions, self.labels[self.valid_indices])
-
-    def predict(self, indices: np.ndarray, subset: str) -> np.ndarray:
-        """Return predictions (n, 37) of images, each seen once, with the weights that are the run's result."""
-        with contextlib.closing(self.examples.fixed(indices, subset)) as chunks, self.trainer.predicting():
-            return np.concatenate([self.network.predict(views) for views in chunks])
+    @property
+    def network(self) -> Network:
+        """The network that learns."""
+        return self.trainer.network
 
     def train(self) -> None:
-        """Take all steps that are left; on a signal that ends a run write a checkpoint and exit with UNFINISHED."""
+        """Take all remaining steps; after a signal write a checkpoint and exit with UNFINISHED."""
         chunks = self.examples.training(self.progress.chunk, self.train_indices)
         with StopRequest() as stop, contextlib.closing(chunks):
             try:
                 self._train_chunks(chunks, stop)
             except Stopped:
                 path, progress = self.save(), self.progress
-                place = f"in chunk {progress.chunk + 1} after {len(progress.errors)} steps"
+                point = f"in chunk {progress.chunk + 1} after {len(progress.errors)} steps"
                 if progress.chunk == self.experiment.num_chunks:
-                    place = "after the last chunk"
-                print(f"stopped {place}; run again to go on from {path}")
+                    point = "after the last chunk"
+                print(f"stopped {point}; run the same command again to resume from {path}")
                 sys.exit(UNFINISHED)
 
     def _train_chunks(self, chunks: Iterator[tuple[Arrays, np.ndarray | torch.Tensor]], stop: StopRequest) -> None:
@@ -177,7 +96,7 @@ class Run:
         while upcoming is not None:
             views, labels = upcoming
             train_chunk(self.trainer, views, labels, self.progress, stop)
-            # An accelerator still computes: the next chunk is made before anything waits for it.
+            # The next chunk is made while an accelerator still computes.
             with self._keeping_work(stop):
                 upcoming = next(chunks, None)
             self.progress.errors = read_errors(self.progress.errors)
@@ -187,62 +106,146 @@ class Run:
         if stop.signal is not None:
             raise Stopped
 
+    def _finish_chunk(self, error: float) -> None:
+        progress, experiment = self.progress, self.experiment
+        chunks_done = progress.chunk + 1
+        last = chunks_done == experiment.num_chunks
+        # The validation can fail; so it comes first, and a resumed run repeats it.
+        if len(self.valid_indices) and (chunks_done % experiment.validate_every == 0 or last):
+            progress.losses_valid[chunks_done] = self.validate()
+        progress.chunk, progress.errors = chunks_done, []
+        progress.losses_train.append(error**0.5)
+        self._report()
+        if last or self._is_due(chunks_done):
+            self.save()
+        if self.on_chunk is not None:
+            self.on_chunk(progress)
+
+    @classmethod
+    def prepare(
+        cls,
+        experiment: Experiment,
+        options: Options,
+        on_chunk: OnChunk | None = None,
+        split: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> "Run":
+        """Draw the network, check all images, and resume from the last checkpoint if there is one.
+
+        `split` replaces the indices of the galaxies for training and for validation. Raises DataError.
+        """
+        device = find_device(options.device)
+        network = draw_network(experiment, device, options.precision, options.initialisation)
+        trainer = Trainer(experiment, network, options.graphs)
+        labels, examples = images.load_labels(), Examples(experiment, options, device)
+        train_indices, valid_indices = split or examples.split()
+        description = describe(experiment, network.output_layer)
+        identity = record.identity(description, trainer, examples, train_indices, labels)
+        store = Store(folders.current.checkpoints(experiment.name), identity)
+        if not options.resume:
+            store.clear()
+        progress, state = store.restore()
+        if state is not None:
+            trainer.load_state_dict(state)
+        now = time.monotonic()
+        return cls(
+            experiment=experiment,
+            options=options,
+            on_chunk=on_chunk,
+            examples=examples,
+            labels=labels,
+            train_indices=train_indices,
+            valid_indices=valid_indices,
+            trainer=trainer,
+            description=description,
+            store=store,
+            progress=progress,
+            started=now - progress.seconds,
+            saved=now,
+        )
+
+    def validate(self) -> float:
+        """Predict the validation galaxies and return the RMSE."""
+        self.predictions = self.predict(self.valid_indices, "train")
+        return rmse(self.predictions, self.labels[self.valid_indices])
+
+    def predict(self, indices: np.ndarray, subset: str) -> np.ndarray:
+        """Return predictions (n, 37) of images from one view each, with the weights of the run's result."""
+        with contextlib.closing(self.examples.fixed(indices, subset)) as chunks, self.trainer.predicting():
+            return np.concatenate([self.network.predict(views) for views in chunks])
+
+    def save(self) -> Path:
+        """Write a checkpoint; raises DataError instead if parameters are not finite."""
+        progress = self.progress
+        progress.errors = read_errors(progress.errors)
+        if not torch.stack([param.detach().isfinite().all() for param in self.network.parameters]).all():
+            self._give_up(f"expected finite parameters, got others in chunk {progress.chunk + bool(progress.errors)}")
+        progress.seconds = time.monotonic() - self.started
+        path = self.store.save(progress, self.trainer.state_dict())
+        self.saved = time.monotonic()
+        return path
+
+    def finish(self) -> None:
+        """Write the analysis pickle, the run record and the predictions of the test images."""
+        name, progress = self.experiment.name, self.progress
+        if len(self.valid_indices) and not len(self.predictions):
+            self.validate()
+        with self.trainer.predicting():
+            param_values = layers.get_param_values(self.network.output_layer)
+        analysis = record.analysis_of(progress, param_values, self.predictions, self.valid_indices)
+        run_record = record.record_of(self.description, self.examples, progress, self.store.identity["labels"])
+        path, submission = folders.current.analysis(name), folders.current.predictions / f"{name}.csv.gz"
+        record.save_analysis(path, analysis, run_record)
+        remove_leftovers(path, path.with_suffix(".json"), submission)
+        ids = images.ids_of("test")
+        indices = np.arange(len(ids))
+        predictions = self.predict(self.examples.good(indices, "test"), "test")
+        predictions = self.examples.with_bad(predictions, indices, "test")
+        write_submission(submission, ids, predictions)
+        print(f"wrote {submission}")
+        self.store.clear()
+
     @contextlib.contextmanager
     def _keeping_work(self, stop: StopRequest) -> Iterator[None]:
-        """Write a checkpoint where what happens between two steps fails: a worker dies, an image can not be read."""
+        """Write a checkpoint if the block, between two steps, fails: a worker dies, an image cannot be read."""
         try:
             yield
         except Exception as error:
             if stop.signal is not None and isinstance(error, BrokenProcessPool):
-                raise Stopped from None  # whoever stops a run may stop all of its processes
-            # Where this fails too, the error that there is says more.
+                raise Stopped from None  # the same signal may have ended the worker processes
+            # If the checkpoint fails too, the first error says more.
             with contextlib.suppress(OSError, DataError):
                 if not self.store.path(self.progress).exists():
-                    print(f"what was learnt until now is kept in {self.save()}", flush=True)
+                    print(f"the work so far is saved in {self.save()}", flush=True)
             raise
 
-    def _finish_chunk(self, error: float) -> None:
-        progress, experiment = self.progress, self.experiment
-        number = progress.chunk + 1
-        last = number == experiment.num_chunks
-        # First what can fail, so that it is done again by the run that goes on.
-        if len(self.valid_indices) and (number % experiment.validate_every == 0 or last):
-            progress.losses_valid[number] = self.validate()
-        progress.chunk, progress.errors = number, []
-        progress.losses_train.append(error**0.5)
-        self._report()
-        if last or self._is_due(number):
-            self.save()
-        self.on_chunk(progress)
-
-    def _is_due(self, number: int) -> bool:
-        """Say whether a checkpoint is to be written after so many chunks: unless there is a flag, a minute's work."""
+    def _is_due(self, chunks_done: int) -> bool:
+        """Return whether to write a checkpoint: as the flag says, or after a minute of work."""
         if self.options.checkpoint_every is not None:
-            return number % self.options.checkpoint_every == 0
+            return chunks_done % self.options.checkpoint_every == 0
         return time.monotonic() - self.saved >= self.CHECKPOINT_SECONDS
 
     def _report(self) -> None:
-        """Print the line of the chunk that is done."""
+        """Print the line of a finished chunk."""
         progress, num_chunks = self.progress, self.experiment.num_chunks
-        # Of its last step, which an earlier run may have taken.
+        # The rate of the chunk's last step, which an earlier run may have taken.
         rate = self.experiment.learning_rate.at(progress.chunk - 1 / self.experiment.steps_a_chunk, num_chunks)
         line = f"chunk {progress.chunk}/{num_chunks}  rate {rate:g}  RMSE {progress.losses_train[-1]:.6f}"
         if progress.chunk in progress.losses_valid:
             line += f"  validation {progress.losses_valid[progress.chunk]:.6f}"
-        seconds = time.monotonic() - self.start
+        seconds = time.monotonic() - self.started
         left = seconds / progress.chunk * (num_chunks - progress.chunk)
         print(f"{line}  {hms(seconds)} passed, {hms(left)} left", flush=True)
 
     def _check(self, errors: list[float]) -> None:
-        """Raise DataError, leaving the last checkpoint as it is, when training came to nothing."""
-        number = self.progress.chunk + 1
+        """Raise DataError, and leave the last checkpoint, if errors are not finite or nothing learns any more."""
+        chunk = self.progress.chunk + 1
         if not np.isfinite(errors).all():
-            self._give_up(f"expected finite training errors, got {sum(errors)} in chunk {number}")
-        self.num_stuck = self.num_stuck + 1 if errors[-1] > 0 and is_stuck(self.network) else 0
+            self._give_up(f"expected finite training errors, got {sum(errors)} in chunk {chunk}")
+        self.num_stuck = self.num_stuck + 1 if errors[-1] > 0 and self.network.is_stuck() else 0
         if self.num_stuck == self.STUCK_CHUNKS:
             self._give_up(
-                "training is stuck: all predictions are zero, and so is the gradient, at the end of chunks "
-                f"{number - self.STUCK_CHUNKS + 1} to {number}"
+                "training is stuck: all predictions and all gradients are zero at the end of chunks "
+                f"{chunk - self.STUCK_CHUNKS + 1} to {chunk}"
             )
 
     def _give_up(self, reason: str) -> NoReturn:
@@ -253,109 +256,57 @@ class Run:
             "lower the learning rate in the script, or start anew with --no-resume and another --seed"
         )
 
-    def finish(self) -> None:
-        """Write the analysis pickle, the run record and the predictions of the test images."""
-        name, progress = self.experiment.name, self.progress
-        if len(self.valid_indices) and not len(self.predictions):
-            self.validate()
-        with self.trainer.predicting():
-            analysis = record.analysis_of(progress, self.network, self.predictions, self.valid_indices)
-        record.save_analysis(
-            folders.current.analysis(name),
-            analysis,
-            record.record_of(self.examples, self.network, progress, self.labels),
-        )
-        ids = images.ids_of("test")
-        indices = np.arange(len(ids))
-        predictions = self.predict(self.examples.good(indices, "test"), "test")
-        submission = _submission(name)
-        write_submission(submission, ids, self.examples.with_bad(predictions, indices, "test"))
-        print(f"wrote {submission}")
-        self.store.clear()
+
+def train_chunk(
+    trainer: Trainer,
+    views: Arrays,
+    labels: np.ndarray | torch.Tensor,
+    progress: Progress,
+    stop: StopRequest | None = None,
+) -> None:
+    """Take the remaining steps of a chunk; append each step's error, times its examples, to `progress.errors`.
+
+    An accelerator may still compute these errors: nothing waits for it here. Raises Stopped between two steps.
+    """
+    network = trainer.network
+    arrays = [network.to_device(array) for array in (*views, labels)]
+    minibatches = list(zip(*(array.split(network.batch_size) for array in arrays), strict=True))
+    first = len(progress.errors)
+    bar = showing(minibatches[first:], unit="step", leave=False)
+    for step_index, (*batch, batch_labels) in enumerate(bar, first):
+        if stop is not None and stop.signal is not None:
+            raise Stopped
+        error = trainer.take(batch, batch_labels, progress.chunk, step_index)
+        progress.errors.append(error * len(batch_labels))
 
 
-def _submission(name: str) -> Path:
-    return folders.current.predictions / f"{name}.csv.gz"
+def read_errors(errors: Sequence[float | torch.Tensor]) -> list[float]:
+    """Copy all errors from the device at once."""
+    computed = [error for error in errors if isinstance(error, torch.Tensor)]
+    known = len(errors) - len(computed)
+    return [*errors[:known], *(torch.stack(computed).tolist() if computed else [])]
 
 
-def train(experiment: Experiment, options: Options) -> None:
-    """Train an experiment and write its analysis pickle, run record and test predictions, alone in its folders."""
+def train(experiment: Experiment, options: Options, on_chunk: OnChunk | None = None) -> None:
+    """Train an experiment and write its analysis pickle, run record and test predictions, alone in its folders.
+
+    `on_chunk` is called after each chunk with the run's progress.
+    """
     name = experiment.name
-    with alone(folders.current.lock(name, "train"), f"training of {name}"):
-        analysis = folders.current.analysis(name)
-        remove_leftovers(analysis, analysis.with_suffix(".json"), _submission(name))
-        with explain_want_of_memory():
-            run = Run(experiment, options)
-            run.train()
-            run.finish()
-
-
-def flags(experiment: Experiment) -> argparse.ArgumentParser:
-    """Return what reads the flags of a training script."""
-    parser = shared_parser(f"Train {experiment.name} (docs: doc/method.md).")
-    length = parser.add_mutually_exclusive_group()
-    length.add_argument("--num-chunks", type=positive_int, metavar="N", help=f"default: {experiment.num_chunks}")
-    length.add_argument(
-        "--epochs", type=positive_int, metavar="N", help="as many chunks as N passes over the training galaxies take"
-    )
-    parser.add_argument(
-        "--keep-schedule", action="store_true", help="rates change at the same examples whatever --num-chunks says"
-    )
-    parser.add_argument("--validate-every", type=positive_int, metavar="N", help="chunks from validation to validation")
-    parser.add_argument(
-        "--checkpoint-every",
-        type=positive_int,
-        metavar="N",
-        help="chunks between checkpoints (default: one a minute)",
-    )
-    parser.add_argument(
-        "--resume",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="go on from the last checkpoint, where there is one (default); --no-resume starts anew",
-    )
-    parser.add_argument(
-        "--graphs",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="replay steps from CUDA graphs on an accelerator (default); --no-graphs launches them one by one",
-    )
-    parser.add_argument("--seed", type=natural_int, metavar="N", help=f"default: {experiment.seed}")
-    parser.add_argument(
-        "--initialisation",
-        choices=INITIALISATIONS,
-        default=Options.initialisation,
-        help="2014 (default): the recipe's; variance-preserving: leaves the plateau in a few hundred steps; "
-        "random: 2014's, but no published weights",
-    )
-    return parser
-
-
-def chosen(experiment: Experiment, args: argparse.Namespace) -> Experiment:
-    """Return the experiment as the flags change it."""
-    num_chunks = args.num_chunks
-    if args.epochs:
-        train, valid = images.split(len(images.ids_of("train")))
-        num_examples = args.epochs * (len(train) + (len(valid) if args.all_galaxies else 0))
-        num_chunks = max(1, round(num_examples / (args.chunk_size or experiment.chunk_size)))
-    if args.keep_schedule and experiment.learning_rate.scaled(2) == experiment.learning_rate:
-        raise DataError(
-            f"the rate of {experiment.name} follows the fraction of a run, so there is nothing for --keep-schedule to "
-            "keep; leave it out"
-        )
-    experiment = experiment.resized(num_chunks, args.chunk_size, args.keep_schedule)
-    changes = {name: getattr(args, name) for name in ("validate_every", "seed")}
-    changes["name"] = named(experiment, args.all_galaxies).name
-    return dataclasses.replace(experiment, **{k: v for k, v in changes.items() if v is not None})
+    with explain_out_of_memory(), alone(folders.current.lock(name, "train"), f"training of {name}"):
+        run = Run.prepare(experiment, options, on_chunk)
+        run.train()
+        run.finish()
 
 
 def main(experiment: Experiment) -> None:
     """Run a training script: read its flags, train."""
-    args = flags(experiment).parse_args()
-    options = Options.of(args)
+    args = training_parser(experiment).parse_args()
+    options = Options.from_args(args)
 
     def run() -> None:
         options.use_folders()
-        train(chosen(experiment, args), options)
+        chosen = choose(experiment, args)
+        train(chosen, options)
 
     run_script(run)

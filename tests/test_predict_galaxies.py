@@ -29,7 +29,7 @@ from benchmarks.peers import memory
 from catalogue import answer_columns, framing, read_ahead, request, row_store
 from catalogue.targets import FileTarget, Recipe
 from engine.examples import Examples
-from engine.prediction import load_network
+from engine.network import load_network
 from engine.prediction import predict as predict_with_torch
 from galaxy import thumbnails
 from machine import shared_folders

@@ -268,12 +268,20 @@ def _log_loss(predictions: Tensor, targets: Tensor) -> Tensor:
     return -(targets * predictions.clamp(min=tiny).log()).sum(1).mean()
 
 
+def _hinge(predictions: Tensor, targets: Tensor) -> Tensor:
+    return (1 - targets * predictions).relu().mean()
+
+
+def _squared_hinge(predictions: Tensor, targets: Tensor) -> Tensor:
+    return (1 - targets * predictions).relu().square().mean()
+
+
 ERROR_MEASURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": functional.mse_loss,
     "cross-entropy": functional.binary_cross_entropy,
     "log-loss": _log_loss,
-    "hinge": lambda predictions, targets: (1 - targets * predictions).relu().mean(),
-    "squared-hinge": lambda predictions, targets: (1 - targets * predictions).relu().square().mean(),
+    "hinge": _hinge,
+    "squared-hinge": _squared_hinge,
 }
 
 

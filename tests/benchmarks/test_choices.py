@@ -56,7 +56,7 @@ def test_views_grow_in_training_and_are_whole_in_prediction():
 def test_a_ridge_solution_is_a_head_that_knows_something(prepared_survey):
     small = dataclasses.replace(choices.EXPERIMENT, name="ridge", batch_size=4, chunk_size=8, num_chunks=1)
     use_folders(prepared_survey.root)
-    run = choices.training.Run(small, Options(root=prepared_survey.root, device="cpu", num_workers=1))
+    run = choices.training.Run.prepare(small, Options(root=prepared_survey.root, device="cpu", num_workers=1))
     indices = run.train_indices
     before = rmse(run.predict(indices, "train"), run.labels[indices])
     choices.fit_head(run, len(indices))
@@ -96,7 +96,7 @@ def test_a_run_that_went_on_has_no_seconds(prepared_survey, tables, tmp_path, ru
         context.setattr(choices.training.Run, "_report", fail)
         with pytest.raises(OSError, match="disk full"):
             run_main(choices, *flags)
-    assert "what was learnt until now is kept" in capsys.readouterr().out
+    assert "the work so far is saved in" in capsys.readouterr().out
     run_main(choices, *flags)
     assert capsys.readouterr().out.splitlines()[-1].split()[-2] == "-"
     assert json.loads((tmp_path / "choices.json").read_text())[0]["seconds"] is None

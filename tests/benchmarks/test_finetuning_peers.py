@@ -107,12 +107,10 @@ def test_fewer_labels_are_learnt_from_once_each(prepared_survey, tables, tmp_pat
     assert not list((prepared_survey.root / "analysis").rglob("*.pt"))
 
 
-def test_a_run_of_few_labels_sees_the_first_galaxies_and_validates_on_all(prepared_survey, monkeypatch):
-    kind = type("Run", (choices.FewerLabels,), {"num_galaxies": 5})
-    options = dataclasses.replace(OPTIONS, initialisation="random")
-    run = kind(dataclasses.replace(bench.EXPERIMENT, name="few", batch_size=2, chunk_size=4, num_chunks=1), options)
-    assert run.train_indices.tolist() == [0, 1, 2, 3, 4]
-    assert run.valid_indices.tolist() == [27, 28, 29]
+def test_a_run_of_few_labels_sees_the_first_galaxies_and_validates_on_all(prepared_survey):
+    train, valid = choices.split_of(5)
+    assert train.tolist() == [0, 1, 2, 3, 4]
+    assert valid.tolist() == [27, 28, 29]
 
 
 def test_each_galaxy_is_predicted_by_a_network_that_never_saw_it(
@@ -125,7 +123,7 @@ def test_each_galaxy_is_predicted_by_a_network_that_never_saw_it(
     labels = images.load_labels()
     predictions = np.empty((2, *labels.shape))
     for fold in range(2):
-        indices = cross_validation.FoldRun.fold_of(len(labels), fold, 2)
+        indices = cross_validation.fold_of(len(labels), fold, 2)
         predictions[:, indices] = load_gz(tmp_path / "folds" / f"{bench.EXPERIMENT.name}_1epochs_fold{fold}of2.npy.gz")
     assert (predictions[0] != predictions[1]).any()
     last = capsys.readouterr().out.splitlines()[-1].split("|")
@@ -140,8 +138,7 @@ def test_each_galaxy_is_predicted_by_a_network_that_never_saw_it(
     assert not list((prepared_survey.root / "analysis").rglob("*.pt"))
 
 
-def test_folds_share_no_galaxy_and_hold_all(prepared_survey):
-    kind = type("Run", (cross_validation.FoldRun,), {"fold": 1, "num_folds": 3})
-    run = kind(dataclasses.replace(bench.EXPERIMENT, name="few", batch_size=2, chunk_size=4, num_chunks=1), OPTIONS)
-    assert run.valid_indices.tolist() == list(range(1, 30, 3))
-    assert sorted([*run.train_indices, *run.valid_indices]) == list(range(30))
+def test_folds_share_no_galaxy_and_hold_all():
+    train, valid = cross_validation.split_of(30, fold=1, num_folds=3)
+    assert valid.tolist() == list(range(1, 30, 3))
+    assert sorted([*train, *valid]) == list(range(30))

@@ -291,7 +291,7 @@ def test_wrong_predictions_are_detected(setting: Setting, note: Note, monkeypatc
 
     def choosing(self: prediction.PartSharing, *arguments: object) -> None:
         choose(self, *arguments)
-        self.part_of[3, 0] = self.part_of[3, 1]
+        self.sources[3, 0] = self.sources[3, 1]
 
     monkeypatch.setattr(prediction.PartSharing, "__init__", choosing)
     with pytest.raises(AssertionError, match="each transform alone"):

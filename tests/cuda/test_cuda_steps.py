@@ -422,7 +422,7 @@ def last_rmse(setting: Setting, **choices: object) -> float:
         validate_every=10**6, learning_rate=EXPERIMENT.learning_rate,
     )  # fmt: skip
     options = {"device": str(setting.device), "augment_on": "device", "initialisation": "variance-preserving"}
-    run = training.Run(experiment, Options(**(options | choices), resume=False, num_workers=1))
+    run = training.Run.prepare(experiment, Options(**(options | choices), resume=False, num_workers=1))
     run.train()
     return run.progress.losses_train[-1]
 

@@ -1,13 +1,15 @@
 """Trained on all galaxies: no validation, a name of its own, prediction as usual."""
 
+import contextlib
 import dataclasses
 import json
 
 import numpy as np
 import pytest
-from tiny import SIX_CHUNKS, TINY, run
+from tiny import CPU, OPTIONS, SIX_CHUNKS, TINY, run
 
 from engine import prediction, training
+from engine.examples import Examples
 from engine.options import Options, named
 from machine.files import DataError, load_gz, load_pickle
 from survey import folders
@@ -38,17 +40,13 @@ def test_nothing_is_validated_and_the_record_says_so(trained):
     assert (folders.current.predictions / f"{NAME}.csv.gz").exists()
 
 
-def test_the_last_galaxies_are_drawn_too(prepared_survey, monkeypatch):
+def test_the_last_galaxies_are_drawn_too(prepared_survey):
     drawn = []
-
-    def note(trainer, views, labels, progress, stop=None):
+    for options in (OPTIONS, dataclasses.replace(OPTIONS, all_galaxies=True)):
+        examples = Examples(dataclasses.replace(TINY, chunk_size=30), options, CPU)
+        with contextlib.closing(examples.training(0, examples.split()[0])) as chunks:
+            _, labels = next(chunks)
         drawn.append(labels)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(training, "train_chunk", note)
-    for options in (Options(device="cpu", num_workers=1), Options(device="cpu", num_workers=1, all_galaxies=True)):
-        with pytest.raises(KeyboardInterrupt):
-            training.train(dataclasses.replace(TINY, chunk_size=30), options)
     valid = prepared_survey.labels[-3:].astype(np.float32)
     found = [sum(any(np.array_equal(row, each) for row in labels) for each in valid) for labels in drawn]
     assert found == [0, 3]
@@ -71,16 +69,13 @@ def test_prediction_writes_the_test_galaxies_alone(trained, run_main):
 def test_untrained_the_flag_is_named(prepared_survey):
     options = Options(device="cpu", num_workers=1, all_galaxies=True)
     with pytest.raises(DataError, match=r"tiny_all_galaxies.pkl is missing; run tiny.py --all-galaxies first"):
-        prediction.predict_augmented(named(TINY, True), options)
+        prediction.Prediction(named(TINY, True), options)
 
 
-def test_a_run_of_the_twin_is_not_gone_on_from(prepared_survey, monkeypatch):
-    stopped = training.checkpoints.Progress(chunk=1)
-    monkeypatch.setattr(training.Run, "train", lambda self: self.store.save(stopped, self.trainer))
-    monkeypatch.setattr(training.Run, "finish", lambda self: None)
-    training.train(named(SIX_CHUNKS, True), Options(device="cpu", num_workers=1, all_galaxies=True))
+def test_a_run_does_not_resume_from_its_twin(prepared_survey):
+    training.Run.prepare(named(SIX_CHUNKS, True), dataclasses.replace(OPTIONS, all_galaxies=True)).save()
     with pytest.raises(DataError, match="all galaxies: True, now False"):
-        training.train(named(SIX_CHUNKS, True), Options(device="cpu", num_workers=1))
+        training.train(named(SIX_CHUNKS, True), OPTIONS)
 
 
 def test_names_have_the_ending_once():

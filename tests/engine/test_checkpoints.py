@@ -14,6 +14,7 @@ import pytest
 import torch
 from tiny import (
     CPU,
+    OPTIONS,
     ROOT,
     RULES,
     SIX_CHUNKS,
@@ -57,10 +58,10 @@ def test_a_stopped_run_goes_on_to_the_same_result(prepared_survey, run_main, mon
         with pytest.raises(SystemExit) as stop:
             run(run_main, prepared_survey, experiment=SIX_CHUNKS)
     assert stop.value.code == 75
-    assert "run again to go on from" in capsys.readouterr().out
+    assert "run the same command again to resume from" in capsys.readouterr().out
     assert not folders.current.analysis("tiny").exists()
     assert_same_result(run(run_main, prepared_survey, experiment=SIX_CHUNKS), whole)
-    assert "going on from" in capsys.readouterr().out
+    assert "resuming from" in capsys.readouterr().out
     assert not list(folders.current.checkpoints("tiny").parent.rglob("*.pt"))
 
 
@@ -78,7 +79,7 @@ from machine.files import DataError
 trainer, store = Trainer(TINY, Network(TINY, CPU)), Store(Path(sys.argv[1]), {})
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
 try:
-    store.save(Progress(chunk=1), trainer)
+    store.save(Progress(chunk=1), trainer.state_dict())
 except DataError as error:
     print(error)
 """
@@ -133,7 +134,7 @@ def test_another_number_of_threads_is_told(prepared_survey, run_main, monkeypatc
         run(run_main, prepared_survey, experiment=SIX_CHUNKS)
     finally:
         torch.set_num_threads(threads)
-    assert f"threads: {threads} until then, {threads + 1} from now" in capsys.readouterr().out
+    assert f"threads: {threads} before, {threads + 1} from now on" in capsys.readouterr().out
     assert json.loads(folders.current.analysis("tiny").with_suffix(".json").read_text())["threads"] == threads + 1
 
 
@@ -177,25 +178,24 @@ def test_no_resume_starts_anew(prepared_survey, run_main, monkeypatch, capsys):
         run(run_main, prepared_survey, "--seed", 5, experiment=SIX_CHUNKS)
     capsys.readouterr()
     analysis = run(run_main, prepared_survey, "--seed", 5, "--no-resume", experiment=SIX_CHUNKS)
-    assert "going on" not in capsys.readouterr().out
+    assert "resuming" not in capsys.readouterr().out
     assert len(analysis["losses_train"]) == 6
 
 
-def test_errors_of_a_chunk_that_was_not_finished_are_gone_on_from(prepared_survey, run_main, monkeypatch):
-    """All steps of a chunk may be taken when what comes after them fails."""
+def test_a_run_resumes_from_the_errors_of_an_unfinished_chunk(prepared_survey, run_main):
+    """The validation can fail after all steps of a chunk."""
     whole = run(run_main, prepared_survey, experiment=SIX_CHUNKS)
     folders.current.analysis("tiny").unlink()
-    finish = training.Run._finish_chunk
+    valid = prepared_survey.raw / "images_train_rev1" / f"{prepared_survey.train_ids[-1]}.jpg"
+    content = valid.read_bytes()
 
-    def fail(self: training.Run, error: float) -> None:
-        if self.progress.chunk == 3:
-            raise DataError("no more")
-        finish(self, error)
+    def damage(progress: Progress) -> None:
+        if progress.chunk == 3:
+            valid.write_bytes(b"not a JPEG")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(training.Run, "_finish_chunk", fail)
-        with pytest.raises(SystemExit, match="no more"):
-            run(run_main, prepared_survey, experiment=SIX_CHUNKS)
+    with pytest.raises(DataError, match=valid.name):
+        training.train(SIX_CHUNKS, OPTIONS, on_chunk=damage)
+    valid.write_bytes(content)
     [path] = folders.current.checkpoints("tiny").glob("*.pt")
     assert path.name == f"000003-{STEPS_A_CHUNK:06d}.pt"
     assert_same_result(run(run_main, prepared_survey, experiment=SIX_CHUNKS), whole)
@@ -220,20 +220,9 @@ class TestEveryRule:
             validate_every=4,
         )
 
-    def test_trains_at_a_rate_that_changes(self, prepared_survey, run_main, monkeypatch, rule, schedule):
+    def test_trains_at_a_rate_that_changes(self, prepared_survey, run_main, rule, schedule):
         experiment = self.experiment(rule, schedule)
-        rates, take = [], Trainer.take
-
-        def spy(trainer: Trainer, views: list, labels: object, chunk: int, number: int) -> torch.Tensor:
-            error = take(trainer, views, labels, chunk, number)
-            rates.append(trainer.step.optimizer.param_groups[0]["lr"])
-            return error
-
-        monkeypatch.setattr(Trainer, "take", spy)
         analysis = run(run_main, prepared_survey, experiment=experiment)
-        places = [chunk + number / STEPS_A_CHUNK for chunk in range(4) for number in range(STEPS_A_CHUNK)]
-        assert rates == [experiment.learning_rate.at(place, 4) for place in places]
-        assert len(set(rates)) == {"steps": 2, "cosine": 12}[schedule]
         assert np.isfinite(analysis["losses_train"]).all()
         torch.manual_seed(experiment.seed)
         network = Network(experiment, CPU)
@@ -241,6 +230,17 @@ class TestEveryRule:
         start = layers.get_param_values(network.output_layer)
         for value, before in zip(analysis["param_values"], start, strict=True):
             assert not np.array_equal(value, before)
+
+    def test_takes_each_step_at_its_rate(self, rule, schedule):
+        experiment = self.experiment(rule, schedule)
+        trainer, rates = Trainer(experiment, Network(experiment, CPU)), []
+        layers.reset_all_params(trainer.network.output_layer)
+        steps = [(chunk, step) for chunk in range(4) for step in range(STEPS_A_CHUNK)]
+        for chunk, step in steps:
+            train_a_step(trainer, chunk, step)
+            rates.append(trainer.step.optimizer.param_groups[0]["lr"])
+        assert rates == [experiment.learning_rate.at(chunk + step / STEPS_A_CHUNK, 4) for chunk, step in steps]
+        assert len(set(rates)) == {"steps": 2, "cosine": 12}[schedule]
 
     @pytest.mark.parametrize("steps", [2, 3 * STEPS_A_CHUNK - 1])
     def test_goes_on_to_the_same_result(self, prepared_survey, run_main, monkeypatch, rule, schedule, steps):
@@ -254,10 +254,15 @@ class TestEveryRule:
         assert_same_result(run(run_main, prepared_survey, experiment=experiment), whole)
 
 
-def train_a_step(trainer: Trainer) -> None:
+def train_a_step(trainer: Trainer, chunk: int = 2, step: int = 0) -> None:
     rng = np.random.default_rng(0)
     views = [torch.from_numpy(rng.random((8, 15, 15, 3), dtype=np.float32)) for _ in range(2)]
-    trainer.take(views, torch.from_numpy(rng.random((8, 37), dtype=np.float32)), 2, 0)
+    trainer.take(views, torch.from_numpy(rng.random((8, 37), dtype=np.float32)), chunk, step)
+
+
+def resume(trainer: Trainer, store: Store) -> None:
+    _, state = store.restore()
+    trainer.load_state_dict(state)
 
 
 class TestStore:
@@ -269,55 +274,62 @@ class TestStore:
     def test_keeps_the_last_two(self, tmp_path):
         store, trainer = self.build(tmp_path)
         for chunk in (9, 10, 100):
-            store.save(Progress(chunk=chunk), trainer)
+            store.save(Progress(chunk=chunk), trainer.state_dict())
         assert [path.name for path in store.paths()] == ["000010-000000.pt", "000100-000000.pt"]
-        assert store.restore(trainer).chunk == 100
+        progress, _ = store.restore()
+        assert progress.chunk == 100
 
     def test_names_what_differs(self, tmp_path):
         store, trainer = self.build(tmp_path)
-        store.save(Progress(chunk=1), trainer)
-        other, trainer = self.build(tmp_path, momentum=0.8, extra=1)
-        before = layers.get_param_values(trainer.network.output_layer)
+        store.save(Progress(chunk=1), trainer.state_dict())
+        other, _ = self.build(tmp_path, momentum=0.8, extra=1)
         with pytest.raises(DataError, match=r"differs in momentum: 0.9, now 0.8, extra: nothing, now 1; .*--no-resume"):
-            other.restore(trainer)
-        np.testing.assert_array_equal(layers.get_param_values(trainer.network.output_layer)[0], before[0])
+            other.restore()
 
     def test_names_three_of_many_differences_and_counts_the_rest(self, tmp_path):
         store, trainer = self.build(tmp_path)
-        store.save(Progress(chunk=1), trainer)
-        other, trainer = self.build(tmp_path, **{f"field {letter}": 1 for letter in "abcde"})
+        store.save(Progress(chunk=1), trainer.state_dict())
+        other, _ = self.build(tmp_path, **{f"field {letter}": 1 for letter in "abcde"})
         with pytest.raises(DataError, match=r"field c: nothing, now 1, and 2 more; run with --no-resume"):
-            other.restore(trainer)
+            other.restore()
 
     def test_a_damaged_checkpoint_is_named(self, tmp_path):
         store, trainer = self.build(tmp_path)
-        path = store.save(Progress(chunk=1), trainer)
+        path = store.save(Progress(chunk=1), trainer.state_dict())
         path.write_bytes(path.read_bytes()[:1000])
-        with pytest.raises(DataError, match=f"{path.name} can not be read"):
-            store.restore(trainer)
+        with pytest.raises(DataError, match=f"{path.name} cannot be read"):
+            store.restore()
+
+    def test_a_checkpoint_of_another_layout_is_refused(self, tmp_path):
+        store, trainer = self.build(tmp_path)
+        path = store.save(Progress(chunk=1), trainer.state_dict())
+        content = torch.load(path, weights_only=True)
+        torch.save(content | content.pop("trainer"), path)
+        with pytest.raises(DataError, match=f"{path.name} was written by another version.*--no-resume"):
+            store.restore()
 
     def test_restores_the_random_generator(self, tmp_path):
         store, trainer = self.build(tmp_path)
-        store.save(Progress(), trainer)
+        store.save(Progress(), trainer.state_dict())
         expected = torch.rand(3)
-        store.restore(trainer)
+        store.restore()
         assert torch.equal(torch.rand(3), expected)
 
     def test_no_checkpoint_changes_nothing(self, tmp_path):
-        store, trainer = self.build(tmp_path)
-        assert store.restore(trainer) == Progress()
+        store, _ = self.build(tmp_path)
+        assert store.restore() == (Progress(), None)
 
     def test_restores_the_average_of_weights(self, tmp_path):
         averaging = dataclasses.replace(TINY, weight_average=0.9)
         store, trainer = self.build(tmp_path, averaging)
         for _ in range(3):
             train_a_step(trainer)
-        store.save(Progress(chunk=2, errors=[0.1] * 3), trainer)
+        store.save(Progress(chunk=2, errors=[0.1] * 3), trainer.state_dict())
         expected = [value.clone() for value in trainer.average.values]
         for value, param in zip(expected, trainer.network.parameters, strict=True):
             assert not torch.equal(value, param)
         _, again = self.build(tmp_path, averaging)
-        store.restore(again)
+        resume(again, store)
         assert again.average.num_updates == 3
         assert all(map(torch.equal, again.average.values, expected))
 
@@ -331,9 +343,9 @@ class TestStore:
             group["lr"] = torch.tensor(group["lr"])
             if "capturable" in group:
                 group["capturable"] = True
-        store.save(Progress(chunk=2, errors=[0.1]), trainer)
+        store.save(Progress(chunk=2, errors=[0.1]), trainer.state_dict())
         _, again = self.build(tmp_path, experiment)
-        store.restore(again)
+        resume(again, store)
         for group in again.optimizer.param_groups:
             assert isinstance(group["lr"], float)
             assert not group.get("capturable")
@@ -344,10 +356,10 @@ class TestStore:
         experiment = dataclasses.replace(TINY, make_optimizer=Nesterov(momentum=0.9, weight_decay=0.1))
         store, trainer = self.build(tmp_path, experiment)
         train_a_step(trainer)
-        store.save(Progress(chunk=2, errors=[0.1]), trainer)
+        store.save(Progress(chunk=2, errors=[0.1]), trainer.state_dict())
         train_a_step(trainer)
         _, again = self.build(tmp_path, experiment)
-        store.restore(again)
+        resume(again, store)
         train_a_step(again)
         for ours, theirs in zip(again.network.parameters, trainer.network.parameters, strict=True):
             assert torch.equal(ours, theirs)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ import realtime_augmentation as ra
 from engine.description import describe, describe_network, describe_optimizer, differences, plain
 from engine.experiment import Cosine, Experiment, NormConstraint, Steps
 from engine.optimizers import AdamW, Nesterov
-from machine.files import save_gz
+from machine.files import DataError, save_gz
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT as BEST
 
 
@@ -60,7 +61,9 @@ def test_a_description_is_the_same_in_every_process():
     code = (
         f"import sys\nsys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]\n"
         "import json, other_family, tiny\nfrom engine.description import describe, plain\n"
-        "def held(x): return (lambda y: [(lambda z: z + x)(each) for each in y])\n"
+        "def held(x):\n"
+        "    def add(y): return x + y\n"
+        "    return add\n"
         "for each in (tiny.TINY, other_family.EXPERIMENT):\n"
         "    print(json.dumps(describe(each, each.build_network(8)[1])))\n"
         "print(plain(held(3)))\n"
@@ -114,18 +117,26 @@ class TestNetworks:
             "2 (DenseLayer).parameters.1.0: 16, now 32",
         ]
 
-    def test_other_lambdas_are_other_nonlinearities(self):
+    def test_functions_with_other_values_are_other_nonlinearities(self):
         def leaky(slope: float) -> Callable:
-            return lambda x: functional.leaky_relu(x, slope)
+            def leaky_relu(x: torch.Tensor) -> torch.Tensor:
+                return functional.leaky_relu(x, slope)
+
+            return leaky_relu
+
+        def shifted(shift: int) -> Callable:
+            def shifted_relu(x: torch.Tensor, by: int = shift) -> torch.Tensor:
+                return torch.relu(x) + by
+
+            return shifted_relu
 
         changed = [
             leaky(0.1),
             leaky(0.2),
-            lambda x: torch.relu(x),
-            lambda x: torch.tanh(x),
-            lambda x: torch.relu(x) + 1,
-            lambda x, by=1: torch.relu(x) + by,
-            lambda x, by=2: torch.relu(x) + by,
+            torch.relu,
+            torch.tanh,
+            shifted(1),
+            shifted(2),
             partial(functional.leaky_relu, negative_slope=0.1),
             partial(functional.leaky_relu, negative_slope=0.2),
             partial(functional.elu, alpha=0.2),
@@ -134,6 +145,10 @@ class TestNetworks:
         assert plain(leaky(0.1)) == plain(leaky(0.1))
         [line] = network_differences(*(partial(dense_network, nonlinearity=each) for each in changed[-3:-1]))
         assert line == "2 (DenseLayer).nonlinearity.keywords.negative_slope: 0.1, now 0.2"
+
+    def test_a_lambda_is_refused_with_its_line(self):
+        with pytest.raises(DataError, match=rf"got a lambda in line \d+ of {re.escape(__file__)}.*write it with def"):
+            network_differences(dense_network, partial(dense_network, nonlinearity=lambda x: torch.relu(x)))
 
     def test_an_edited_module_and_its_weights_file_are_noticed(self):
         def load(module: nn.Module, path: str) -> None: ...
@@ -192,7 +207,11 @@ def edited_views(**changes: object) -> Callable[[Experiment], Experiment]:
 
 def tuned(momentum: float) -> Callable:
     """Return a function that makes an optimizer, as a script may declare one."""
-    return lambda output_layer: torch.optim.SGD(layers.all_parameters(output_layer), lr=1.0, momentum=momentum)
+
+    def make_optimizer(output_layer: layers.Layer) -> torch.optim.Optimizer:
+        return torch.optim.SGD(layers.all_parameters(output_layer), lr=1.0, momentum=momentum)
+
+    return make_optimizer
 
 
 def with_dropout(old: Experiment, layer: int, dropout: float) -> Experiment:

@@ -82,7 +82,7 @@ class TestWhatOnlyWorkersMake:
         with pytest.raises(SystemExit) as ended:
             run(run_main, prepared_survey, "--augment-on", "device", experiment=NOT_AFFINE[name])
         line = ended.value.code
-        assert line.startswith("error: --augment-on device: the views of tiny have gamma or pixel noise, or a warp of")
+        assert line.startswith("error: --augment-on device: the views of tiny have gamma noise, pixel noise or their")
         assert line.endswith("use --augment-on cpu")
         assert "\n" not in line
         assert {path for path in files_of(prepared_survey.root) if "analysis/images_" not in path} == set(before)

@@ -20,9 +20,10 @@ import try_finetune_efficientnet_lite0 as lite0
 import try_finetune_efficientnet_lite1 as lite1
 import try_finetune_efficientnet_lite2 as lite2
 from engine import network as networks
-from engine import prediction, training
+from engine import prediction
 from engine.examples import Examples
 from engine.network import Network, fastest_precision
+from engine.options import choose, training_parser
 from machine.files import load_pickle
 from survey import folders
 
@@ -71,14 +72,14 @@ def test_a_model_differs_from_lite0_in_its_network_and_seed_alone(module):
 )
 def test_a_run_is_as_long_as_so_many_passes_over_the_training_galaxies(prepared_survey, arguments, num_chunks):
     assert NUM_TRAIN == 30  # of which a tenth is validated on
-    chosen = training.chosen(SMALL, training.flags(SMALL).parse_args(arguments))
+    chosen = choose(SMALL, training_parser(SMALL).parse_args(arguments))
     assert chosen.num_chunks == num_chunks
     assert chosen.learning_rate == SMALL.learning_rate  # which follows the fraction of the run
 
 
 def test_epochs_and_a_number_of_chunks_exclude_each_other(capsys):
     with pytest.raises(SystemExit):
-        training.flags(SMALL).parse_args(["--epochs", "3", "--num-chunks", "3"])
+        training_parser(SMALL).parse_args(["--epochs", "3", "--num-chunks", "3"])
     assert "not allowed with argument" in capsys.readouterr().err
 
 
@@ -151,7 +152,7 @@ class TestPrecision:
             prediction, "load_network", lambda *given: seen.append(given[2]) or networks.Network(*given)
         )
         small = dataclasses.replace(SMALL, test_transforms=SMALL.test_transforms[:1])
-        prediction.predict_augmented(small, dataclasses.replace(OPTIONS, precision="auto"))
+        prediction.Prediction(small, dataclasses.replace(OPTIONS, precision="auto"))
         assert seen == ["bf16"]
 
     def test_bfloat16_moves_predictions_by_its_rounding(self, prepared_survey):

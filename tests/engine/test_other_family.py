@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ import load_data
 import realtime_augmentation as ra
 from engine import prediction, training
 from engine.examples import Examples
-from engine.network import Network
+from engine.network import Network, load_network
 from engine.steps import Trainer
 from machine.files import load_gz, load_pickle
 from survey import folders
@@ -42,17 +43,29 @@ NAME, STEPS_A_CHUNK = "other_family", 3
 TORTURE = bool(os.environ.get("TORTURE"))
 
 
-@pytest.fixture
-def kept_runs(monkeypatch: pytest.MonkeyPatch) -> list[training.Run]:
-    """Keep the runs of a test as they are at their end."""
-    runs, finish = [], training.Run.finish
+def finished() -> training.Run:
+    """Train the experiment and return its run."""
+    ended = training.Run.prepare(OTHER, OPTIONS)
+    ended.train()
+    ended.finish()
+    return ended
 
-    def keep(self: training.Run) -> None:
-        finish(self)
-        runs.append(self)
 
-    monkeypatch.setattr(training.Run, "finish", keep)
-    return runs
+def steps(trainer: Trainer, num: int) -> Iterator[tuple[int, int]]:
+    """Take steps on noise; yield the chunk and the step after each."""
+    rng = np.random.default_rng(0)
+    for index in range(num):
+        chunk, step = divmod(index, STEPS_A_CHUNK)
+        views = [torch.from_numpy(rng.random((OTHER.batch_size, 64, 64, 3), dtype=np.float32))]
+        trainer.take(views, torch.from_numpy(rng.random((OTHER.batch_size, 37), dtype=np.float32)), chunk, step)
+        yield chunk, step
+
+
+def drawn_trainer() -> Trainer:
+    torch.manual_seed(0)
+    trainer = Trainer(OTHER, Network(OTHER, CPU))
+    layers.reset_all_params(trainer.network.output_layer)
+    return trainer
 
 
 def predict(run_main, root: Path, experiment=OTHER) -> None:
@@ -93,19 +106,14 @@ class TestTraining:
         rates = [float(line.split("rate ")[1].split()[0]) for line in lines]
         assert rates == pytest.approx([OTHER.learning_rate.at(chunk + 2 / 3, 4) for chunk in range(4)], rel=1e-4)
 
-    def test_follows_the_rate_from_near_zero_and_lower_layers_at_their_share(self, prepared_survey, monkeypatch):
-        rates, take = [], Trainer.take
-
-        def spy(trainer: Trainer, views: list, labels: object, chunk: int, number: int) -> torch.Tensor:
-            before = copies(trainer.network.parameters)
-            error = take(trainer, views, labels, chunk, number)
+    def test_follows_the_rate_from_near_zero_and_lower_layers_at_their_share(self):
+        trainer, rates = drawn_trainer(), []
+        before = copies(trainer.network.parameters)
+        for _ in steps(trainer, 12):
             groups = {(group["share"], group["weight_decay"]): group["lr"] for group in trainer.optimizer.param_groups}
             moved = [(a - b).abs().max() for a, b in zip(trainer.network.parameters, before, strict=True)]
             rates.append((groups, max(moved)))
-            return error
-
-        monkeypatch.setattr(Trainer, "take", spy)
-        training.train(OTHER, OPTIONS)
+            before = copies(trainer.network.parameters)
         assert len(rates) == 12
         for place, (groups, moved) in enumerate(rates):
             rate = OTHER.learning_rate.at(place / STEPS_A_CHUNK, 4)
@@ -122,7 +130,7 @@ class TestTraining:
 
 
 class TestStatistics:
-    def test_lie_in_the_pickle_beside_the_weights(self, prepared_survey, run_main, kept_runs):
+    def test_lie_in_the_pickle_beside_the_weights(self, prepared_survey, run_main):
         analysis = run(run_main, prepared_survey, experiment=OTHER)
         network = Network(OTHER, CPU)
         num = len(network.parameters)
@@ -155,9 +163,9 @@ class TestStatistics:
 
 
 class TestAverage:
-    def test_is_what_is_validated_and_kept_and_predicted_with(self, prepared_survey, run_main, kept_runs):
-        analysis = run(run_main, prepared_survey, experiment=OTHER)
-        [ended] = kept_runs
+    def test_is_what_is_validated_and_kept_and_predicted_with(self, prepared_survey):
+        ended = finished()
+        analysis = load_pickle(folders.current.analysis(NAME), "the test")
         averages = [value.numpy() for value in ended.trainer.average.values]
         last = layers.get_param_values(ended.network.output_layer)
         for value, average in zip(analysis["param_values"], averages, strict=True):
@@ -165,35 +173,25 @@ class TestAverage:
         floats = [(a, b) for a, b in zip(averages, last, strict=True) if a.dtype == np.float32]
         assert not any(np.array_equal(a, b) for a, b in floats)
 
-        network = prediction.load_network(OTHER, CPU)
+        network = load_network(OTHER, CPU)
         [views] = Examples(OTHER, OPTIONS, CPU).fixed(np.arange(27, 30), "train")
         np.testing.assert_array_equal(network.predict(views), analysis["predictions"])
         assert analysis["mean_valid_loss"] == rmse(analysis["predictions"], analysis["targets"])
         assert not np.allclose(ended.network.predict(views), analysis["predictions"], atol=1e-5)
 
-    def test_is_the_running_average_of_the_steps(self, prepared_survey, monkeypatch, kept_runs):
-        steps, take = [], Trainer.take
-
-        def spy(trainer: Trainer, *arguments: object) -> torch.Tensor:
-            if not steps:
-                steps.append(layers.get_param_values(trainer.network.output_layer))
-            error = take(trainer, *arguments)
-            steps.append(layers.get_param_values(trainer.network.output_layer))
-            return error
-
-        monkeypatch.setattr(Trainer, "take", spy)
-        training.train(OTHER, OPTIONS)
-        start, *after = steps
+    def test_is_the_running_average_of_the_steps(self):
+        trainer = drawn_trainer()
+        start = layers.get_param_values(trainer.network.output_layer)
+        after = [layers.get_param_values(trainer.network.output_layer) for _ in steps(trainer, 12)]
         expected = [value.astype(float) for value in start]
         for number, values in enumerate(after):
             decay = min(0.9, (1 + number) / (10 + number))
             expected = [decay * old + (1 - decay) * new for old, new in zip(expected, values, strict=True)]
-        [ended] = kept_runs
-        for value, average in zip(ended.trainer.average.values, expected, strict=True):
+        for value, average in zip(trainer.average.values, expected, strict=True):
             if value.is_floating_point():
                 np.testing.assert_allclose(value, average, rtol=1e-4, atol=1e-6)
             else:
-                assert value == 12  # whole numbers are taken over as they are
+                assert value == 12  # integers are copied
 
     def test_leaves_the_weights_as_they_were(self):
         trainer = Trainer(OTHER, Network(OTHER, CPU))
@@ -209,7 +207,7 @@ class TestPrediction:
     def test_is_the_mean_over_its_own_transforms(self, prepared_survey, run_main):
         run(run_main, prepared_survey, experiment=OTHER)
         predict(run_main, prepared_survey.root)
-        network = prediction.load_network(OTHER, CPU)
+        network = load_network(OTHER, CPU)
         predictions = load_gz(folders.current.augmented("test", NAME))
         assert predictions.shape == (8, 37)
         [view] = OTHER.views.ds_transforms

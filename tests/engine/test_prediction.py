@@ -12,8 +12,11 @@ import layers
 import load_data
 import realtime_augmentation as ra
 import show_results
-from engine import checkpoints, part_sharing, prediction, record
+from engine import part_sharing, prediction, record
 from engine.examples import Examples
+from engine.experiment import Experiment
+from engine.options import Options
+from engine.prediction_shards import PredictionStore
 from machine.files import DataError, load_gz
 from survey import folders, images
 
@@ -24,13 +27,17 @@ def source(**options: object) -> Examples:
     return Examples(TINY, dataclasses.replace(OPTIONS, **options), CPU)
 
 
+def predict_all(experiment: Experiment, options: Options) -> None:
+    prediction.Prediction(experiment, options).whole()
+
+
 @pytest.fixture
 def trained(prepared_survey):
     return write_analysis()
 
 
 def test_predictions_are_the_mean_over_sixty_transforms(trained):
-    prediction.predict_augmented(TINY, OPTIONS)
+    predict_all(TINY, OPTIONS)
     for name, subset, indices in (("valid", "train", range(27, 30)), ("test", "test", range(8))):
         ids = load_data.train_ids if subset == "train" else load_data.test_ids
         predictions = load_gz(folders.current.augmented(name, "tiny"))
@@ -56,13 +63,13 @@ def test_how_examples_are_made_changes_nothing(trained, options):
 
 def test_a_stopped_prediction_goes_on_to_the_same_result(trained, monkeypatch, capsys):
     options = dataclasses.replace(OPTIONS, chunk_size=120)  # two galaxies
-    prediction.predict_augmented(TINY, options)
+    predict_all(TINY, options)
     product = folders.current.augmented("test", "tiny")
     expected = load_gz(product)
     product.unlink()
     capsys.readouterr()
 
-    monkeypatch.setattr(checkpoints.PredictionStore, "INTERVAL", 0.0)
+    monkeypatch.setattr(PredictionStore, "INTERVAL", 0.0)
     count, predict = 0, part_sharing.PartSharing.predict
 
     def stop_at_the_fifth(self, *args: object) -> np.ndarray:
@@ -75,46 +82,46 @@ def test_a_stopped_prediction_goes_on_to_the_same_result(trained, monkeypatch, c
     with monkeypatch.context() as patch:
         patch.setattr(part_sharing.PartSharing, "predict", stop_at_the_fifth)
         with pytest.raises(KeyboardInterrupt):
-            prediction.predict_augmented(TINY, options)
+            predict_all(TINY, options)
     assert not product.exists()
-    prediction.predict_augmented(TINY, options)
+    predict_all(TINY, options)
     assert "4 rows done" in capsys.readouterr().out
     np.testing.assert_array_equal(load_gz(product), expected)
     assert [path.name for path in product.parent.iterdir()] == [product.name]
 
 
 def test_a_prediction_of_which_only_the_file_was_missing_is_finished(trained, capsys):
-    prediction.predict_augmented(TINY, OPTIONS)
+    predict_all(TINY, OPTIONS)
     product = folders.current.augmented("test", "tiny")
     expected = load_gz(product)
     product.unlink()
     indices = np.arange(len(images.load_ids("test")))
     with (
         pytest.raises(KeyboardInterrupt),
-        checkpoints.PredictionStore(product, prediction.identity(TINY, trained, indices, "test")) as store,
+        PredictionStore(product, prediction.identity(TINY, trained, indices, "test")) as store,
     ):
         store.save(expected)
         raise KeyboardInterrupt
     capsys.readouterr()
-    prediction.predict_augmented(TINY, OPTIONS)
+    predict_all(TINY, OPTIONS)
     assert "8 rows done" in capsys.readouterr().out
     np.testing.assert_array_equal(load_gz(product), expected)
 
 
 def test_rows_of_other_parameters_are_not_gone_on_from(trained, tmp_path):
-    store = checkpoints.PredictionStore(tmp_path / "a.npy.gz", "one")
+    store = PredictionStore(tmp_path / "a.npy.gz", "one")
     store.INTERVAL = 0.0
     store.save(np.ones((2, 37), np.float32))
-    assert checkpoints.PredictionStore(tmp_path / "a.npy.gz", "other").restore() is None
-    assert checkpoints.PredictionStore(tmp_path / "a.npy.gz", "one").restore().shape == (2, 37)
+    assert PredictionStore(tmp_path / "a.npy.gz", "other").restore().shape == (0, 37)
+    assert PredictionStore(tmp_path / "a.npy.gz", "one").restore().shape == (2, 37)
     store.path.write_bytes(b"PK damaged")
-    assert checkpoints.PredictionStore(tmp_path / "a.npy.gz", "one").restore() is None
+    assert PredictionStore(tmp_path / "a.npy.gz", "one").restore().shape == (0, 37)
 
 
 def test_images_left_out_get_the_mean_votes(trained, prepared_survey):
     (prepared_survey.raw / "images_test_rev1" / "100.jpg").write_bytes(b"no JPEG")
     (prepared_survey.raw / "images_train_rev1" / f"{prepared_survey.train_ids[28]}.jpg").unlink()
-    prediction.predict_augmented(TINY, dataclasses.replace(OPTIONS, on_bad_image="skip"))
+    predict_all(TINY, dataclasses.replace(OPTIONS, on_bad_image="skip"))
     for name, row, num in (("valid", 1, 3), ("test", 2, 8)):
         predictions = load_gz(folders.current.augmented(name, "tiny"))
         assert predictions.shape == (num, 37)
@@ -123,13 +130,13 @@ def test_images_left_out_get_the_mean_votes(trained, prepared_survey):
 
 def test_without_a_trained_model_the_script_to_run_is_named(prepared_survey):
     with pytest.raises(DataError, match=r"tiny.pkl is missing; run tiny.py first"):
-        prediction.predict_augmented(TINY, OPTIONS)
+        predict_all(TINY, OPTIONS)
 
 
 def test_another_network_s_parameters_are_refused(trained):
-    other = dataclasses.replace(TINY, build_network=lambda n: narrower(n))
+    other = dataclasses.replace(TINY, build_network=narrower)
     with pytest.raises(DataError, match="another network's"):
-        prediction.predict_augmented(other, OPTIONS)
+        predict_all(other, OPTIONS)
 
 
 def narrower(batch_size: int) -> tuple[list[layers.Layer], layers.Layer]:
@@ -142,11 +149,11 @@ def narrower(batch_size: int) -> tuple[list[layers.Layer], layers.Layer]:
 def test_a_pickle_that_is_no_analysis_is_refused(trained, analysis):
     record.save_analysis(folders.current.analysis("tiny"), analysis, {})
     with pytest.raises(DataError, match="expected a dictionary with param_values"):
-        prediction.predict_augmented(TINY, OPTIONS)
+        predict_all(TINY, OPTIONS)
 
 
 def test_results_are_shown_with_a_picture(trained, run_main, capsys):
-    prediction.predict_augmented(TINY, OPTIONS)
+    predict_all(TINY, OPTIONS)
     run_main(show_results, "--root", folders.current.root)
     out = capsys.readouterr().out
     labels = images.load_labels()
@@ -177,5 +184,5 @@ def test_an_analysis_pickle_of_2014_predicts_unchanged(trained):
     values = layers.get_param_values(trained.output_layer)
     expected = prediction.predict(trained, source(), np.arange(8), "test")
     write_python2_pickle(folders.current.analysis("tiny"), {"param_values": values, "mean_valid_loss": np.float32(1)})
-    prediction.predict_augmented(TINY, OPTIONS)
+    predict_all(TINY, OPTIONS)
     np.testing.assert_array_equal(load_gz(folders.current.augmented("test", "tiny")), expected)

@@ -10,9 +10,9 @@ import torch
 from tiny import TINY, write_analysis
 
 import layers
-from engine import checkpoints, part_sharing, prediction, record
+from engine import part_sharing, prediction, record
 from engine.prediction import Prediction
-from engine.prediction_shards import Shard, merge
+from engine.prediction_shards import PredictionStore, Shard, merge
 from machine.command_line import shard_of
 from machine.files import DataError, load_gz
 from survey import folders
@@ -46,16 +46,16 @@ def shard_path(part: str, name: str):
     return folders.current.augmented(part, "tiny").with_name(f"tiny.{name}.npz")
 
 
-@pytest.mark.parametrize("of", [1, 3, 7])
-def test_any_number_of_shards_gives_the_same_bytes(script, of, capsys):
+@pytest.mark.parametrize("num_shards", [1, 3, 7])
+def test_any_number_of_shards_gives_the_same_bytes(script, num_shards, capsys):
     script()
     whole = products()
     for part in PARTS:
         folders.current.augmented(part, "tiny").unlink()
-    for number in reversed(range(1, of + 1)):  # in any order
-        script("--shard", f"{number}/{of}")
+    for shard_index in reversed(range(1, num_shards + 1)):  # in any order
+        script("--shard", f"{shard_index}/{num_shards}")
     assert not any(folders.current.augmented(part, "tiny").exists() for part in PARTS)
-    script("--merge-shards", of)
+    script("--merge-shards", num_shards)
     assert ", RMSE 0." in capsys.readouterr().out.splitlines()[-2]
     for part, rows in products().items():
         np.testing.assert_array_equal(rows, whole[part], strict=True)
@@ -107,32 +107,32 @@ class TestWrongSets:
 
     def test_double(self, refusal):
         shutil.copy(shard_path("valid", "1of3"), shard_path("valid", "3of3"))
-        assert "tiny.3of3.npz is shard 1/3 a second time, expected 3/3; make it again" in refusal()
+        assert "tiny.3of3.npz holds shard 1/3 again, expected 3/3; make it again" in refusal()
 
     def test_of_another_training(self, refusal):
         path = shard_path("valid", "2of3")
         found = dict(np.load(path))
         np.savez(path, **(found | {"identity": np.array("0" * 64)}))
-        assert "tiny.2of3.npz is of another training, other images or another precision" in refusal()
+        assert "tiny.2of3.npz belongs to another training, other images or another precision" in refusal()
 
     def test_of_the_other_part(self, refusal):
         shutil.copy(shard_path("test", "1of3"), shard_path("valid", "1of3"))
-        assert "tiny.1of3.npz is of another training, other images" in refusal()
+        assert "tiny.1of3.npz belongs to another training, other images" in refusal()
 
     def test_of_another_chunk_size(self, refusal):
-        assert "make all shards with one --chunk-size" in refusal("--chunk-size", 60)
+        assert "make and merge all shards with the same --chunk-size" in refusal("--chunk-size", 60)
 
     @pytest.mark.parametrize("damage", [b"", b"PK damaged", b"\x80\x04."])
     def test_damaged(self, refusal, damage):
         shard_path("valid", "2of3").write_bytes(damage)
-        assert "tiny.2of3.npz is no shard" in refusal()
+        assert "tiny.2of3.npz is not a shard" in refusal()
 
 
 def test_a_shard_that_is_stopped_goes_on_and_one_that_is_made_is_left_alone(script, monkeypatch, capsys):
     script("--shard", "1/1")
     expected = {part: shard_path(part, "1of1").read_bytes() for part in PARTS}
     shard_path("test", "1of1").unlink()
-    monkeypatch.setattr(checkpoints.PredictionStore, "INTERVAL", 0.0)
+    monkeypatch.setattr(PredictionStore, "INTERVAL", 0.0)
     count, predict = 0, part_sharing.PartSharing.predict
 
     def stop_at_the_second(self, *args: object) -> np.ndarray:
@@ -148,21 +148,21 @@ def test_a_shard_that_is_stopped_goes_on_and_one_that_is_made_is_left_alone(scri
             script("--shard", "1/1")
     script("--shard", "1/1")
     out = capsys.readouterr().out
-    assert "tiny.1of1.npz is there already" in out and "3 rows done" in out
+    assert "tiny.1of1.npz exists already" in out and "3 rows done" in out
     assert {part: shard_path(part, "1of1").read_bytes() for part in PARTS} == expected
     assert not list(shard_path("test", "1of1").parent.glob("*.partial*"))
 
 
 def test_a_shard_of_an_earlier_training_is_made_again(script, capsys):
     script("--shard", "1/2")
-    network = Prediction(TINY, OPTIONS).network
+    network = Prediction(TINY, OPTIONS).sharing.network
     with torch.no_grad():
         network.parameters[0].add_(0.5)
     values = layers.get_param_values(network.output_layer)
     record.save_analysis(folders.current.analysis("tiny"), {"param_values": values}, {})
     capsys.readouterr()
     script("--shard", "1/2")
-    assert "there already" not in capsys.readouterr().out
+    assert "exists already" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "3", "1/0", "-1/3", "1/3/5", "a/b", "¹/3"])
@@ -177,4 +177,4 @@ def test_shards_of_no_galaxies_are_empty_and_do_not_hurt(tmp_path):
     shard.save(product, np.empty((0, 37), np.float32))
     assert shard.is_made(product) and not dataclasses.replace(shard, identity="y").is_made(product)
     with pytest.raises(DataError, match="is missing"):
-        merge(product, [shard, dataclasses.replace(shard, number=2)])
+        merge(product, [shard, dataclasses.replace(shard, shard_index=2)])

@@ -21,9 +21,8 @@ import layers
 from engine import device_augmentation, prediction, record, training
 from engine.checkpoints import Progress
 from engine.examples import Examples
-from engine.experiment import Cosine, NormConstraint, Steps
+from engine.experiment import Cosine, Steps
 from engine.network import Network
-from engine.options import INITIALISATIONS
 from engine.steps import Trainer
 from galaxy import decision_tree
 from machine.files import DataError, load_pickle, save_array
@@ -95,82 +94,54 @@ class TestTraining:
         other = run(run_main, prepared_survey, "--num-chunks", 1, "--initialisation", "variance-preserving")
         assert other["param_stds"][4] > 1.6 * analysis["param_stds"][4]  # of the convolution
 
-    def test_the_first_chunk_is_not_normalised_and_momentum_starts_anew_after_it(self, prepared_survey, monkeypatch):
-        seen = []
-        take = Trainer.take
-
-        def spy(trainer: Trainer, views: list, labels: object, chunk: int, number: int) -> torch.Tensor:
-            error = take(trainer, views, labels, chunk, number)
-            step = trainer.step
-            # An optimizer that is kept has an identity of its own.
-            kept.append(step.optimizer)
-            seen.append((chunk, step.normalisation, step.optimizer.param_groups[0]["lr"], id(step.optimizer)))
-            return error
-
-        kept: list = []
-        monkeypatch.setattr(Trainer, "take", spy)
-        training.train(TINY, OPTIONS)
-        first, second = seen[0][-1], seen[-1][-1]
-        assert first != second
-        assert seen == [
-            *[(0, False, 0.04, first)] * 3,
-            *[(1, True, 0.04, second)] * 3,
-            *[(2, True, 0.004, second)] * 3,
-        ]
-
-    def test_norms_are_limited_every_so_many_steps_of_the_run(self, prepared_survey, monkeypatch):
-        counts = {"steps": 0}
-        take = Trainer.take
-
-        def spy(trainer: Trainer, *arguments: object) -> torch.Tensor:
-            counts["steps"] += 1
-            return take(trainer, *arguments)
-
-        limited_at: list[int] = []
-        monkeypatch.setattr(Trainer, "take", spy)
-        monkeypatch.setattr(NormConstraint, "apply", lambda self, layer: limited_at.append(counts["steps"]))
-        training.train(dataclasses.replace(TINY, norm_constraint=NormConstraint(every=4, limits=(1.0,))), OPTIONS)
-        assert limited_at == [4, 8]  # of three chunks of three steps
-
     def test_there_is_no_schedule_to_keep_where_rates_follow_the_fraction_of_a_run(self, prepared_survey, run_main):
         cosine = dataclasses.replace(TINY, learning_rate=Cosine(peak=0.001, warm_up=0.1))
-        with pytest.raises(SystemExit, match="nothing for --keep-schedule to keep"):
+        with pytest.raises(SystemExit, match=r"--keep-schedule: .* there is no schedule to keep"):
             run(run_main, prepared_survey, "--num-chunks", 1, "--keep-schedule", experiment=cosine)
 
-    def test_a_last_partial_minibatch_counts_by_its_size(self, monkeypatch):
-        network = Network(TINY, CPU)
+    def test_a_last_partial_minibatch_counts_by_its_size(self):
+        at_rest = dataclasses.replace(TINY, learning_rate=Steps({0: 1e-30}))  # moves no float32
+        network = Network(at_rest, CPU)
         rng = np.random.default_rng(0)
         views = [rng.random((11, 15, 15, 3)).astype(np.float32) for _ in range(2)]
         targets = rng.random((11, 37)).astype(np.float32)
 
         for layer in layers.all_layers(network.output_layer):
             layer.dropout = 0.0
-        trainer, progress = Trainer(TINY, network), Progress(chunk=2)  # normalised
-        monkeypatch.setattr(trainer.optimizer, "step", lambda: None)
+        trainer, progress = Trainer(at_rest, network), Progress(chunk=2)  # normalised
         training.train_chunk(trainer, views, targets, progress)
         errors = training.read_errors(progress.errors)
         assert len(errors) == 2
         assert sum(errors) / 11 == pytest.approx(np.mean((network.predict(views) - targets) ** 2), rel=1e-5)
 
-    def test_a_loss_that_is_no_number_ends_the_run_and_leaves_the_last_checkpoint(self, prepared_survey, monkeypatch):
-        def spoil(trainer: Trainer, views: list, labels: object, progress: Progress, stop: object) -> None:
-            progress.errors.append(float("nan") if progress.chunk else 1.0)
+    def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_the_last_checkpoint(self, prepared_survey):
+        def spoil(optimizer: torch.optim.Optimizer, *_: object) -> None:
+            for param in optimizer.param_groups[0]["params"]:
+                param.data.fill_(float("nan"))
 
-        monkeypatch.setattr(training, "train_chunk", spoil)
+        made = []
+
+        def make_optimizer(output_layer: layers.Layer) -> torch.optim.Optimizer:
+            """Make an optimizer that spoils the parameters from the first normalised step on, in chunk 2."""
+            made.append(torch.optim.SGD(layers.all_parameters(output_layer), lr=1.0))
+            if len(made) == 2:
+                made[-1].register_step_post_hook(spoil)
+            return made[-1]
+
         options = dataclasses.replace(OPTIONS, checkpoint_every=1)
         with pytest.raises(DataError, match=r"got nan in chunk 2; the last good checkpoint is .*000001-000000"):
-            training.train(TINY, options)
+            training.train(dataclasses.replace(TINY, make_optimizer=make_optimizer), options)
         assert len(list(folders.current.checkpoints("tiny").glob("*.pt"))) == 1
 
-    def test_a_dead_network_ends_the_run(self, prepared_survey, monkeypatch):
-        def kill(output_layer: layers.Layer) -> None:
-            layers.reset_all_params(output_layer)
-            with torch.no_grad():
-                output_layer.input_layer.b.fill_(-100)  # no answer will ever be above zero
+    def test_a_dead_network_ends_the_run(self, prepared_survey):
+        def build_network(batch_size: int) -> tuple[list[layers.Layer], layers.Layer]:
+            inputs, output = TINY.build_network(batch_size)
+            below = output.input_layer.input_layer
+            top = layers.DenseLayer(below, 37, 0.01, init_bias_value=-100, nonlinearity=layers.identity)
+            return inputs, custom.OptimisedDivGalaxyOutputLayer(top)  # no activation is ever above zero
 
-        monkeypatch.setitem(INITIALISATIONS, "2014", kill)
-        with pytest.raises(DataError, match=r"stuck: all predictions are zero.* end of chunks 1 to 2; there is no"):
-            training.train(TINY, OPTIONS)
+        with pytest.raises(DataError, match=r"stuck: all predictions .* zero .* end of chunks 1 to 2; there is no"):
+            training.train(dataclasses.replace(TINY, build_network=build_network), OPTIONS)
 
     def test_a_layer_without_parameters_on_top_does_not_look_dead(self, prepared_survey, run_main):
         def build_network(batch_size: int) -> tuple[list[layers.Layer], layers.Layer]:
@@ -203,13 +174,12 @@ class TestTraining:
             (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "--chunk-size"),
         ],
     )
-    def test_want_of_memory_names_the_flags_that_lower_it(self, prepared_survey, run_main, monkeypatch, error, hint):
-        def fail(*_: object) -> None:
+    def test_an_error_of_memory_names_the_flags_that_lower_its_use(self, prepared_survey, error, hint):
+        def fail(_: Progress) -> None:
             raise error
 
-        monkeypatch.setattr(training, "train_chunk", fail)
-        with pytest.raises(SystemExit, match=hint):
-            run(run_main, prepared_survey)
+        with pytest.raises(DataError, match=hint):
+            training.train(TINY, OPTIONS, on_chunk=fail)
 
     @pytest.mark.parametrize(
         ("missing", "message"),
@@ -273,11 +243,11 @@ class TestTraining:
     def test_without_any_validation_image_there_is_no_run(self, prepared_survey, run_main):
         for img_id in prepared_survey.train_ids[27:]:
             (prepared_survey.raw / "images_train_rev1" / f"{img_id}.jpg").unlink()
-        with pytest.raises(SystemExit, match="all of either are left out as bad"):
+        with pytest.raises(SystemExit, match="all images of one of them are bad"):
             run(run_main, prepared_survey, "--on-bad-image", "skip")
 
     def test_an_unknown_device_is_one_clear_line(self, prepared_survey, run_main):
-        with pytest.raises(SystemExit, match="error: --device warp9 can not be used here"):
+        with pytest.raises(SystemExit, match="error: --device warp9 cannot be used on this machine"):
             run(run_main, prepared_survey, "--device", "warp9")
 
 
@@ -326,7 +296,7 @@ class TestAnotherRunOfTheSame:
         with held(folders.current.lock("tiny", "train")):
             run(run_main, prepared_survey, experiment=dataclasses.replace(TINY, name="other", num_chunks=1))
 
-    def test_a_run_holds_its_lock_until_its_end(self, prepared_survey, run_main, monkeypatch):
+    def test_a_run_holds_its_lock_in_its_last_chunk(self, prepared_survey):
         script = prepared_survey.root / "tiny.py"
         script.write_text(
             f"import sys\nsys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]\n"
@@ -334,16 +304,14 @@ class TestAnotherRunOfTheSame:
             "if __name__ == '__main__':\n    training.main(TINY)\n"
         )
         command = [sys.executable, script, "--root", prepared_survey.root, "--device", "cpu", "--num-workers", "1"]
-        seconds = []
-        finish = training.Run.finish
+        started = []
 
-        def run_a_second(self: training.Run) -> None:
-            seconds.append(subprocess.run(command, capture_output=True, text=True, timeout=120))
-            finish(self)
+        def run_a_second(progress: Progress) -> None:
+            if progress.chunk == TINY.num_chunks:
+                started.append(subprocess.run(command, capture_output=True, text=True, timeout=120))
 
-        monkeypatch.setattr(training.Run, "finish", run_a_second)
-        run(run_main, prepared_survey)
-        [second] = seconds
+        training.train(TINY, OPTIONS, on_chunk=run_a_second)
+        [second] = started
         assert second.returncode == 1
         assert f"in process {os.getpid()} on {socket.gethostname()}" in second.stderr
         assert len(second.stderr.splitlines()) == 1

@@ -40,6 +40,7 @@ from tiny import (
 import load_data
 import realtime_augmentation as ra
 from engine import checkpoints, device_augmentation, training
+from engine.prediction_shards import PredictionStore
 from machine import memory, processes
 from machine.files import DataError
 from machine.signals import StopRequest, ending_in_order
@@ -256,42 +257,32 @@ class TestConsumers:
 
 
 class TestKeptWork:
-    def test_a_worker_s_death_costs_no_step(self, prepared_survey, run_main, monkeypatch, capsys):
+    def test_a_worker_s_death_costs_no_step(self, prepared_survey, run_main, capsys):
         whole = run(run_main, prepared_survey, experiment=SIX_CHUNKS)
         folders.current.analysis("tiny").unlink()
-        finish, count = training.Run._finish_chunk, 0
 
-        def kill_after(self: training.Run, error: float) -> None:
-            nonlocal count
-            finish(self, error)
-            count += 1
-            if count == 3:
+        def kill_after_three(progress: checkpoints.Progress) -> None:
+            if progress.chunk == 3:
                 kill_a_worker()
 
-        with monkeypatch.context() as patch:
-            patch.setattr(training.Run, "_finish_chunk", kill_after)
-            with pytest.raises(SystemExit, match="error: a worker process died"):
-                run(run_main, prepared_survey, experiment=SIX_CHUNKS)
-        assert "what was learnt until now is kept in" in capsys.readouterr().out
+        with pytest.raises(BrokenProcessPool, match="a worker process died"):
+            training.train(SIX_CHUNKS, OPTIONS, on_chunk=kill_after_three)
+        assert "the work so far is saved in" in capsys.readouterr().out
         assert_same_result(run(run_main, prepared_survey, experiment=SIX_CHUNKS), whole)
-        assert "going on from" in capsys.readouterr().out
+        assert "resuming from" in capsys.readouterr().out
 
-    def test_a_signal_to_workers_too_is_a_request_to_stop(self, prepared_survey, run_main, monkeypatch):
-        finish = training.Run._finish_chunk
-
-        def stop_all(self: training.Run, error: float) -> None:
-            finish(self, error)
+    def test_a_signal_to_workers_too_is_a_request_to_stop(self, prepared_survey):
+        def stop_all(_: checkpoints.Progress) -> None:
             for process in [*multiprocessing.active_children(), SimpleNamespace(pid=os.getpid())]:
                 os.kill(process.pid, signal.SIGTERM)
 
-        monkeypatch.setattr(training.Run, "_finish_chunk", stop_all)
         with pytest.raises(SystemExit) as stop:
-            run(run_main, prepared_survey, experiment=SIX_CHUNKS)
+            training.train(SIX_CHUNKS, OPTIONS, on_chunk=stop_all)
         assert stop.value.code == 75
         assert folders.current.checkpoints("tiny").is_dir()
 
     def test_parameters_that_are_not_finite_are_not_kept(self, prepared_survey):
-        spoilt = training.Run(TINY, OPTIONS)
+        spoilt = training.Run.prepare(TINY, OPTIONS)
         spoilt.save()
         with torch.no_grad():
             spoilt.network.output_layer.input_layer.W.fill_(float("inf"))
@@ -299,7 +290,7 @@ class TestKeptWork:
             spoilt.save()
 
     def test_a_second_interrupt_while_saving_leaves_the_last_checkpoint(self, prepared_survey, monkeypatch):
-        run_ = training.Run(TINY, OPTIONS)
+        run_ = training.Run.prepare(TINY, OPTIONS)
         path = run_.save()
         before = path.read_bytes()
 
@@ -317,13 +308,13 @@ class TestKeptWork:
     def test_predictions_are_saved_whatever_the_interval(self, tmp_path):
         with (
             pytest.raises(SystemExit),
-            checkpoints.PredictionStore(tmp_path / "a.npy.gz", "one") as store,
+            PredictionStore(tmp_path / "a.npy.gz", "one") as store,
             ending_in_order(),
         ):
             store.save(np.ones((2, 37), np.float32))
             assert not store.path.exists()
             os.kill(os.getpid(), signal.SIGTERM)
-        assert len(checkpoints.PredictionStore(tmp_path / "a.npy.gz", "one").restore()) == 2
+        assert len(PredictionStore(tmp_path / "a.npy.gz", "one").restore()) == 2
 
 
 EXTRACT = """

@@ -34,7 +34,7 @@ SCRIPT = f"""
 import os, sys, threading, time
 sys.path[:0] = {[str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent)]!r}
 import test_torture
-from engine import checkpoints
+from engine import prediction_shards
 
 def die():
     os.kill(os.getpid(), 9)
@@ -66,7 +66,7 @@ if __name__ == "__main__":
         threading.Thread(target=die_after, args=how, daemon=True).start()
     else:
         die_at(*how)
-    checkpoints.PredictionStore.INTERVAL = 0.0
+    prediction_shards.PredictionStore.INTERVAL = 0.0
     test_torture.main()
 """
 
