@@ -1,1 +1,1 @@
-"""Pages and figures of what networks say of galaxies: for people. No torch."""
+"""Web pages and figures of predictions, for people. No torch."""

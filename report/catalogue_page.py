@@ -159,7 +159,7 @@ def build(
         votes=votes_of(table, weighted),
         pictures=list(pictures(rows.tolist())) if pictures else [None] * len(rows),
         columns=_columns(table),
-        kind="weighted" if weighted else "conditional",
+        weighted=weighted,
         spreads=_spreads(table),
         flags=table["flag"].to_numpy(),
         flag_words=flags,

@@ -1,4 +1,4 @@
-"""Figures of how training went and how far predictions are off, each on light and on dark paper, as SVG."""
+"""Learning curves, calibration curves and residuals as SVG, each on light and on dark paper."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -10,22 +10,22 @@ from galaxy.decision_tree import ANSWER_NAMES, QUESTIONS, SLICES
 from report.page import Figure
 from report.reliability import Reliability
 from report.tree_figure import COLOURS
-from report.tree_layout import PLACES
+from report.tree_layout import LAYOUTS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Seven lines that differ in lightness as in hue, readable on both papers.
+# Colours of seven lines, which differ in lightness and in hue.
 LINES = {
     "light": ("#1f6fb4", "#c8322b", "#2f8f6b", "#b9770f", "#8a4fa3", "#16899f", "#6b7280"),
     "dark": ("#4aa8ee", "#ff8578", "#5fd0a2", "#f0b65a", "#c99ae0", "#5fd3e6", "#a5b1be"),
 }
-# Curves of more runs than these could not be told from each other.
+# More runs than colours are not drawn.
 MAX_CURVES = 7
 
 
 def on_both(draw: Callable[..., None], size: tuple[float, float], grid: tuple[int, int], **words: str) -> Figure:
-    """Have `draw(axes, lines, colours)` draw on a grid of axes (rows, columns), on light and on dark paper."""
+    """Call `draw(axes, lines, colours)` for light and for dark paper, on a grid of axes (rows, columns)."""
     import matplotlib
     from matplotlib.figure import Figure as Canvas
 
@@ -47,7 +47,7 @@ def on_both(draw: Callable[..., None], size: tuple[float, float], grid: tuple[in
 
 
 def learning_curves(runs: Mapping[str, tuple[Sequence[float], Mapping[int, float]]]) -> Figure:
-    """Draw the errors of runs by name: of the training, a number a chunk, and of the validation, by chunk."""
+    """Draw the RMSE of runs by name: training, one value per chunk; validation, by chunk."""
     shown = dict(list(runs.items())[:MAX_CURVES])
 
     def draw(axes: np.ndarray, lines: Sequence[str], colours: dict[str, str]) -> None:
@@ -63,54 +63,56 @@ def learning_curves(runs: Mapping[str, tuple[Sequence[float], Mapping[int, float
     return on_both(
         draw, (9, 3.6), (1, 1),
         alternative=f"Learning curves: {words}",
-        caption="Learning curves. Thin: training, under augmentation. Thick, with dots: validation galaxies.",
+        caption="Learning curves. Thin lines: training, with augmentation. Thick lines with dots: validation galaxies.",
     )  # fmt: skip
 
 
 def _last(valid: Mapping[int, float], train: Sequence[float]) -> str:
-    return f"{list(valid.values())[-1]:.4f}" if valid else f"{train[-1]:.4f} (training)" if train else "nothing"
+    return f"{list(valid.values())[-1]:.4f}" if valid else f"{train[-1]:.4f} (training)" if train else "no chunk"
 
 
-def calibration_curves(found: Reliability) -> Figure:
-    """Draw of each question what was answered against what was predicted, a line an answer."""
-    of_questions = list(PLACES)
+def calibration_curves(calibration: Reliability) -> Figure:
+    """Draw labels against predictions, a panel per question, a line per answer."""
+    questions = list(LAYOUTS)
 
     def draw(axes: np.ndarray, lines: Sequence[str], colours: dict[str, str]) -> None:
-        for ax, number in zip(axes.flat, of_questions, strict=False):
-            _draw_calibration(ax, number, found, lines, colours)
-        for ax in axes.flat[len(of_questions) :]:
+        for ax, question in zip(axes.flat, questions, strict=False):
+            _draw_calibration(ax, question, calibration, lines, colours)
+        for ax in axes.flat[len(questions) :]:
             ax.axis("off")
         axes[-1, 0].set(xlabel="predicted", ylabel="volunteers")
 
-    errors = found.errors
+    errors = calibration.errors
     return on_both(
         draw, (10, 7.6), (3, 4),
-        alternative="Calibration curves of the eleven questions; the expected calibration errors are in the table: "
-        f"their mean is {errors.mean():.4f}, the greatest {errors.max():.4f}",
-        caption="Calibration: the mean vote of galaxies of which much the same was predicted. On the diagonal, "
-        "predictions come true. Dots are as large as their galaxies are many; ECE is the expected calibration error.",
+        alternative="Calibration curves of the eleven questions. The table has the expected calibration errors: "
+        f"their mean is {errors.mean():.4f}, the largest {errors.max():.4f}",
+        caption="Calibration: the mean vote of galaxies with similar predictions. On the diagonal, votes equal "
+        "predictions. Larger dots stand for more galaxies. ECE is the expected calibration error.",
     )  # fmt: skip
 
 
 def _draw_calibration(
-    ax: "Axes", number: int, found: Reliability, lines: Sequence[str], colours: dict[str, str]
+    ax: "Axes", question: int, calibration: Reliability, lines: Sequence[str], colours: dict[str, str]
 ) -> None:
     ax.plot([0, 1], [0, 1], color=colours["faint"], linewidth=0.8, linestyle="--")
-    answers = range(SLICES[number].start, SLICES[number].stop)
-    for column, word, colour in zip(answers, PLACES[number].words, lines, strict=False):
-        some = found.counts[column] > 0
-        x, y, counts = (each[column][some] for each in (found.predicted, found.labelled, found.counts))
-        ax.plot(x, y, color=colour, linewidth=1, label=f"{word} {found.errors[column]:.3f}")
+    answers = range(SLICES[question].start, SLICES[question].stop)
+    arrays = calibration.predicted, calibration.labelled, calibration.counts
+    for column, word, colour in zip(answers, LAYOUTS[question].words, lines, strict=False):
+        filled = calibration.counts[column] > 0
+        x, y, counts = (array[column][filled] for array in arrays)
+        ax.plot(x, y, color=colour, linewidth=1, label=f"{word} {calibration.errors[column]:.3f}")
         ax.scatter(x, y, s=4 + 45 * np.sqrt(counts / max(1, counts.sum())), color=colour, linewidth=0)
     ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
-    ax.set_title(QUESTIONS[number].text if len(QUESTIONS[number].text) < 34 else PLACES[number].title, fontsize=8.5)
+    text = QUESTIONS[question].text
+    ax.set_title(text if len(text) < 34 else LAYOUTS[question].title, fontsize=8.5)
     ax.legend(fontsize=6.5, loc="upper left", handlelength=1, labelspacing=0.25, title="ECE", title_fontsize=6.5)
 
 
 def residuals(values: np.ndarray) -> Figure:
-    """Draw what residuals (n, 37), prediction - label, are like: where the middle 68 and 95 of a hundred lie."""
+    """Draw the distribution of residuals (n, 37), prediction - label: the central 68 % and 95 % of each answer."""
     low, lower, middle, upper, high = np.percentile(values, (2.5, 16, 50, 84, 97.5), axis=0)
-    order = [column for number in PLACES for column in range(SLICES[number].start, SLICES[number].stop)]
+    order = [column for question in LAYOUTS for column in range(SLICES[question].start, SLICES[question].stop)]
     names = [ANSWER_NAMES[column] for column in order]
 
     def draw(axes: np.ndarray, lines: Sequence[str], colours: dict[str, str]) -> None:
@@ -129,6 +131,6 @@ def residuals(values: np.ndarray) -> Figure:
     return on_both(
         draw, (10, 4.6), (1, 2),
         alternative=f"Residuals of the 37 answers; the widest are those of {names[order.index(widest)]}: "
-        f"95 of a hundred lie between {low[widest]:.2f} and {high[widest]:.2f}",
-        caption="Residuals an answer. Thick: the middle 68 of a hundred galaxies; thin: 95; gap: the median.",
+        f"95 % are between {low[widest]:.2f} and {high[widest]:.2f}",
+        caption="Residuals per answer. Thick: the central 68 % of galaxies. Thin: 95 %. Gap: the median.",
     )  # fmt: skip

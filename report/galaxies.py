@@ -1,4 +1,4 @@
-"""The galaxies that a page shows, a row each, and fields' pictures with marks, as plain values for its script."""
+"""The galaxies of a page, one row each, and the pictures of fields with marks, as plain values for its script."""
 
 import base64
 import json
@@ -10,21 +10,22 @@ import numpy as np
 from galaxy.decision_tree import NUM_ANSWERS
 from galaxy.thumbnails import MAX_PICTURES
 
-# A page shows at most this many rows; the table has all.
+# Rows of a page, at most; the table has all.
 MAX_ROWS = MAX_PICTURES
-# Of a text, of all texts of a page, and of columns of one's own: what a page shows. Bytes as the page has them.
+# Bytes of a text in the page, bytes of all texts, and the user's own columns, at most.
 MAX_TEXT, TOTAL_TEXT, MAX_COLUMNS = 1_200, 1_200_000, 12
-# Fractions and spreads are whole numbers of so many parts.
+# Fractions and spreads are stored as whole numbers, in units of 1 / SCALE and 1 / SPREAD_SCALE.
 SCALE, SPREAD_SCALE = 10_000, 1_000
-# What pictures of fields take at most, all together, bytes; and of how many there is one.
+# Bytes of all pictures of fields, and their count, at most.
 MAX_FIELD_BYTES, MAX_FIELDS = 1_200_000, 12
 
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """A column beside the answers: numbers with NaN, or texts; `listed` in the table, or only in a galaxy's details.
+    """A column beside the answers: numbers (NaN is unknown) or texts.
 
-    Numbers are shown with so many `digits` behind the point; `help` says what the column is.
+    A `listed` column is in the table, any other only in a galaxy's dialog. Numbers are shown with `digits` decimals.
+    `help` describes the column.
     """
 
     title: str
@@ -39,7 +40,7 @@ class Column:
         return np.asarray(self.values).dtype.kind in "fiu"
 
     def as_plain(self, most: int = MAX_TEXT) -> dict[str, object]:
-        """Return it as plain values, texts of at most so many bytes; what is unknown is None."""
+        """Return the column as plain values: unknown numbers are None, texts have at most `most` bytes."""
         values, numeric = np.asarray(self.values), self.numeric
         plain = numbers(values, self.digits) if numeric else [short(str(value), most) for value in values]
         return {
@@ -50,11 +51,11 @@ class Column:
 
 @dataclass(frozen=True, eq=False)
 class Field:
-    """A picture of a field and the galaxies in it, each a mark that leads to its row.
+    """The picture of a field, and a mark per galaxy.
 
-    `picture` is a JPEG, PNG or WebP that shows `width` x `height` pixels of the file,
-    whatever its own size. `x`, `y` (n,) are positions in pixels of the file, counted from 0 at the centre of the
-    pixel in the picture's upper left; `radius` (n,) pixels; `rows` (n,) the galaxies' rows.
+    `picture` is a JPEG, PNG or WebP of any size that shows `width` x `height` pixels of the file. `x`, `y` (n,) are
+    positions in pixels of the file, from 0 at the centre of the upper left pixel; `radius` (n,) pixels; `rows` (n,)
+    the galaxies' rows.
     """
 
     picture: bytes
@@ -67,19 +68,19 @@ class Field:
     title: str = "The field"
 
     def among(self, shown: np.ndarray) -> "Field":
-        """Return it with marks of the rows that are shown only, numbered as they stand in `shown` (m,), ascending."""
-        place = np.minimum(np.searchsorted(shown, self.rows), max(0, len(shown) - 1))
-        kept = shown[place] == self.rows if len(shown) else np.zeros(len(self.rows), bool)
+        """Return the field with the marks of rows `shown` (m,), ascending; its rows are indices into `shown`."""
+        index = np.minimum(np.searchsorted(shown, self.rows), max(0, len(shown) - 1))
+        kept = shown[index] == self.rows if len(shown) else np.zeros(len(self.rows), bool)
         values = {name: getattr(self, name)[kept] for name in ("x", "y", "radius")}
-        return replace(self, **values, rows=place[kept])
+        return replace(self, **values, rows=index[kept])
 
     def as_plain(self, num_rows: int) -> dict[str, object]:
-        """Return it as plain values; raises ValueError where it can not be shown."""
+        """Return the field as plain values; raises ValueError for a mark without position or row."""
         marks = np.stack([self.x, self.y, self.radius], axis=1).astype(np.float64)
         if not np.isfinite(marks).all():
             raise ValueError("expected finite positions and radii")
         if not ((self.rows >= 0) & (self.rows < num_rows)).all():
-            raise ValueError(f"expected rows of the {num_rows} galaxies that are shown")
+            raise ValueError(f"expected rows below {num_rows}, the count of galaxies on the page")
         return {
             "picture": address(self.picture), "width": self.width, "height": self.height, "title": short(self.title),
             "marks": marks.round(1).tolist(), "rows": self.rows.tolist(),
@@ -88,12 +89,11 @@ class Field:
 
 @dataclass(frozen=True, eq=False)
 class Galaxies:
-    """What a page shows of galaxies, at most MAX_ROWS.
+    """The galaxies of a page, at most MAX_ROWS.
 
-    `votes` (n, 37) are weighted down the tree, NaN in a row without any; `others` (n, 37) what volunteers answered.
-    `kind` says which fractions are listed: 'conditional' or 'weighted'; `spreads` holds (n, 37) of the same kind, by
-    name: transforms, models, low68, high68. `flags` (n,) are sums of the bits of `flag_words`.
-    `pictures` are WebP, or None.
+    `votes` (n, 37) are weighted down the tree, NaN in a row without answers; `others` (n, 37) are votes of volunteers.
+    The list shows weighted fractions if `weighted`, else conditional ones. `spreads` (n, 37) are of the same type, by
+    name: transforms, models, low68, high68. `flags` (n,) are sums of the bits of `flag_words`. `pictures` are WebP.
     """
 
     names: Sequence[str]
@@ -101,12 +101,11 @@ class Galaxies:
     pictures: Sequence[bytes | None]
     columns: Sequence[Column] = ()
     others: np.ndarray | None = None
-    kind: str = "conditional"
+    weighted: bool = False
     spreads: dict[str, np.ndarray] = field(default_factory=dict)
     flags: np.ndarray | None = None
     flag_words: dict[int, str] = field(default_factory=dict)
-    # What the rows are, in the plural, and the order in which they are listed at first: a column's title, and whether
-    # the greatest comes first.
+    # What a row is, in the plural; the initial order: a column's title, and whether it is descending.
     noun: str = "galaxies"
     order: tuple[str, bool] | None = None
     fields: Sequence[Field] = ()
@@ -115,7 +114,7 @@ class Galaxies:
         if len(self) > MAX_ROWS:
             raise ValueError(f"expected at most {MAX_ROWS} galaxies, got {len(self)}")
         if self.votes.shape != (len(self), NUM_ANSWERS) or len(self.pictures) != len(self):
-            raise ValueError("expected as many votes and pictures as names")
+            raise ValueError(f"expected votes and pictures of {len(self)} galaxies, one per name")
         if (size := sum(len(each.picture) for each in self.fields)) > MAX_FIELD_BYTES:
             raise ValueError(f"expected pictures of fields of at most {MAX_FIELD_BYTES:,} bytes, got {size:,}")
 
@@ -123,14 +122,14 @@ class Galaxies:
         return len(self.names)
 
     def as_plain(self) -> dict[str, object]:
-        """Return all of it as plain values for a page's script."""
+        """Return the galaxies as plain values for a page's script."""
         num_texts = len(self) * (1 + sum(not column.numeric for column in self.columns))
         most = min(MAX_TEXT, TOTAL_TEXT // max(1, num_texts))
         return {
             "names": [short(name, most) for name in self.names],
             "votes": parts(self.votes),
             "others": None if self.others is None else parts(self.others),
-            "kind": self.kind,
+            "weighted": self.weighted,
             "spreads": {name: parts(values, SPREAD_SCALE) for name, values in self.spreads.items()},
             "flags": None if self.flags is None else np.asarray(self.flags).tolist(),
             "flagWords": {str(bit): words for bit, words in self.flag_words.items()},
@@ -144,36 +143,36 @@ class Galaxies:
 
 
 def spread_evenly(num_rows: int, most: int = MAX_ROWS) -> np.ndarray:
-    """Return at most so many of rows 0, 1, ..., evenly spread, in order."""
+    """Return at most `most` of the rows 0 ... num_rows - 1, evenly spread, ascending."""
     return np.linspace(0, max(0, num_rows - 1), min(num_rows, most)).round().astype(int)
 
 
 def short(text: str, most: int = MAX_TEXT) -> str:
-    """Return a text that takes at most so many bytes in a page, without halves of characters, which none can hold."""
+    """Return a text cut to at most `most` bytes of the page's JSON; lone surrogates are escaped."""
     text = text.encode("utf-8", "backslashreplace").decode()
-    # As the page's JSON writes them, a character takes at most twelve.
+    # A character has at most 12 bytes in JSON.
     if 12 * len(text) <= most or len(json.dumps(text)) + 5 * sum(map(text.count, "<>&'")) <= most:
         return text
     return f"{text[: max(1, most // 12 - 1)]}…"
 
 
 def parts(values: np.ndarray, scale: int = SCALE) -> list[int]:
-    """Return fractions (n, 37) as whole numbers of 1 / scale, one after another; -1 where nothing is known."""
+    """Return fractions (n, 37) as whole numbers in units of 1 / scale, flat; -1 for NaN."""
     known = np.isfinite(values)
     whole = np.where(known, np.round(np.clip(np.where(known, values, 0), 0, 1) * scale), -1)
     return whole.astype(int).ravel().tolist()
 
 
 def numbers(values: np.ndarray, digits: int) -> list[float | int | None]:
-    """Return numbers with so many digits behind the point; None where nothing is known."""
+    """Return numbers rounded to `digits` decimals; None for NaN and infinity."""
     if values.dtype.kind in "iu":
         return values.tolist()
     return [round(value, digits) if np.isfinite(value) else None for value in values.astype(np.float64).tolist()]
 
 
 def address(picture: bytes) -> str:
-    """Return a picture as the address that holds it."""
-    kinds = {b"\xff\xd8\xff": "jpeg", b"\x89PN": "png", b"RIF": "webp"}
-    if picture[:3] not in kinds:
+    """Return a picture as a data address; raises ValueError for other formats than JPEG, PNG and WebP."""
+    formats = {b"\xff\xd8\xff": "jpeg", b"\x89PN": "png", b"RIF": "webp"}
+    if picture[:3] not in formats:
         raise ValueError("expected a JPEG, PNG or WebP")
-    return f"data:image/{kinds[picture[:3]]};base64,{base64.b64encode(picture).decode()}"
+    return f"data:image/{formats[picture[:3]]};base64,{base64.b64encode(picture).decode()}"

@@ -1,7 +1,7 @@
-"""A page: one HTML file that holds all it shows, asks nobody for anything, and takes what it is given as text.
+"""A page: one HTML file that contains its data, style and script, and loads nothing.
 
-Jinja2 fills the templates, with escaping on. A content security policy names the page's own style and script by their
-checksums: a browser runs nothing else, and loads nothing.
+Jinja2 fills the templates and escapes all text. A content security policy contains the checksums of the page's style
+and script: a browser runs no other.
 """
 
 import base64
@@ -24,14 +24,14 @@ TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 @dataclass(frozen=True)
 class Facts:
-    """Names and what belongs to them."""
+    """Pairs of a name and a value."""
 
     rows: Sequence[tuple[str, object]]
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table; the first column names its rows, numbers stand to the right."""
+    """A table; the first column is the heading of each row, numbers are aligned to the right."""
 
     caption: str
     titles: Sequence[str]
@@ -40,7 +40,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Bars:
-    """How many there are of what: (name, number), as bars."""
+    """Counts as horizontal bars: (name, count)."""
 
     caption: str
     rows: Sequence[tuple[str, int]]
@@ -48,7 +48,7 @@ class Bars:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure on light and on dark paper (SVG), what it shows in words, and a caption."""
+    """A figure on light and on dark paper (SVG), its description for screen readers, and its caption."""
 
     light: bytes
     dark: bytes
@@ -58,7 +58,7 @@ class Figure:
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """The decision tree of votes (37,)."""
+    """The decision tree of weighted votes (37,)."""
 
     votes: np.ndarray
     label: str
@@ -67,7 +67,7 @@ class Tree:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Some of the page's galaxies side by side, by their rows; with words under each, or their likeliest ways."""
+    """Some of the page's galaxies side by side, by row; under each its words, or its most likely path."""
 
     rows: Sequence[int]
     words: Sequence[str] = ()
@@ -75,7 +75,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page: `key` names it in addresses; folded away at first where it is long."""
+    """A section of a page: `key` is its anchor; a `folded` one is closed at first."""
 
     key: str
     title: str
@@ -86,7 +86,7 @@ class Section:
 
 @dataclass(frozen=True, eq=False)
 class Page:
-    """All that a page shows: sections, the galaxies, and sections after them."""
+    """The content of a page: sections, the galaxies, and sections after them."""
 
     title: str
     lead: str
@@ -106,14 +106,14 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["svg"] = lambda svg: f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
-    environment.filters["kind"] = lambda part: type(part).__name__
+    environment.filters["type"] = lambda block: type(block).__name__
     environment.filters["cell"] = cell
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     return environment
 
 
 def cell(value: object) -> str:
-    """Write a value of a table: whole numbers with commas, others with four digits, nothing where nothing is known."""
+    """Format a value of a table: whole numbers with commas, others with four decimals, a dash for an unknown one."""
     if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
     if isinstance(value, (int, np.integer)):
@@ -124,7 +124,7 @@ def cell(value: object) -> str:
 
 
 def _own(*names: str) -> Markup:
-    """Return the project's own style or script, which is no data."""
+    """Return the text of templates as trusted markup: the project's style or script."""
     return Markup("\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in names))
 
 

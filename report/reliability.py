@@ -1,6 +1,6 @@
-"""Whether predicted fractions come true: means of what was predicted and of what was answered, bin by bin.
+"""Calibration: the mean prediction and the mean label of galaxies with similar predictions, bin by bin.
 
-Source: Naeini, Cooper & Hauskrecht 2015 (AAAI 29, 2901), expected calibration error; here of fractions, not of classes.
+Source: Naeini, Cooper & Hauskrecht 2015 (AAAI 29, 2901), expected calibration error; here for fractions, not classes.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ BINS = 10
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Of each answer (37, bins): the mean prediction, the mean label, and how many galaxies; NaN in an empty bin."""
+    """Mean prediction, mean label, count by answer and bin: (37, bins) each; means of empty bins are NaN."""
 
     predicted: np.ndarray
     labelled: np.ndarray
@@ -20,13 +20,13 @@ class Reliability:
 
     @property
     def errors(self) -> np.ndarray:
-        """The expected calibration error (37,): the mean |prediction - label| of bins, each counted by its galaxies."""
+        """The expected calibration error (37,): mean |prediction - label| of bins, weighted by their galaxies."""
         gaps = np.where(self.counts > 0, np.abs(self.predicted - self.labelled), 0)
         return (gaps * self.counts).sum(axis=1) / np.maximum(self.counts.sum(axis=1), 1)
 
 
 def measure(predictions: np.ndarray, labels: np.ndarray, num_bins: int = BINS) -> Reliability:
-    """Bin predictions (n, answers) by their value, all bins of one width; those beyond [0, 1] are clipped."""
+    """Bin predictions (n, answers) by value in bins of equal width; predictions are clipped to [0, 1]."""
     predictions = np.clip(np.asarray(predictions, dtype=np.float64), 0, 1)
     num_answers = predictions.shape[1]
     bins = np.minimum((predictions * num_bins).astype(int), num_bins - 1) + np.arange(num_answers) * num_bins

@@ -1,4 +1,4 @@
-"""The page of a training root: scores, learning curves, calibration, residuals, the best and the worst galaxies."""
+"""The page of a training root: scores, learning curves, calibration, residuals, best and worst galaxies."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,13 +19,16 @@ from survey.folders import Folders
 from survey.predictions import find_models, load_predictions, rmse, twin_of
 
 NUM_BEST = 12
-# Of a run record, values longer than this are cut, and so many are shown.
+# Values of a run record that are shown, and levels of nesting that become names, at most.
 MAX_FACTS, MAX_DEPTH = 400, 5
 
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """What a training root holds: labels of validation galaxies (n, 37), predictions of models, the baseline's RMSE."""
+    """Results of a training root: ids (n,), labels (n, 37) and predictions by model of the validation galaxies.
+
+    `baseline` is the RMSE of the training galaxies' mean votes.
+    """
 
     ids: np.ndarray
     labels: np.ndarray
@@ -34,12 +37,12 @@ class Results:
 
     @property
     def scores(self) -> dict[str, float]:
-        """The validation RMSE of each model."""
+        """Validation RMSE by model."""
         return {name: rmse(each, self.labels) for name, each in self.predictions.items()}
 
 
 def read(folders: Folders) -> Results:
-    """Read what the folders in use hold; raises DataError where no model has predicted the validation galaxies."""
+    """Read the results of the folders in use; raises DataError if no model has predicted the validation galaxies."""
     labels = images.load_labels()
     train, valid = images.split(len(labels))
     predictions = {name: load_predictions(folders, "valid", name, len(valid)) for name in find_models(folders, "valid")}
@@ -49,7 +52,7 @@ def read(folders: Folders) -> Results:
 
 
 def read_record(folders: Folders, name: str) -> dict:
-    """Return a model's run record; nothing where there is none that can be read."""
+    """Return a model's run record; empty if it is missing or unreadable."""
     try:
         record = json.loads(folders.analysis(twin_of(name)).with_suffix(".json").read_text())
     except (OSError, ValueError, RecursionError):
@@ -58,11 +61,11 @@ def read_record(folders: Folders, name: str) -> dict:
 
 
 def losses(record: Mapping) -> tuple[list[float], dict[int, float]]:
-    """Return a record's errors: of the training, by chunk; of the validation by chunk. Nothing where they are odd."""
+    """Return a record's RMSE of training and, by chunk, of validation; empty if the record is malformed."""
     try:
         train = [float(each) for each in record.get("losses_train", ())]
         valid = record.get("losses_valid", {})
-        if not isinstance(valid, dict):  # records of before had a list
+        if not isinstance(valid, dict):  # older records have a list
             valid = {}
         return train, {int(chunk): float(each) for chunk, each in valid.items()}
     except (TypeError, ValueError):
@@ -80,14 +83,14 @@ def build(folders: Folders) -> Page:
     shown = np.sort(ranked[spread_evenly(len(ranked), MAX_ROWS)])
     galaxies = _galaxies(folders, results.ids[shown], predictions[shown], labels[shown], errors[shown])
     lead = (
-        f"{len(labels):,} validation galaxies, which no network learnt from; {len(scores)} "
-        f"{'model' if len(scores) == 1 else 'models'}. Figures and galaxies are those of the best single model, {best}."
+        f"{len(labels):,} validation galaxies, which no network was trained on; {len(scores)} "
+        f"{'model' if len(scores) == 1 else 'models'}. Figures and galaxies show the best single model, {best}."
     )
-    text = "What the model predicts and what volunteers answered: orange marks are their votes."
+    text = "Predictions of the model and votes of volunteers. Orange marks are the votes."
     if len(shown) < len(labels):
-        text += f" Listed are {len(shown):,} of {len(labels):,}, evenly spread from the best to the worst."
+        text += f" The list has {len(shown):,} of {len(labels):,} galaxies, evenly spread from best to worst."
     return Page(
-        title="What came out of training",
+        title="Results of training",
         lead=lead,
         before=[
             _scores(results, scores),
@@ -104,7 +107,7 @@ def build(folders: Folders) -> Page:
 def _scores(results: Results, scores: Mapping[str, float]) -> Section:
     titles = ("", "validation RMSE", "cross-validated")
     rows: list[tuple] = [("mean votes of the training galaxies", results.baseline, "")]
-    rows += [(name, value, "") for name, value in sorted(scores.items(), key=lambda each: each[1])]
+    rows += [(name, value, "") for name, value in sorted(scores.items(), key=lambda item: item[1])]
     if len(scores) > 1:
         stacked = np.stack(list(results.predictions.values()))
         blends = blending.fit_blends(blending.residual_grams(stacked - results.labels))
@@ -113,7 +116,7 @@ def _scores(results: Results, scores: Mapping[str, float]) -> Section:
             rows.append((name, rmse(blending.blend(weights, stacked), results.labels), crossed[name]))
     else:
         titles, rows = titles[:2], [row[:2] for row in rows]
-    caption = "Root mean squared error over all galaxies and answers; the first line is what to beat"
+    caption = "Root mean squared error over all galaxies and answers. The first row is the baseline"
     return Section("scores", "Scores", [Table(caption, ("model or blend", *titles[1:]), rows)])
 
 
@@ -128,17 +131,17 @@ def _curves(folders: Folders, names: Sequence[str]) -> list[Section]:
 
 
 def _calibration(predictions: np.ndarray, labels: np.ndarray) -> list[Section]:
-    found, off = reliability.measure(predictions, labels), predictions - labels
-    columns = labels.mean(axis=0), found.errors, off.mean(axis=0), np.sqrt((off**2).mean(axis=0))
+    calibration, off = reliability.measure(predictions, labels), predictions - labels
+    columns = labels.mean(axis=0), calibration.errors, off.mean(axis=0), np.sqrt((off**2).mean(axis=0))
     names = [f"{column} {answer}" for column, answer in zip(COLUMN_NAMES, ANSWER_NAMES, strict=True)]
     rows = [(name, *map(float, of_answer)) for name, *of_answer in zip(names, *columns, strict=True)]
-    table = Table("Calibration and residuals an answer", ("answer", "mean vote", "ECE", "mean residual", "RMSE"), rows)
+    table = Table("Calibration and residuals per answer", ("answer", "mean vote", "ECE", "mean residual", "RMSE"), rows)
     text = (
-        "Votes are weighted by the answers that lead to their question, as they are scored. The expected calibration "
-        f"error is over {reliability.BINS} bins; its mean over the answers is {found.errors.mean():.4f}."
+        "Votes are weighted by the answers that lead to their question, as in the score. The expected calibration "
+        f"error has {reliability.BINS} bins. Its mean over the answers is {calibration.errors.mean():.4f}."
     )
     return [
-        Section("calibration", "Calibration", [figures.calibration_curves(found)], text),
+        Section("calibration", "Calibration", [figures.calibration_curves(calibration)], text),
         Section("residuals", "Residuals", [figures.residuals(off)]),
         Section("answers", "All answers in numbers", [table], folded=True),
     ]
@@ -154,7 +157,7 @@ def _galaxies(
         pictures=[_picture(folders, int(id), most) for id in ids],
         columns=[
             Column("error", errors, 4, True, "root mean squared error over the 37 answers"),
-            Column("volunteers' way", [most_likely_path(votes) for votes in labels], listed=True),
+            Column("volunteers' path", [most_likely_path(votes) for votes in labels], listed=True),
         ],
         others=labels,
         noun="validation galaxies",
@@ -172,29 +175,30 @@ def _picture(folders: Folders, id: int, max_bytes: int) -> bytes | None:
 
 def _extremes(galaxies: Galaxies, errors: np.ndarray) -> list[Section]:
     order = np.argsort(errors, kind="stable")
-    number = min(NUM_BEST, len(order) // 2)
-    found = []
-    for key, title, rows in (("best", "Best", order[:number]), ("worst", "Worst", order[::-1][:number])):
-        words = [f"error {errors[row]:.4f}" for row in rows]
-        if number:
-            found.append(Section(key, title, [Gallery(rows.tolist(), words)]))
-    return found
+    count = min(NUM_BEST, len(order) // 2)
+    if not count:
+        return []
+    return [
+        Section(key, title, [Gallery(rows.tolist(), [f"error {errors[row]:.4f}" for row in rows])])
+        for key, title, rows in (("best", "Best", order[:count]), ("worst", "Worst", order[::-1][:count]))
+    ]
 
 
 def _records(folders: Folders, names: Sequence[str]) -> list[Section]:
-    found = []
-    for place, name in enumerate(names):
+    sections = []
+    for index, name in enumerate(names):
         if record := read_record(folders, name):
             left_out = {"losses_train", "losses_valid"}
             facts = flat({key: value for key, value in record.items() if key not in left_out})
             if isinstance(seconds := record.get("seconds"), (int, float)):
                 facts = [("trained for", hms(seconds)), *facts]
-            found.append(Section(f"record{place}", f"Run record of {name}", [Facts(facts[:MAX_FACTS])], folded=True))
-    return found
+            facts = [Facts(facts[:MAX_FACTS])]
+            sections.append(Section(f"record{index}", f"Run record of {name}", facts, folded=True))
+    return sections
 
 
 def flat(value: object, prefix: str = "", depth: int = 0) -> list[tuple[str, str]]:
-    """Return what plain values hold as names ("network 3 class") and texts; what is nested deeply, as JSON."""
+    """Flatten plain values to names ("network 3 class") and texts; deeper levels than MAX_DEPTH are JSON."""
     if depth < MAX_DEPTH and isinstance(value, (dict, list)) and value:
         items = value.items() if isinstance(value, dict) else enumerate(value, 1)
         if isinstance(value, dict) or any(isinstance(each, (dict, list)) for each in value):

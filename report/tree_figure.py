@@ -1,4 +1,4 @@
-"""The decision tree of one galaxy as a figure: PNG, SVG or PDF, for talks, papers and pages."""
+"""The decision tree of one galaxy as a figure (PNG, SVG, PDF), for talks and papers."""
 
 import warnings
 from itertools import pairwise
@@ -9,14 +9,26 @@ import numpy as np
 
 from machine.files import replacing
 from report import tree_layout
-from report.tree_layout import ASKED, BAR, BROAD, HAIR, HEIGHT, LEAST, PICTURE, PLACES, TWO_LINES, WIDTH, Branch
+from report.tree_layout import (
+    ASKED,
+    BAR,
+    BROAD,
+    HAIR,
+    HEIGHT,
+    LAYOUTS,
+    LEAST,
+    PICTURE,
+    TWO_LINES,
+    WIDTH,
+    Branch,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 DPI = 120
-# Points of a font, a unit of the canvas.
+# Font points per unit of the canvas.
 POINTS = 72 / DPI
 INCHES = WIDTH / DPI, HEIGHT / DPI
 COLOURS = {
@@ -32,31 +44,31 @@ COLOURS = {
 
 
 def draw(votes: np.ndarray, pixels: np.ndarray | None = None, title: str = "", paper: str = "light") -> "Figure":
-    """Draw the tree for Kaggle's weighted votes (37,), beside the galaxy (rows, columns, 3) uint8; light or dark."""
+    """Draw the tree of weighted votes (37,) beside the galaxy (rows, columns, 3) uint8; `paper`: light or dark."""
     from matplotlib.figure import Figure
 
     colours = COLOURS[paper]
     figure = Figure(INCHES, dpi=DPI, facecolor=colours["paper"])
     ax = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(HEIGHT, 0))
     ax.axis("off")
-    found = tree_layout.branches(votes)
+    branches = tree_layout.branches(votes)
     _draw_trunk(ax, colours)
-    for branch in found:
+    for branch in branches:
         _draw_branch(ax, branch, colours)
-    on_way = {branch.question for branch in found if branch.likely}
-    for number, height in tree_layout.bars(votes).items():
-        _draw_bar(ax, number, height, number in on_way, colours)
-    for branch in found:
+    on_path = {branch.question for branch in branches if branch.likely}
+    for question, height in tree_layout.bars(votes).items():
+        _draw_bar(ax, question, height, question in on_path, colours)
+    for branch in branches:
         _write_name(ax, branch, colours)
     _draw_picture(ax, pixels, title, colours)
     return figure
 
 
 def save(figure: "Figure", path: Path) -> None:
-    """Write a figure as its name says, whole or not at all."""
-    kind = path.suffix.lower()[1:]
-    # The same galaxy, the same file; text stays text, and is drawn in whatever font is at hand.
-    plain = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}[kind]
+    """Write a figure in the format of its suffix, whole or not at all."""
+    suffix = path.suffix.lower()[1:]
+    # Without dates and random names, so that the same galaxy gives the same file.
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}[suffix]
     import matplotlib
 
     with (
@@ -65,11 +77,11 @@ def save(figure: "Figure", path: Path) -> None:
         replacing(path) as temporary,
     ):
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(temporary, format=kind, metadata=plain, dpi=2 * DPI if kind == "png" else DPI)
+        figure.savefig(temporary, format=suffix, metadata=metadata, dpi=2 * DPI if suffix == "png" else DPI)
 
 
 def _ribbon(ax: "Axes", points: list[tuple[float, float]], width: float, **look: object) -> None:
-    """Fill what lies within half a width of a curve that is level at each of its points."""
+    """Fill a band of this width along a curve that is level at each of its points."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path as Curve
 
@@ -87,43 +99,43 @@ def _ribbon(ax: "Axes", points: list[tuple[float, float]], width: float, **look:
 
 def _draw_trunk(ax: "Axes", colours: dict[str, str]) -> None:
     left, top, side = PICTURE
-    points = [(left + side, top + side / 2), (PLACES[1].x, PLACES[1].y)]
+    points = [(left + side, top + side / 2), (LAYOUTS[1].x, LAYOUTS[1].y)]
     _ribbon(ax, points, tree_layout.FULL, facecolor=colours["strong"], linewidth=0)
 
 
 def _draw_branch(ax: "Axes", branch: Branch, colours: dict[str, str]) -> None:
     colour = colours["strong" if branch.likely else "pale"]
-    # A hairline shows where nobody went; a gap keeps neighbours apart.
+    # An answer without votes is a hairline; a gap separates neighbours.
     gap = 0.5 if branch.width > 6 else 0
     _ribbon(ax, branch.points, max(branch.width, HAIR), facecolor=colour, edgecolor=colours["paper"], linewidth=gap)
 
 
-def _draw_bar(ax: "Axes", number: int, height: float, on_way: bool, colours: dict[str, str]) -> None:
+def _draw_bar(ax: "Axes", question: int, height: float, on_path: bool, colours: dict[str, str]) -> None:
     from matplotlib.patches import FancyBboxPatch
 
-    place = PLACES[number]
+    layout = LAYOUTS[question]
     shape = "round,pad=0,rounding_size=3"
-    box = FancyBboxPatch((place.x, place.y - height / 2), BAR, height, boxstyle=shape, linewidth=0)
-    box.set_facecolor(colours["ink" if on_way else "quiet"])
+    box = FancyBboxPatch((layout.x, layout.y - height / 2), BAR, height, boxstyle=shape, linewidth=0)
+    box.set_facecolor(colours["ink" if on_path else "quiet"])
     ax.add_patch(box)
     look = {"size": 15, "colour": colours["quiet"]}
-    y = place.y + (height / 2 + 15) * (1 if place.below else -1)
-    _write(ax, (place.x + BAR / 2, y), place.title, **look)
+    y = layout.y + (height / 2 + 15) * (1 if layout.below else -1)
+    _write(ax, (layout.x + BAR / 2, y), layout.title, **look)
 
 
 def _write_name(ax: "Axes", branch: Branch, colours: dict[str, str]) -> None:
-    name = PLACES[branch.question].words[branch.answer - 1]
-    part = f"{branch.part:.0%}" if branch.asked >= ASKED and branch.part >= LEAST else ""
+    name = LAYOUTS[branch.question].words[branch.answer - 1]
+    fraction = f"{branch.fraction:.0%}" if branch.asked >= ASKED and branch.fraction >= LEAST else ""
     on = branch.width >= BROAD
     if branch.likely:
         look = {"colour": colours["on" if on else "strong"], "size": 17, "weight": "bold"}
     else:
         look = {"colour": colours["ink" if on else "quiet" if branch.asked >= ASKED else "faint"], "size": 16}
     x, y = branch.name_at
-    if part and branch.width >= TWO_LINES:
-        _write(ax, (x, y + 12), part, **{**look, "size": 15.5, "weight": "normal"})
+    if fraction and branch.width >= TWO_LINES:
+        _write(ax, (x, y + 12), fraction, **{**look, "size": 15.5, "weight": "normal"})
         return _write(ax, (x, y - 10), name, **{**look, "size": 18.5})
-    name = f"{name}  {part}".strip()
+    name = f"{name}  {fraction}".strip()
     if on:
         return _write(ax, (x, y), name, **look)
     if branch.ends:
@@ -135,7 +147,7 @@ def _write_name(ax: "Axes", branch: Branch, colours: dict[str, str]) -> None:
 
 def _write(
     ax: "Axes",
-    place: tuple[float, float],
+    position: tuple[float, float],
     text: str,
     *,
     size: float,
@@ -145,8 +157,8 @@ def _write(
 ) -> None:
     box = {"boxstyle": "round,pad=0.12,rounding_size=0.3", "facecolor": plate, "linewidth": 0} if plate else None
     look = {"ha": "center", "va": "center_baseline", **look}
-    # Names of files are no formulas.
-    ax.text(*place, text, fontsize=size * POINTS, color=colour, bbox=box, parse_math=False, **look)
+    # A file name is not a formula.
+    ax.text(*position, text, fontsize=size * POINTS, color=colour, bbox=box, parse_math=False, **look)
 
 
 def _draw_picture(ax: "Axes", pixels: np.ndarray | None, title: str, colours: dict[str, str]) -> None:

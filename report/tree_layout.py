@@ -1,8 +1,8 @@
-"""Where the branches of the decision tree run for one galaxy: as wide as its votes, the likeliest way marked.
+"""Layout of the decision tree for one galaxy: branches as wide as their votes, the most likely path marked.
 
-A branch is an answer. It leaves the bar of its question, fans out to where its name is written, and flows into the bar
-of the question that follows; branches that meet lie side by side, as in a Sankey diagram. Lengths are units of a canvas
-of WIDTH x HEIGHT, y downwards. `templates/tree.js` draws the same for pages; a test compares the two.
+A branch is an answer. It starts at the bar of its question, runs level where its name is written, and ends at the bar
+of the next question. Branches lie side by side at a bar, as in a Sankey diagram. Lengths are units of a canvas of
+WIDTH x HEIGHT, y downwards. `templates/tree.js` draws the same layout in pages; a test compares the two.
 """
 
 from dataclasses import dataclass
@@ -13,25 +13,25 @@ import numpy as np
 from galaxy.decision_tree import QUESTIONS, SLICES, likeliest_path, question_totals
 
 WIDTH, HEIGHT = 2330, 780
-# The width of a branch that has all votes, and what a branch takes at least where its name is written.
+# Width of a branch with all votes; least height of a branch where its name is written, and the gap between two.
 FULL, PITCH, GAP = 108.0, 32.0, 7.0
-# From this width on, a name stands on its branch.
+# A branch of at least this width carries its name.
 BROAD = 23.0
-# The least width that is drawn; from this one on, a name has two lines.
+# Least width that is drawn; a branch of at least TWO_LINES carries its name and its fraction in two lines.
 HAIR, TWO_LINES = 1.5, 44.0
-# No part is written out of a question that fewer were asked, nor a part that rounds to nothing.
+# A fraction is written only if its question has at least ASKED of the votes, and the fraction is at least LEAST.
 ASKED, LEAST = 0.05, 0.005
-# A question's bar; where behind it branches run level, with the names of answers on them; where narrow ones end.
+# Width of a question's bar; distances behind it at which branches run level, and at which narrow ones end.
 BAR, LEVEL_FROM, LEVEL_TO, END = 7.0, 62.0, 166.0, 70.0
-# Where the galaxy's picture is: left, top, side.
+# The galaxy's picture: left, top, side.
 PICTURE = 26.0, 162.0, 270.0
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a question stands: x, y of its bar, `fan` the y about which its answers spread, their order from the top.
+class QuestionLayout:
+    """Position of a question: x, y of its bar; `fan`, the mean y of its answers; `order` of its answers from the top.
 
-    Its title is written above the bar, or `below`, on the side that branches do not come from.
+    The title is above the bar, or `below` it if branches arrive from above.
     """
 
     title: str
@@ -43,18 +43,18 @@ class Place:
     below: bool = False
 
 
-PLACES: dict[int, Place] = {
-    1: Place("Smooth?", ("smooth", "features", "star"), 362, 297, 300),
-    7: Place("Round?", ("round", "in between", "cigar-shaped"), 580, 124, 124),
-    2: Place("Edge-on?", ("edge-on", "not edge-on"), 580, 418, 422, below=True),
-    9: Place("Bulge?", ("rounded", "boxy", "no bulge"), 812, 318, 312),
-    3: Place("Bar?", ("bar", "no bar"), 812, 510, 510, below=True),
-    4: Place("Spiral?", ("spiral", "no spiral"), 1024, 522, 532, order=(2, 1)),
-    10: Place("Tight?", ("tight", "medium", "loose"), 1238, 610, 610, below=True),
-    11: Place("Arms?", ("1 arm", "2 arms", "3 arms", "4 arms", "more", "can't tell"), 1450, 610, 610),
-    5: Place("Bulge?", ("none", "noticeable", "obvious", "dominant"), 1668, 498, 478),
-    6: Place("Odd?", ("odd", "not odd"), 1896, 320, 332, order=(2, 1)),
-    8: Place(
+LAYOUTS: dict[int, QuestionLayout] = {
+    1: QuestionLayout("Smooth?", ("smooth", "features", "star"), 362, 297, 300),
+    7: QuestionLayout("Round?", ("round", "in between", "cigar-shaped"), 580, 124, 124),
+    2: QuestionLayout("Edge-on?", ("edge-on", "not edge-on"), 580, 418, 422, below=True),
+    9: QuestionLayout("Bulge?", ("rounded", "boxy", "no bulge"), 812, 318, 312),
+    3: QuestionLayout("Bar?", ("bar", "no bar"), 812, 510, 510, below=True),
+    4: QuestionLayout("Spiral?", ("spiral", "no spiral"), 1024, 522, 532, order=(2, 1)),
+    10: QuestionLayout("Tight?", ("tight", "medium", "loose"), 1238, 610, 610, below=True),
+    11: QuestionLayout("Arms?", ("1 arm", "2 arms", "3 arms", "4 arms", "more", "can't tell"), 1450, 610, 610),
+    5: QuestionLayout("Bulge?", ("none", "noticeable", "obvious", "dominant"), 1668, 498, 478),
+    6: QuestionLayout("Odd?", ("odd", "not odd"), 1896, 320, 332, order=(2, 1)),
+    8: QuestionLayout(
         "What?",
         ("ring", "lens, arc", "disturbed", "irregular", "other", "merger", "dust lane"),
         2112,
@@ -67,17 +67,16 @@ PLACES: dict[int, Place] = {
 
 @dataclass(frozen=True)
 class Branch:
-    """An answer's branch: `width` by its votes, along `points` (x, y), at each of which it is level.
+    """The branch of an answer: `width` in proportion to its votes, along `points` (x, y), at which it is level.
 
-    `part` is what of those asked gave the answer, NaN where nobody was asked; `likely` whether the likeliest way leads
-    through it;
-    `asked` the votes that its question has; `ends` that nothing follows.
+    `fraction` is the fraction among those asked, NaN if nobody was asked. `likely`: the most likely path contains it.
+    `asked` is the weighted vote of its question. `ends`: no question follows.
     """
 
     question: int
     answer: int
     width: float
-    part: float
+    fraction: float
     likely: bool
     asked: float
     points: tuple[tuple[float, float], ...]
@@ -85,57 +84,58 @@ class Branch:
 
     @property
     def name_at(self) -> tuple[float, float]:
-        """Where its name is written: the middle of where it runs level."""
+        """Position of its name: the middle of the level piece."""
         (left, y), (right, _) = self.points[1:3]
         return (left + right) / 2, y
 
 
 def order_of(question: int) -> tuple[int, ...]:
-    """Return the answers (from 1) of a question from the top."""
-    return PLACES[question].order or tuple(range(1, len(PLACES[question].words) + 1))
+    """Return the answers (from 1) of a question, from the top."""
+    return LAYOUTS[question].order or tuple(range(1, len(LAYOUTS[question].words) + 1))
 
 
 def _stacked(centre: float, heights: list[float]) -> list[float]:
-    """Return the middles of things of such heights that stand on each other about `centre`, from the top."""
+    """Return the middles of stacked boxes with these heights, from the top; the stack is centred on `centre`."""
     edges = np.concatenate([[0.0], np.cumsum(heights)]) - sum(heights) / 2
     return [float(centre + (low + high) / 2) for low, high in pairwise(edges)]
 
 
 def branches(votes: np.ndarray) -> list[Branch]:
-    """Return the branches of all answers, the likely ones last, for Kaggle's weighted votes (37,)."""
-    votes = _counted(votes)
-    way, asked = set(likeliest_path(votes)), _asked(votes)
+    """Return the branches of all answers for weighted votes (37,); those of the most likely path come last."""
+    votes = _as_votes(votes)
+    path, asked = set(likeliest_path(votes)), _asked(votes)
     starts, levels = {}, {}
-    widths = {(n, answer): float(votes[SLICES[n]][answer - 1] * FULL) for n in PLACES for answer in order_of(n)}
-    for number, place in PLACES.items():
-        keys = [(number, answer) for answer in order_of(number)]
+    widths = {(n, answer): float(votes[SLICES[n]][answer - 1] * FULL) for n in LAYOUTS for answer in order_of(n)}
+    for question, layout in LAYOUTS.items():
+        keys = [(question, answer) for answer in order_of(question)]
         own = [widths[key] for key in keys]
-        starts |= zip(keys, _stacked(place.y, own), strict=True)
-        levels |= zip(keys, _stacked(place.fan, [max(PITCH, width + GAP) for width in own]), strict=True)
+        starts |= zip(keys, _stacked(layout.y, own), strict=True)
+        levels |= zip(keys, _stacked(layout.fan, [max(PITCH, width + GAP) for width in own]), strict=True)
     ends = _ends(levels, widths)
-    found = []
+    all_branches = []
     for key, width in widths.items():
-        x, level = PLACES[key[0]].x, levels[key]
+        x, level = LAYOUTS[key[0]].x, levels[key]
         following = [ends[key]] if key in ends else []
         level_to = LEVEL_TO if following or width >= BROAD else END
         points = [(x + BAR, starts[key]), (x + LEVEL_FROM, level), (x + level_to, level)]
         total = asked[key[0]]
-        part = width / FULL / total if total > 0 else np.nan
-        found.append(Branch(*key, width, part, key in way, total, (*points, *following), not following))
-    return sorted(found, key=lambda branch: branch.likely)
+        fraction = width / FULL / total if total > 0 else np.nan
+        all_branches.append(Branch(*key, width, fraction, key in path, total, (*points, *following), not following))
+    return sorted(all_branches, key=lambda branch: branch.likely)
 
 
-def _counted(votes: np.ndarray) -> np.ndarray:
+def _as_votes(votes: np.ndarray) -> np.ndarray:
+    """Return votes within [0, 1], NaN as 0."""
     return np.clip(np.nan_to_num(np.asarray(votes, dtype=np.float64)), 0, 1)
 
 
 def _asked(votes: np.ndarray) -> dict[int, float]:
-    """Return what part of all volunteers answered each question."""
+    """Return the weighted vote of each question: the fraction of all volunteers who answered it."""
     return {number: float(total) for number, total in zip(QUESTIONS, question_totals(votes)[0], strict=True)}
 
 
 def _ends(levels: dict, widths: dict) -> dict[tuple[int, int], tuple[float, float]]:
-    """Return where branches flow into the next question's bar: side by side, in the order in which they come."""
+    """Return the end points of branches at the next question's bar: side by side, in the order of their heights."""
     coming: dict[int, list[tuple[int, int]]] = {}
     for number, answer in levels:
         following = QUESTIONS[number].leads_to[answer - 1]
@@ -143,30 +143,30 @@ def _ends(levels: dict, widths: dict) -> dict[tuple[int, int], tuple[float, floa
             coming.setdefault(following, []).append((number, answer))
     ends = {}
     for number, keys in coming.items():
-        keys.sort(key=lambda key: (PLACES[key[0]].fan, levels[key]))
-        for key, y in zip(keys, _stacked(PLACES[number].y, [widths[key] for key in keys]), strict=True):
-            ends[key] = PLACES[number].x, y
+        keys.sort(key=lambda key: (LAYOUTS[key[0]].fan, levels[key]))
+        for key, y in zip(keys, _stacked(LAYOUTS[number].y, [widths[key] for key in keys]), strict=True):
+            ends[key] = LAYOUTS[number].x, y
     return ends
 
 
 def bars(votes: np.ndarray) -> dict[int, float]:
-    """Return how high each question's bar is, for votes (37,)."""
-    return {number: max(10.0, total * FULL) for number, total in _asked(_counted(votes)).items()}
+    """Return the height of each question's bar, for votes (37,)."""
+    return {question: max(10.0, total * FULL) for question, total in _asked(_as_votes(votes)).items()}
 
 
 def as_plain() -> dict[str, object]:
-    """Return all that pages need to draw trees, as plain values."""
+    """Return the layout as plain values, for the script of a page."""
     return {
         "width": WIDTH, "height": HEIGHT, "full": FULL, "pitch": PITCH, "gap": GAP, "broad": BROAD, "bar": BAR,
         "levelFrom": LEVEL_FROM, "levelTo": LEVEL_TO, "end": END, "picture": list(PICTURE), "hair": HAIR,
         "twoLines": TWO_LINES, "asked": ASKED, "least": LEAST,
         "questions": [
             {
-                "number": number, "title": place.title, "words": place.words, "x": place.x, "y": place.y,
-                "fan": place.fan, "order": order_of(number), "below": place.below, "text": QUESTIONS[number].text,
+                "number": number, "title": layout.title, "words": layout.words, "x": layout.x, "y": layout.y,
+                "fan": layout.fan, "order": order_of(number), "below": layout.below, "text": QUESTIONS[number].text,
                 "answers": QUESTIONS[number].answers, "leadsTo": QUESTIONS[number].leads_to,
                 "first": SLICES[number].start,
             }
-            for number, place in PLACES.items()
+            for number, layout in LAYOUTS.items()
         ],
     }  # fmt: skip

@@ -23,14 +23,14 @@
   for (const place of document.querySelectorAll("[data-tree]")) {
     const { votes, label } = data.trees[Number(place.dataset.tree)];
     const all = fractions(votes, 0);
-    place.append(tree.draw(all, "", `${label}: ${tree.wayInWords(all)}`));
+    place.append(tree.draw(all, "", `${label}: ${tree.pathInWords(all)}`));
   }
   if (!data.galaxies) return;
 
-  const { names, votes, others, kind, spreads, flags, flagWords, columns, pictures, fields: skies, spreadScale } = data.galaxies;
+  const { names, votes, others, weighted, spreads, flags, flagWords, columns, pictures, fields: skies, spreadScale } = data.galaxies;
   const indices = names.map((_, number) => number);
   const known = (number) => votes[number * NUM_ANSWERS] >= 0;
-  const ways = indices.map((number) => (known(number) ? tree.wayInWords(fractions(votes, number)) : ""));
+  const ways = indices.map((number) => (known(number) ? tree.pathInWords(fractions(votes, number)) : ""));
   const told = indices.map((number) => wordsOf(number).join(", "));
   const searched = indices.map((number) =>
     [names[number], ways[number], ...columns.map((column) => (column.numeric ? "" : column.values[number]))]
@@ -42,7 +42,7 @@
   function shown(values, number, answer) {
     const vote = values[number * NUM_ANSWERS + answer];
     if (vote < 0) return NaN;
-    if (kind === "weighted") return vote / data.scale;
+    if (weighted) return vote / data.scale;
     const question = questionOf[answer];
     let total = 0;
     for (let k = 0; k < question.answers.length; k++) total += values[number * NUM_ANSWERS + question.first + k];
@@ -178,7 +178,7 @@
   }
 
   function answersOf(n, question) {
-    const likely = new Set(tree.way(fractions(votes, n)).map(([each, k]) => each.first + k));
+    const likely = new Set(tree.path(fractions(votes, n)).map(([each, k]) => each.first + k));
     const asked = tree.asked(fractions(votes, n), question);
     const made = make("table", { class: asked < data.layout.asked ? "question unasked" : "question" });
     made.append(make("caption", {}, `${question.text} Asked of ${percent(asked)}.`));

@@ -1,9 +1,9 @@
-// The decision tree of one galaxy, drawn as report/tree_figure.py draws it; report/tree_layout.py says what runs where.
+// The decision tree of one galaxy, as report/tree_figure.py draws it. report/tree_layout.py defines the layout.
 function treeOf(layout) {
   const { questions } = layout;
   const byNumber = new Map(questions.map((question) => [question.number, question]));
 
-  // Middles of things that stand on each other about a centre, from the top.
+  // Middles of stacked boxes with these heights, from the top.
   function stacked(centre, heights) {
     let edge = centre - heights.reduce((sum, height) => sum + height, 0) / 2;
     return heights.map((height) => {
@@ -18,8 +18,8 @@ function treeOf(layout) {
     return total;
   }
 
-  // The likeliest way: [question, index of its answer], from the first question on.
-  function way(votes) {
+  // The most likely path: pairs of a question and the index of its answer.
+  function path(votes) {
     const steps = [];
     for (let question = byNumber.get(1); question; ) {
       let best = 0;
@@ -32,9 +32,9 @@ function treeOf(layout) {
     return steps;
   }
 
-  // As catalogue/answers.py says it: that nothing is odd is not said.
-  function wayInWords(votes) {
-    return way(votes)
+  // As `most_likely_path` of catalogue/answer_columns.py: "not odd" is omitted.
+  function pathInWords(votes) {
+    return path(votes)
       .filter(([question, k]) => !(question.number === 6 && question.leadsTo[k] === null))
       .map(([question, k]) => question.answers[k])
       .join(", ");
@@ -43,7 +43,7 @@ function treeOf(layout) {
   function branches(votes) {
     const found = [];
     const coming = new Map();
-    const likely = new Set(way(votes).map(([question, k]) => question.first + k));
+    const likely = new Set(path(votes).map(([question, k]) => question.first + k));
     for (const question of questions) {
       const total = asked(votes, question);
       const widths = question.order.map((answer) => votes[question.first + answer - 1] * layout.full);
@@ -55,7 +55,7 @@ function treeOf(layout) {
         const width = widths[place];
         const levelTo = next !== null || width >= layout.broad ? layout.levelTo : layout.end;
         const branch = {
-          column, question, answer, width, asked: total, part: total > 0 ? votes[column] / total : NaN,
+          column, question, answer, width, asked: total, fraction: total > 0 ? votes[column] / total : NaN,
           likely: likely.has(column), ends: next === null,
           points: [
             [question.x + layout.bar, starts[place]],
@@ -98,29 +98,29 @@ function treeOf(layout) {
 
   function name(branch) {
     const word = branch.question.words[branch.answer - 1];
-    const told = branch.asked >= layout.asked && branch.part >= layout.least;
-    const part = told ? `${Math.round(100 * branch.part)}%` : "";
+    const written = branch.asked >= layout.asked && branch.fraction >= layout.least;
+    const fraction = written ? `${Math.round(100 * branch.fraction)}%` : "";
     const on = branch.width >= layout.broad;
     const kind = [branch.likely ? "likely" : "", on ? "on" : "", branch.asked < layout.asked ? "unasked" : ""];
     const look = kind.filter(Boolean).join(" ");
     const [[left, y], [right]] = [branch.points[1], branch.points[2]];
     const middle = (left + right) / 2;
-    if (part && branch.width >= layout.twoLines) {
+    if (fraction && branch.width >= layout.twoLines) {
       return [
         element("text", { class: `${look} large`, x: middle, y: y - 4 }, word),
-        element("text", { class: `${look} part`, x: middle, y: y + 18 }, part),
+        element("text", { class: `${look} part`, x: middle, y: y + 18 }, fraction),
       ];
     }
-    const text = `${word}  ${part}`.trim();
+    const text = `${word}  ${fraction}`.trim();
     if (branch.ends && !on) return [element("text", { class: `${look} end`, x: right + 8, y: y + 6 }, text)];
-    const written = element("text", { class: look, x: middle, y: y + 6 }, text);
-    if (on) return [written];
-    // A plate under the name; about as wide as it, for nothing is measured before it is shown.
+    const label = element("text", { class: look, x: middle, y: y + 6 }, text);
+    if (on) return [label];
+    // A plate under the name. Its width is estimated: text has no width before it is drawn.
     const width = text.length * (branch.likely ? 10.2 : 8.9) + 8;
-    return [element("rect", { class: "plate", x: middle - width / 2, y: y - 12, width, height: 24, rx: 6 }), written];
+    return [element("rect", { class: "plate", x: middle - width / 2, y: y - 12, width, height: 24, rx: 6 }), label];
   }
 
-  // An <svg>: the tree of votes (37), beside a picture (its address) where there is one.
+  // Return an <svg> of the tree of votes (37), beside a picture (its address) if there is one.
   function draw(votes, picture, label) {
     const [left, top, side] = layout.picture;
     const first = byNumber.get(1);
@@ -135,10 +135,10 @@ function treeOf(layout) {
       const look = branch.likely ? "likely" : "";
       svg.append(element("path", { class: look, d: ribbon(branch.points, Math.max(branch.width, layout.hair)) }));
     }
-    const onWay = new Set(way(votes).map(([question]) => question.number));
+    const onPath = new Set(path(votes).map(([question]) => question.number));
     for (const question of questions) {
       const height = Math.max(10, asked(votes, question) * layout.full);
-      const look = onWay.has(question.number) ? "bar on-way" : "bar";
+      const look = onPath.has(question.number) ? "bar on-path" : "bar";
       const place = { x: question.x, y: question.y - height / 2, width: layout.bar, height, rx: 3, class: look };
       const y = question.y + (question.below ? height / 2 + 21 : -height / 2 - 10);
       svg.append(element("rect", place));
@@ -153,5 +153,5 @@ function treeOf(layout) {
     return svg;
   }
 
-  return { draw, branches, way, wayInWords, asked, questions };
+  return { draw, branches, path, pathInWords, asked, questions };
 }

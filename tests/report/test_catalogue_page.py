@@ -27,7 +27,7 @@ def test_galaxies_have_the_votes_of_the_network(weighted: bool):
     built = catalogue_page.build(parts, schema, made_pages.pictures)
     read = np.arange(40) % 7 != 6
     assert len(built.galaxies) == read.sum()
-    assert built.galaxies.kind == ("weighted" if weighted else "conditional")
+    assert built.galaxies.weighted == weighted
     # What fewer than one of twenty was asked has no fractions, and nothing after it.
     np.testing.assert_allclose(built.galaxies.votes, votes[read], atol=1e-6 if weighted else 0.05)
     asked = np.isfinite(answer_columns.conditional(votes[read]))

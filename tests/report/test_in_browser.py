@@ -1,4 +1,4 @@
-"""Pages in a browser: quiet, self-sufficient, open to all, and drawn as the figures are."""
+"""Pages in a browser: no errors, no requests, accessible, trees as in the figures."""
 
 import re
 from collections.abc import Iterator
@@ -86,7 +86,7 @@ class TestEverywhere:
         assert it.violations() == []
 
 
-def test_hostile_text_is_text(browser: "Browser", catalogue: Path):
+def test_hostile_text_stays_text(browser: "Browser", catalogue: Path):
     with opened(browser, catalogue) as it:
         shown = names(it)
         for name in (HOSTILE[0], HOSTILE[1], HOSTILE[2], HOSTILE[3]):
@@ -94,14 +94,14 @@ def test_hostile_text_is_text(browser: "Browser", catalogue: Path):
         assert it.page.locator("#rows tbody b, #rows tbody script, h1 script, [onerror]").count() == 0
         assert it.page.title() == HOSTILE[0]
         assert it.page.evaluate("document.querySelectorAll('script').length") == 2
-        # The policy holds: what is not the page's own does not run.
+        # The policy forbids any other script.
         it.page.evaluate(
             "document.body.append(Object.assign(document.createElement('script'), {text: 'document.title = 1'}))"
         )
         assert it.page.title() == HOSTILE[0]
 
 
-def test_sorting_by_heading_puts_the_unknown_last(browser: "Browser", catalogue: Path):
+def test_sorting_puts_unknown_values_last(browser: "Browser", catalogue: Path):
     with opened(browser, catalogue) as it:
         heading = it.page.locator('#rows th[data-key="column0"]')
         heading.locator("button").click()
@@ -121,7 +121,7 @@ def test_sorting_by_heading_puts_the_unknown_last(browser: "Browser", catalogue:
         assert not np.isnan(everything[: len(known)]).any()
 
 
-def test_names_sort_as_people_count(browser: "Browser", catalogue: Path):
+def test_numbers_in_names_sort_by_value(browser: "Browser", catalogue: Path):
     with opened(browser, catalogue) as it:
         it.page.fill("#find", "galaxy 1")
         it.page.locator('#rows th[data-key="name"] button').click()
@@ -130,7 +130,7 @@ def test_names_sort_as_people_count(browser: "Browser", catalogue: Path):
         assert numbers == sorted(numbers) and 10 in numbers and 139 not in numbers
 
 
-def test_filters_show_what_they_say(browser: "Browser", catalogue: Path):
+def test_filters_select_the_rows_that_they_describe(browser: "Browser", catalogue: Path):
     _, _, votes = made_pages.catalogue(NUM_ROWS, choices=Choices(full=True))
     fractions, read = answer_columns.conditional(votes), np.arange(NUM_ROWS) % 7 != 6
     with opened(browser, catalogue) as it:
@@ -152,27 +152,27 @@ def test_filters_show_what_they_say(browser: "Browser", catalogue: Path):
         assert count() == 0 and names(it) == []
 
 
-def test_trees_are_those_of_the_figure(browser: "Browser", catalogue: Path):
+def test_trees_equal_those_of_the_figure(browser: "Browser", catalogue: Path):
     rng = np.random.default_rng(8)
     galaxies = [*draw_labels(12, rng), np.zeros(37), np.full(37, 1 / 3)]
     with opened(browser, catalogue) as it:
         for votes in galaxies:
             script = (
                 "votes => treeOf(JSON.parse(document.getElementById('data').textContent).layout).branches(votes).map("
-                "b => [b.question.number, b.answer, b.width, b.part, b.likely, b.asked, b.points, b.ends])"
+                "b => [b.question.number, b.answer, b.width, b.fraction, b.likely, b.asked, b.points, b.ends])"
             )
             found = it.page.evaluate(script, votes.tolist())
             expected = tree_layout.branches(votes)
             assert len(found) == len(expected)
             for theirs, ours in zip(found, expected, strict=True):
-                number, answer, width, part, likely, asked, points, ends = theirs
+                number, answer, width, fraction, likely, asked, points, ends = theirs
                 assert (number, answer, likely, ends) == (ours.question, ours.answer, ours.likely, ours.ends)
                 np.testing.assert_allclose([width, asked], [ours.width, ours.asked], atol=1e-9)
-                np.testing.assert_allclose(np.nan if part is None else part, ours.part, atol=1e-9)
+                np.testing.assert_allclose(np.nan if fraction is None else fraction, ours.fraction, atol=1e-9)
                 np.testing.assert_allclose(points, ours.points, atol=1e-6)
 
 
-def test_ways_are_those_of_the_catalogue(browser: "Browser", catalogue: Path):
+def test_paths_equal_those_of_the_catalogue(browser: "Browser", catalogue: Path):
     _, parts, _ = made_pages.catalogue(NUM_ROWS, choices=Choices(full=True))
     expected = [way for table in parts for way in table["most_likely_path"].to_pylist() if way]
     with opened(browser, catalogue) as it:
@@ -181,7 +181,7 @@ def test_ways_are_those_of_the_catalogue(browser: "Browser", catalogue: Path):
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_pages_of_nothing_and_of_one(browser: "Browser", tmp_path: Path, number: int):
+def test_pages_of_no_galaxy_and_of_one(browser: "Browser", tmp_path: Path, number: int):
     schema, parts, _ = made_pages.catalogue(number)
     pages.write(catalogue_page.build(parts, schema), tmp_path / "a.html")
     with opened(browser, tmp_path / "a.html") as it:
@@ -189,7 +189,7 @@ def test_pages_of_nothing_and_of_one(browser: "Browser", tmp_path: Path, number:
         assert (it.said, it.asked, it.violations()) == ([], [], [])
 
 
-def test_one_goes_from_galaxy_to_galaxy(browser: "Browser", catalogue: Path):
+def test_arrows_lead_to_the_neighbouring_galaxy(browser: "Browser", catalogue: Path):
     with opened(browser, catalogue) as it:
         shown = names(it)
         it.page.locator("#rows tbody tr").nth(4).click()

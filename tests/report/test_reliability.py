@@ -1,4 +1,4 @@
-"""Calibration curves, against the slow and plain way."""
+"""Calibration against a slow loop over galaxies."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from report import reliability
 
 
 def slowly(predictions: np.ndarray, labels: np.ndarray, num_bins: int) -> list[float]:
-    """Return the expected calibration error of each answer, a galaxy at a time."""
+    """Return the expected calibration error of each answer, one galaxy at a time."""
     errors = []
     for answer in range(predictions.shape[1]):
         bins: dict[int, list[tuple[float, float]]] = {}
@@ -24,7 +24,7 @@ def slowly(predictions: np.ndarray, labels: np.ndarray, num_bins: int) -> list[f
 
 @pytest.mark.parametrize("num_bins", [1, 7, 10])
 @pytest.mark.parametrize("seed", range(4))
-def test_errors_are_those_of_the_slow_way(num_bins: int, seed: int):
+def test_calibration_errors_equal_those_of_a_slow_loop(num_bins: int, seed: int):
     rng = np.random.default_rng(seed)
     labels = rng.beta(0.4, 0.8, (200, 37))
     predictions = (labels + rng.normal(0, 0.2, labels.shape)).astype(np.float32)
@@ -34,13 +34,13 @@ def test_errors_are_those_of_the_slow_way(num_bins: int, seed: int):
     assert (found.counts.sum(axis=1) == 200).all()
 
 
-def test_predictions_that_come_true_have_no_error_and_constant_ones_their_offset():
+def test_perfect_predictions_have_no_error_and_constant_ones_their_offset():
     labels = np.random.default_rng(1).uniform(0, 1, (500, 37))
     assert reliability.measure(labels, labels).errors.max() < 1e-12
     np.testing.assert_allclose(reliability.measure(np.full_like(labels, 0.8), labels).errors, 0.8 - labels.mean(axis=0))
 
 
-def test_an_empty_bin_is_unknown():
+def test_means_of_an_empty_bin_are_nan():
     found = reliability.measure(np.full((4, 37), 0.05), np.zeros((4, 37)))
     assert np.isnan(found.predicted[:, 1:]).all() and np.isnan(found.labelled[:, 1:]).all()
     np.testing.assert_allclose(found.predicted[:, 0], 0.05)

@@ -1,4 +1,4 @@
-"""The page of a training root: scores as elsewhere, the best and the worst galaxies, records whatever they hold."""
+"""The page of a training root: scores, best and worst galaxies, run records, malformed ones included."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ def drawn(prepared_survey: Survey) -> Survey:
 
 @pytest.fixture
 def trained(drawn: Survey, monkeypatch: pytest.MonkeyPatch) -> Survey:
-    """Return the same; its figures, which take seconds, are drawn by the tests that look at them."""
+    """Return the same survey, with figures replaced by empty ones, which take no time."""
 
     def on_both(draw: Callable, size: tuple, grid: tuple, **words: str) -> page.Figure:
         return page.Figure(b"<svg/>", b"<svg/>", **words)
@@ -40,7 +40,7 @@ def part(of: Page, key: str, kind: type) -> object:
     return found
 
 
-def test_scores_are_those_of_show_results(drawn: Survey, run_main: Callable, capsys: pytest.CaptureFixture):
+def test_scores_equal_those_of_show_results(drawn: Survey, run_main: Callable, capsys: pytest.CaptureFixture):
     path = drawn.root / "pages" / "report.html"
     run_main(show_results, "--root", drawn.root, "--report", path)
     printed = capsys.readouterr().out
@@ -52,7 +52,7 @@ def test_scores_are_those_of_show_results(drawn: Survey, run_main: Callable, cap
     assert len(rows) == 7 and all(0 < crossed < 1 for _, _, crossed in rows[3:])
 
 
-def test_best_and_worst_are_those_of_least_and_greatest_error(trained: Survey):
+def test_best_and_worst_galaxies_have_the_smallest_and_largest_error(trained: Survey):
     built = training_page.build(folders.current)
     labels = images.load_labels()
     _, valid = images.split(len(labels))
@@ -75,14 +75,14 @@ def test_calibration_and_residuals_are_those_of_the_best_model(trained: Survey):
     assert rows[0][0] == "Class1.1 smooth"
 
 
-def test_one_model_has_no_blends_and_a_page_of_its_own(trained: Survey):
+def test_a_page_of_one_model_has_no_blends(trained: Survey):
     folders.current.augmented("valid", "try_b").unlink()
     built = training_page.build(folders.current)
     assert len(part(built, "scores", Table).rows) == 2
     assert "1 model." in built.lead
 
 
-def test_records_are_told_flat(trained: Survey):
+def test_run_records_are_shown_as_pairs(trained: Survey):
     facts = dict(part(training_page.build(folders.current), "record0", Facts).rows)
     assert facts["trained for"] == "01:02:05"
     assert facts["experiment network 1 class"] == "<b>Dense</b>" and facts["experiment network 1 shape"] == "[3, 4]"
@@ -93,7 +93,7 @@ def test_records_are_told_flat(trained: Survey):
     "record",
     [None, "{", "[]", "3", '{"losses_train": 3}', '{"losses_valid": {"a": 1}}', '{"losses_train": [[1]]}', "{" * 3000],
 )
-def test_without_a_record_that_can_be_read_the_rest_is_shown(trained: Survey, record: str | None):
+def test_unreadable_records_leave_the_rest_of_the_page(trained: Survey, record: str | None):
     for name in ("try_a", "try_b"):
         path = folders.current.analysis(name).with_suffix(".json")
         path.unlink() if record is None else path.write_text(record)
@@ -102,13 +102,13 @@ def test_without_a_record_that_can_be_read_the_rest_is_shown(trained: Survey, re
     page.render(built)
 
 
-def test_an_image_that_is_gone_leaves_its_galaxy(trained: Survey):
+def test_a_galaxy_without_image_stays_listed(trained: Survey):
     for path in (trained.raw / "images_train_rev1").iterdir():
         path.unlink()
     assert training_page.build(folders.current).galaxies.pictures == [None] * 3
 
 
-def test_deep_and_long_values_are_shortened():
+def test_long_values_are_cut_and_deep_ones_become_json():
     deep: object = 1
     for _ in range(50):
         deep = {"a": deep}
@@ -117,7 +117,7 @@ def test_deep_and_long_values_are_shortened():
     assert len(training_page.flat({"b": "x" * 999})[0][1]) == 300
 
 
-def test_a_wrong_name_is_refused_before_any_work(trained: Survey, run_main: Callable):
+def test_a_wrong_file_name_is_refused_at_once(trained: Survey, run_main: Callable):
     assert "expected a --report that ends with .html" in refused(
         run_main, trained.root, show_results, "--report", trained.root / "a.txt"
     )
@@ -126,7 +126,7 @@ def test_a_wrong_name_is_refused_before_any_work(trained: Survey, run_main: Call
     )
 
 
-def test_a_training_root_s_page_does_without_torch_and_what_only_catalogues_need():
+def test_the_page_of_a_training_root_needs_neither_torch_nor_libraries_of_catalogues():
     unneeded = {"torch", "pyarrow", "onnxruntime"}
     code = f"import sys, show_results, report.training_page; print(sys.modules.keys() & {unneeded})"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""The figure of the tree: in three formats, whatever a galaxy is called."""
+"""The figure of the tree: three formats, reproducible, any galaxy name."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ VOTES = draw_labels(1, np.random.default_rng(5))[0]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
-def test_the_same_galaxy_is_the_same_file(tmp_path: Path, suffix: str):
+def test_the_same_galaxy_gives_the_same_file(tmp_path: Path, suffix: str):
     contents = []
     for number in range(2):
         path = tmp_path / f"{number}{suffix}"
@@ -37,7 +37,7 @@ def colour(name: str, paper: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("paper", tree_figure.COLOURS)
-def test_the_more_votes_the_likely_way_has_the_more_of_it_is_seen(tmp_path: Path, paper: str):
+def test_a_path_with_more_votes_covers_more_pixels(tmp_path: Path, paper: str):
     seen = []
     for certain in (0.4, 0.9):
         votes = np.zeros(37)
@@ -56,13 +56,13 @@ def test_the_more_votes_the_likely_way_has_the_more_of_it_is_seen(tmp_path: Path
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_names_are_text(tmp_path: Path, name: str):
+def test_hostile_names_stay_text(tmp_path: Path, name: str):
     path = tmp_path / "tree.svg"
     tree_figure.save(tree_figure.draw(VOTES, None, name), path)
     assert b"<script" not in path.read_bytes() and b"alert(1)</" not in path.read_bytes()
 
 
-def test_names_of_files_are_checked(tmp_path: Path):
+def test_names_of_pages_and_figures_are_checked(tmp_path: Path):
     for check, good, flag in (
         (command_line.check_page_name, "a.html", "--report"),
         (command_line.check_figure_name, "a.PDF", "--draw"),

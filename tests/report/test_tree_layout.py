@@ -1,4 +1,4 @@
-"""Branches of the tree: as wide as votes, side by side, along the likeliest way."""
+"""Layout of the tree: widths of branches, their order, the most likely path."""
 
 from itertools import pairwise
 
@@ -11,16 +11,16 @@ from tiny import draw_labels
 from catalogue.answer_columns import most_likely_path
 from galaxy.decision_tree import ANSWER_NAMES, QUESTIONS, column
 from report import tree_layout
-from report.tree_layout import BROAD, FULL, HEIGHT, PITCH, PLACES, WIDTH, branches
+from report.tree_layout import BROAD, FULL, HEIGHT, LAYOUTS, PITCH, WIDTH, branches
 
 GALAXIES = st.integers(0, 10_000).map(lambda seed: draw_labels(1, np.random.default_rng(seed))[0])
 
 
-def test_each_answer_has_a_place_and_a_word():
-    assert set(PLACES) == set(QUESTIONS)
-    for number, place in PLACES.items():
-        assert len(place.words) == len(QUESTIONS[number].answers)
-        assert sorted(tree_layout.order_of(number)) == list(range(1, len(place.words) + 1))
+def test_each_answer_has_a_position_and_a_word():
+    assert set(LAYOUTS) == set(QUESTIONS)
+    for number, layout in LAYOUTS.items():
+        assert len(layout.words) == len(QUESTIONS[number].answers)
+        assert sorted(tree_layout.order_of(number)) == list(range(1, len(layout.words) + 1))
 
 
 @given(GALAXIES)
@@ -36,7 +36,7 @@ def test_branches_are_as_wide_as_their_votes_and_within_the_canvas(votes):
 @given(GALAXIES)
 def test_branches_that_leave_or_meet_lie_side_by_side(votes):
     found, bars = branches(votes), tree_layout.bars(votes)
-    for number, place in PLACES.items():
+    for number, layout in LAYOUTS.items():
         leaving = sorted((branch.points[0][1], branch.width) for branch in found if branch.question == number)
         coming = sorted((b.points[-1][1], b.width) for b in found if not b.ends and leads(b) == number)
         for stack in (leaving, coming):
@@ -45,7 +45,7 @@ def test_branches_that_leave_or_meet_lie_side_by_side(votes):
             for (upper, width), (lower, other) in pairwise(stack):
                 assert lower - upper == pytest.approx((width + other) / 2, abs=1e-6)
             total = sum(width for _, width in stack)
-            assert stack[0][0] - stack[0][1] / 2 == pytest.approx(place.y - total / 2, abs=1e-6)
+            assert stack[0][0] - stack[0][1] / 2 == pytest.approx(layout.y - total / 2, abs=1e-6)
         assert bars[number] == pytest.approx(max(10, sum(width for _, width in leaving)))
 
 
@@ -54,15 +54,15 @@ def leads(branch: tree_layout.Branch) -> int | None:
 
 
 @given(GALAXIES)
-def test_names_of_a_question_keep_their_distance(votes):
-    for number in PLACES:
+def test_names_of_one_question_do_not_overlap(votes):
+    for number in LAYOUTS:
         own = sorted((branch.name_at[1], branch.width) for branch in branches(votes) if branch.question == number)
         for (upper, width), (lower, other) in pairwise(own):
             assert lower - upper >= max(PITCH, (width + other) / 2 + 1) - 1e-9
 
 
 @given(GALAXIES)
-def test_the_likely_way_is_the_catalogue_s_and_drawn_last(votes):
+def test_the_most_likely_path_equals_the_catalogue_s_and_is_drawn_last(votes):
     found = branches(votes)
     likely = [branch for branch in found if branch.likely]
     assert found[-len(likely) :] == likely
@@ -71,37 +71,37 @@ def test_the_likely_way_is_the_catalogue_s_and_drawn_last(votes):
     assert named == set(words)
 
 
-def test_parts_are_of_those_asked():
+def test_fractions_are_among_those_asked():
     votes = draw_labels(1, np.random.default_rng(3))[0]
     by_key = {(branch.question, branch.answer): branch for branch in branches(votes)}
     for number, question in QUESTIONS.items():
         of_question = [by_key[number, answer] for answer in range(1, len(question.answers) + 1)]
-        assert sum(branch.part for branch in of_question) == pytest.approx(1)
+        assert sum(branch.fraction for branch in of_question) == pytest.approx(1)
         assert of_question[0].asked == pytest.approx(
             1 if question.scaled_by is None else votes[column(*question.scaled_by)]
         )
 
 
-def test_a_question_that_nobody_was_asked_has_no_parts():
+def test_a_question_that_nobody_was_asked_has_no_fractions():
     votes = np.zeros(37)
     votes[column(1, 3)] = votes[column(6, 2)] = 1
     nobody = [branch for branch in branches(votes) if branch.question not in (1, 6)]
     assert len(nobody) == 32
-    assert all(np.isnan(branch.part) and branch.width == 0 for branch in nobody)
+    assert all(np.isnan(branch.fraction) and branch.width == 0 for branch in nobody)
     assert {(b.question, b.answer) for b in branches(votes) if b.likely} == {(1, 3)}
 
 
-def test_unknown_and_odd_numbers_are_no_votes():
+def test_votes_are_clipped_to_0_and_1_and_nan_is_0():
     votes = np.full(37, np.nan)
     votes[:3] = -0.5, 1.7, 0.2
     widths = {(branch.question, branch.answer): branch.width for branch in branches(votes)}
     assert widths[1, 1] == 0 and widths[1, 2] == FULL and widths[2, 1] == 0
 
 
-def test_an_end_stands_further_only_where_its_name_does():
+def test_a_branch_that_carries_its_name_ends_further_right():
     votes = np.zeros(37)
     votes[column(1, 1)], votes[column(1, 3)] = 1 - BROAD / FULL, BROAD / FULL
     [star] = [branch for branch in branches(votes) if (branch.question, branch.answer) == (1, 3)]
     [odd] = [branch for branch in branches(votes) if (branch.question, branch.answer) == (6, 2)]
-    assert star.points[-1][0] == PLACES[1].x + tree_layout.LEVEL_TO
-    assert odd.points[-1][0] == PLACES[6].x + tree_layout.END
+    assert star.points[-1][0] == LAYOUTS[1].x + tree_layout.LEVEL_TO
+    assert odd.points[-1][0] == LAYOUTS[6].x + tree_layout.END
