@@ -121,7 +121,7 @@ def test_a_wrong_file_name_is_refused_at_once(trained: Survey, run_main: Callabl
     assert "expected a --report that ends with .html" in refused(
         run_main, trained.root, show_results, "--report", trained.root / "a.txt"
     )
-    assert "expected --norms without --report" in refused(
+    assert "expected --norms or --report, got both" in refused(
         run_main, trained.root, show_results, "--norms", "--report", trained.root / "a.html"
     )
 
