@@ -29,7 +29,7 @@ class Picture:
 
     `reduction` x `reduction` pixels of the file were averaged to one; `size` is (rows, columns) in the file.
     `saturated` (rows, columns) is True where a pixel, or half of those that were averaged, has the highest value that
-    the file can hold. `is_stretched` says that the file held linear light.
+    the file can hold. `is_stretched` says that the file held linear light. `note` says what of the file was not read.
     """
 
     pixels: np.ndarray
@@ -38,6 +38,7 @@ class Picture:
     size: tuple[int, int]
     reduction: int = 1
     is_stretched: bool = False
+    note: str = ""
 
 
 def choose_reduction(rows: int, columns: int) -> int:
@@ -82,14 +83,20 @@ def check_decoded_bytes(num_bytes: int) -> None:
 
 
 def picture_of_pixels(
-    pixels: np.ndarray, format_name: str, size: tuple[int, int], reduction: int, stretch: str | None
+    pixels: np.ndarray,
+    format_name: str,
+    size: tuple[int, int],
+    reduction: int,
+    stretch: str | None,
+    note: str = "",
 ) -> Picture:
     """Make a picture of decoded pixels (rows, columns[, 3]) RGB, of any type of number, reduced or not.
 
-    Integers keep their range, which becomes 0..1; floating point, and integers above 8 bits with a `stretch`, are
-    linear light.
+    The range of integers becomes 0..1: from 0 up, or from the lowest value of the type where pixels lie in the lower
+    half of the negative numbers (an offset). Other negative integers are noise about the sky: these, floating point,
+    and integers above 8 bits with a `stretch` are linear light.
     """
-    is_integer = np.issubdtype(pixels.dtype, np.integer)
+    lowest = _lowest(pixels)
     saturated = _at_highest(pixels)
     shape = size[1] // reduction, size[0] // reduction
     if pixels.shape[1::-1] != shape:
@@ -97,13 +104,13 @@ def picture_of_pixels(
         saturated = cv2.resize(saturated.astype(np.uint8), shape, interpolation=cv2.INTER_AREA) > 0
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=2)
-    is_linear = not is_integer or (stretch is not None and pixels.dtype != np.uint8)
+    is_linear = lowest is None or (stretch is not None and pixels.dtype != np.uint8)
     if is_linear:
         pixels = _stretched(np.moveaxis(pixels.astype(np.float32), 2, 0), stretch)
     elif pixels.dtype != np.uint8:
-        limits = np.iinfo(pixels.dtype)
-        pixels = (pixels.astype(np.float32) - limits.min) / np.float32(limits.max - limits.min)
-    return Picture(np.ascontiguousarray(pixels), saturated, format_name, size, reduction, is_linear)
+        highest = np.iinfo(pixels.dtype).max
+        pixels = (pixels.astype(np.float32) - np.float32(lowest)) / np.float32(highest - lowest)
+    return Picture(np.ascontiguousarray(pixels), saturated, format_name, size, reduction, is_linear, note)
 
 
 def picture_of_bands(bands: np.ndarray, stretch: str | None, size: tuple[int, int], reduction: int = 1) -> Picture:
@@ -133,6 +140,14 @@ def without_alpha(pixels: np.ndarray) -> np.ndarray:
         weight = (alpha[hidden] / opaque).astype(np.float64)
         colours[hidden] = (colours[hidden] * (weight if colours.ndim == 2 else weight[:, None])).astype(colours.dtype)
     return colours
+
+
+def _lowest(pixels: np.ndarray) -> int | None:
+    """Return the integer that becomes 0; None for linear light."""
+    if not np.issubdtype(pixels.dtype, np.integer):
+        return None
+    lowest, limit = int(pixels.min()), int(np.iinfo(pixels.dtype).min)
+    return 0 if lowest >= 0 else limit if lowest < limit / 2 else None
 
 
 def _at_highest(pixels: np.ndarray) -> np.ndarray:
