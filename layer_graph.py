@@ -114,9 +114,12 @@ class OutputBase(Layer):
         """Map activations to predictions without normalisation; the default is `forward`."""
         return self(activations)
 
-    def predictions(self, inputs: Mapping[Layer, Tensor], dropout_active: bool = True) -> Tensor:
+    def predictions(
+        self, inputs: Mapping[Layer, Tensor], dropout_active: bool = True, *, normalisation: bool = True
+    ) -> Tensor:
         """Return the predictions for the tensors of the input layers."""
-        return self(self.input_layer.output(inputs, dropout_active))
+        activations = self.input_layer.output(inputs, dropout_active)
+        return self(activations) if normalisation else self.forward_no_normalisation(activations)
 
     def error(
         self,

@@ -32,7 +32,8 @@ def load_image(img_id: int, subset: str = "train", normalise: bool = True, from_
     """
     current = folders.current
     folder = current.ram_images(subset) if from_ram else current.images(subset)
-    image = images.read_image(images.image_path(folder, img_id))
+    remedy = "run copy_data_to_shm.py again" if from_ram or current.from_ram else "download it again"
+    image = images.read_image(images.image_path(folder, img_id), remedy)
     return np.divide(image, np.float32(255), dtype=np.float32) if normalise else image
 
 

@@ -7,9 +7,10 @@ applies `a` first. Worker processes write chunks of views into shared memory.
 Source: documentation of 2014, 2.1 and 3.2.2.
 """
 
-import inspect
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
@@ -97,7 +98,11 @@ def augment_fixed_and_dscrop(
 
 
 class _Processor:
-    """Base of all processors: builds their `Views`; a subclass sets the placement of the galaxy."""
+    """Base of all processors: builds `Views` from their attributes; a subclass sets the placement of the galaxy."""
+
+    ds_transforms: Sequence[AffineTransform]
+    target_sizes: Sequence[tuple[int, int]] | None
+    augmentation_params: Mapping[str, object] = MappingProxyType({})
 
     placement: ClassVar[Placement | None] = None
     warp: ClassVar[Warp] = staticmethod(warp_views)
@@ -106,17 +111,13 @@ class _Processor:
         if placement is not None:
             cls.placement = placement
 
-    def __init__(
-        self,
-        ds_transforms: Sequence[AffineTransform],
-        augmentation: Mapping[str, object] | Sequence[AffineTransform],
-        target_sizes: Sequence[tuple[int, int]] | None = None,
-    ):
-        self.augmentation = augmentation
-        self.views = Views(
-            ds_transforms=ds_transforms,
-            target_sizes=_sizes(ds_transforms, target_sizes),
-            perturbations=augmentation if isinstance(augmentation, Mapping) else {},
+    @functools.cached_property
+    def views(self) -> Views:
+        """The views that the attributes declare."""
+        return Views(
+            ds_transforms=self.ds_transforms,
+            target_sizes=_sizes(self.ds_transforms, self.target_sizes),
+            perturbations=dict(self.augmentation_params),
             colour_std=0.0,
             gamma_std=0.0,
             noise_std=0.0,
@@ -128,6 +129,15 @@ class _Processor:
 class LoadAndProcess(_Processor):
     """Load training image `img_index` and perturb it at random: one array (rows, columns, 3) per ds_transform."""
 
+    def __init__(
+        self,
+        ds_transforms: Sequence[AffineTransform],
+        augmentation_params: Mapping[str, object],
+        target_sizes: Sequence[tuple[int, int]] | None = None,
+    ):
+        self.ds_transforms, self.augmentation_params = ds_transforms, augmentation_params
+        self.target_sizes = target_sizes
+
     def __call__(self, img_index: int, rng: np.random.Generator | None = None) -> list[np.ndarray]:
         outs = _new_views(1, self.views.target_sizes)
         perturbations = random_perturbations(1, **self.views.perturbations, rng=rng)
@@ -138,9 +148,19 @@ class LoadAndProcess(_Processor):
 class LoadAndProcessFixed(_Processor):
     """Load image `img_index` of a subset under fixed transforms: arrays [transform][ds_transform]."""
 
-    def __call__(self, img_index: int, subset: str) -> list[list[np.ndarray]]:
-        outs = _new_views(len(self.augmentation), self.views.target_sizes)
-        self.views.write_fixed(outs, np.array([img_index]), subset, self.augmentation)
+    def __init__(
+        self,
+        subset: str,
+        ds_transforms: Sequence[AffineTransform],
+        augmentation_transforms: Sequence[AffineTransform],
+        target_sizes: Sequence[tuple[int, int]] | None = None,
+    ):
+        self.subset, self.ds_transforms = subset, ds_transforms
+        self.augmentation_transforms, self.target_sizes = augmentation_transforms, target_sizes
+
+    def __call__(self, img_index: int) -> list[list[np.ndarray]]:
+        outs = _new_views(len(self.augmentation_transforms), self.views.target_sizes)
+        self.views.write_fixed(outs, np.array([img_index]), self.subset, self.augmentation_transforms)
         return [list(views) for views in zip(*outs, strict=True)]
 
 
@@ -232,33 +252,17 @@ def realtime_fixed_augmented_data_gen(
     """Yield (target_arrays, current_chunk_size): views (chunk_size, rows, columns, 3) per ds_transform.
 
     The transforms of an image are adjacent rows, in the given order. A chunk contains whole images only; rows from
-    `current_chunk_size` on are zero. `processor_class` may be any class with the constructor (ds_transforms,
-    augmentation_transforms, target_sizes), called with (index, subset); or, as in 2014, with the constructor (subset,
-    ds_transforms, augmentation_transforms, target_sizes), called with (index). A call returns arrays
-    [transform][ds_transform].
+    `current_chunk_size` on are zero. `processor_class` may be any class with the constructor (subset, ds_transforms,
+    augmentation_transforms, target_sizes). An instance, called with an index, returns arrays [transform][ds_transform].
     """
     sizes = _sizes(ds_transforms, target_sizes)
-    given = (ds_transforms, augmentation_transforms, sizes)
-    if _takes_subset_first(processor_class):
-        processor, arguments = processor_class(subset, *given), ()
-    else:
-        processor, arguments = processor_class(*given), (subset,)
+    processor = processor_class(subset, ds_transforms, augmentation_transforms, sizes)
     if (views := _views_of(processor, workers)) is not None:
-        return chunk_workers.fixed_chunks(views, selected_indices, subset, augmentation_transforms, chunk_size, workers)
-    make = custom_processors.Calls(processor, arguments).write_fixed
+        transforms = processor.augmentation_transforms
+        return chunk_workers.fixed_chunks(views, selected_indices, processor.subset, transforms, chunk_size, workers)
+    make = custom_processors.Calls(processor).write_fixed
     layout = Layout(chunk_size, [(*size, 3) for size in sizes], rows=len(augmentation_transforms))
     return chunk_workers.whole_images(make, selected_indices, layout, workers)
-
-
-def _takes_subset_first(processor_class: Callable[..., Callable]) -> bool:
-    """Return whether the constructor takes the subset first, as the fixed-transform classes of 2014 did."""
-    if isinstance(processor_class, type) and issubclass(processor_class, _Processor):
-        return False
-    try:
-        inspect.signature(processor_class).bind(*range(4))
-    except TypeError:
-        return False
-    return True
 
 
 def post_augment_brightness_gen(

@@ -30,9 +30,11 @@ _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 def alone(path: Path, work: str) -> Iterator[None]:
     """Hold the lock `path` during the block; `work` names the work in messages, "training of NAME".
 
-    Raises DataError, with process and host, when another process holds the lock. A job of a workflow engine first waits
-    for `workflow_engine.patience()` seconds.
+    Folders that were made for the lock are removed at the end if they are empty. Raises DataError, with process and
+    host, when another process holds the lock. A job of a workflow engine first waits for `workflow_engine.patience()`
+    seconds.
     """
+    missing = [folder for folder in path.parents if not folder.exists()]
     descriptor = _take_in_time(path, work, time.monotonic() + patience())
     try:
         yield
@@ -41,6 +43,9 @@ def alone(path: Path, work: str) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 path.unlink()  # while it is locked: `_is_named` shows a waiting process that the file is gone
             os.close(descriptor)
+        with contextlib.suppress(OSError):  # a folder that holds results by now stays
+            for folder in missing:
+                folder.rmdir()
 
 
 def _take_in_time(path: Path, work: str, until: float) -> int | None:
@@ -66,9 +71,8 @@ def _take(path: Path, work: str) -> int | None:
     if fcntl is None:
         return None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         while True:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = _open(path)
             try:
                 fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -89,6 +93,17 @@ def _take(path: Path, work: str) -> int | None:
         raise DataError(
             f"{path} cannot be written ({error.strerror or error}); allow writing or name another folder with --root"
         ) from error
+
+
+def _open(path: Path, attempts: int = 10) -> int:
+    """Open a lock file, and make its folders; an earlier holder may remove them in between."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except FileNotFoundError:
+        if attempts == 1:
+            raise
+        return _open(path, attempts - 1)
 
 
 def _is_named(descriptor: int, path: Path) -> bool:

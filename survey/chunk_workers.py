@@ -37,6 +37,8 @@ class Plan(Protocol):
 Maker = Callable[[list[np.ndarray], Plan], None]
 Memory = mmap.mmap | ctypes.Array
 
+# What lowers the memory of chunks, for messages.
+_SMALLER = "a smaller --chunk-size (as many examples, in more chunks)"
 # The most images per task; the submission of tasks then takes no measurable time.
 _TASK_SIZE = 64
 
@@ -135,10 +137,9 @@ def make_chunks(
     """Yield the arrays of each planned chunk and its plan; the workers make the next chunk meanwhile."""
     num_workers = workers.num_workers or available_cores()
     start_method = workers.start_method or processes.default_start_method()
-    memory = take_shared(2 * layout.num_bytes, start_method, "a smaller --chunk-size")
+    memory = take_shared(2 * layout.num_bytes, start_method, _SMALLER)
     start = processes.Start(_start_worker, (folders.current, memory, layout))
-    remedy = "a smaller --chunk-size or fewer --num-workers"
-    with processes.pool(num_workers, start, start_method, remedy) as executor:
+    with processes.pool(num_workers, start, start_method, f"{_SMALLER} or fewer --num-workers") as executor:
         buffer = DoubleBuffer(make, layout, memory, executor, num_workers)
         plan = next(plans, None)
         if plan is not None:

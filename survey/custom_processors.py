@@ -43,10 +43,9 @@ def draw(indices: np.ndarray, chunk_size: int, seed: int, chunk: int) -> Example
 
 @dataclass(frozen=True)
 class Calls:
-    """Makes examples by calling processor(index, *arguments)."""
+    """Makes examples by calling processor(index)."""
 
-    processor: Callable[..., object]
-    arguments: tuple[object, ...] = ()
+    processor: Callable[[int], object]
 
     def write_drawn(self, outs: Sequence[np.ndarray], examples: Examples) -> None:
         """Write the views of images, one row per image."""
@@ -65,7 +64,7 @@ class Calls:
 
     def _call(self, index: int, key: Sequence[int]) -> object:
         np.random.seed(np.random.SeedSequence(key).generate_state(8))  # noqa: NPY002 (custom processors draw from it)
-        return self.processor(int(index), *self.arguments)
+        return self.processor(int(index))
 
     def _write(self, outs: Sequence[np.ndarray], views: object, index: int) -> None:
         expected = [out.shape for out in outs]

@@ -123,12 +123,12 @@ def image_path(folder: Path, id: int) -> str:
     return next((path for path in others if os.path.exists(path)), usual)
 
 
-def read_image(path: Path | str) -> np.ndarray:
-    """Decode one JPEG into (424, 424, 3) uint8: rows, columns, RGB. Raises DataError if that fails."""
+def read_image(path: Path | str, remedy: str = "download it again") -> np.ndarray:
+    """Decode one JPEG into (424, 424, 3) uint8: rows, columns, RGB. Raises DataError, with the remedy."""
     try:
         return jpeg.decode_image(path)
     except ValueError as error:
-        raise DataError(f"image {path} {error}; download it again") from None
+        raise DataError(f"image {path} {error}; {remedy}") from None
 
 
 def listing(folder: Path, ids: Sequence[int]) -> str:

@@ -40,8 +40,22 @@ class Inverted(ra.LoadAndProcess):
 class InvertedFixed(ra.LoadAndProcessFixed):
     """Likewise."""
 
-    def __call__(self, img_index: int, subset: str) -> list[list[np.ndarray]]:
-        return [[1 - view for view in views] for views in super().__call__(img_index, subset)]
+    def __call__(self, img_index: int) -> list[list[np.ndarray]]:
+        return [[1 - view for view in views] for views in super().__call__(img_index)]
+
+
+class MirroredFixed(ra.LoadAndProcessFixed):
+    """Made as in 2014, subset first, without the constructor of ours; its call reads the attributes of 2014."""
+
+    def __init__(self, subset: str, ds_transforms: Sequence, augmentation_transforms: Sequence, target_sizes: Sequence):
+        self.subset, self.ds_transforms = subset, ds_transforms
+        self.augmentation_transforms, self.target_sizes = augmentation_transforms, target_sizes
+
+    def __call__(self, img_index: int) -> list[list[np.ndarray]]:
+        made = super().__call__(img_index)
+        assert (len(made), len(made[0])) == (len(self.augmentation_transforms), len(self.ds_transforms))
+        assert [view.shape[:2] for view in made[0]] == list(self.target_sizes)
+        return [[view[:, ::-1] for view in views] for views in made]
 
 
 class PlainFixed:

@@ -35,6 +35,7 @@ def test_predictions_error_and_gradient_are_the_reference(name, suffix):
     targets = torch.from_numpy(REFERENCE["targets"])
     predict = output.predictions_no_normalisation if suffix else output.predictions
     predictions = predict({below: activations})
+    assert torch.equal(predictions, output.predictions({below: activations}, normalisation=not suffix))
     error = output.error({below: activations}, targets, normalisation=not suffix)
     (gradient,) = torch.autograd.grad(error, activations)
     np.testing.assert_allclose(predictions.detach(), REFERENCE[f"{name}.predictions{suffix}"], rtol=0, atol=1e-5)

@@ -65,8 +65,10 @@ def test_image_from_ram(survey: Survey, tmp_path: Path):
     np.testing.assert_array_equal(
         load_data.load_image(31, "test", from_ram=True), load_data.load_image(7, "test", from_ram=False)
     )
-    with pytest.raises(DataError, match="missing"):
+    with pytest.raises(DataError, match=r"missing; run copy_data_to_shm\.py again$"):
         load_data.load_image(survey.train_ids[0], from_ram=True)
+    with pytest.raises(DataError, match=r"missing; download it again$"):
+        load_data.load_image(1)
     adopt(Folders(root=survey.root, ram=ram, from_ram=True))
     np.testing.assert_array_equal(load_data.load_image(31, "test"), load_data.load_image(7, "test"))
 

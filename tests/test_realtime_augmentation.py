@@ -195,7 +195,7 @@ class TestProcessors:
         rng = np.random.default_rng
         views = ra.LoadAndProcess(VIEWS, PARAMS, SIZES)(3, rng(1))
         [matrix] = ra.random_perturbations(1, **PARAMS, rng=rng(1))
-        [fixed] = ra.LoadAndProcessFixed(VIEWS, [AffineTransform(matrix=matrix)], SIZES)(3, "train")
+        [fixed] = ra.LoadAndProcessFixed("train", VIEWS, [AffineTransform(matrix=matrix)], SIZES)(3)
         image = load_data.load_image(load_data.train_ids[3])
         for view, same, ds_transform in zip(views, fixed, VIEWS, strict=True):
             assert view.shape == (69, 69, 3)
@@ -210,8 +210,19 @@ class TestProcessors:
             ("PysexCenteringRescaling", ra.GEN2),
             ("PysexGen1CenteringRescaling", ra.GEN1),
         ):
-            for kind, augmentation in (("LoadAndProcess", PARAMS), ("LoadAndProcessFixed", [ra.tform_identity])):
-                assert getattr(ra, kind + name)(VIEWS, augmentation, SIZES).views.placement is placement
+            for processor in (
+                getattr(ra, f"LoadAndProcess{name}")(VIEWS, PARAMS, SIZES),
+                getattr(ra, f"LoadAndProcessFixed{name}")("test", VIEWS, [ra.tform_identity], SIZES),
+            ):
+                assert processor.views.placement is placement
+
+    def test_attributes_are_those_of_2014(self):
+        drawn = ra.LoadAndProcess(VIEWS, PARAMS, SIZES)
+        assert (drawn.ds_transforms, drawn.augmentation_params, drawn.target_sizes) == (VIEWS, PARAMS, SIZES)
+        transforms = ra.sixty_transforms()[:2]
+        fixed = ra.LoadAndProcessFixed("test", VIEWS, transforms, SIZES)
+        assert (fixed.subset, fixed.ds_transforms, fixed.target_sizes) == ("test", VIEWS, SIZES)
+        assert fixed.augmentation_transforms is transforms
 
 
 def called_chunks(processor_class: type, workers: Workers = TWO, **options: object) -> list[list[np.ndarray]]:
@@ -281,7 +292,14 @@ class TestProcessorsOfOthers:
         )
 
     @pytest.mark.parametrize("start_method", ["fork", "spawn"])
-    def test_of_fixed_transforms_may_be_told_the_subset_first_as_in_2014(self, start_method):
+    def test_a_subclass_for_fixed_transforms_is_made_and_called_as_in_2014(self, start_method):
+        mirrored = fixed_chunk(of_2014.MirroredFixed, Workers(2, start_method))
+        for view, straight in zip(mirrored, fixed_chunk(ra.LoadAndProcessFixed), strict=True):
+            assert straight[:6].any()
+            np.testing.assert_array_equal(view[:6], straight[:6, :, ::-1])
+
+    @pytest.mark.parametrize("start_method", ["fork", "spawn"])
+    def test_of_fixed_transforms_are_made_with_the_subset_first_as_in_2014(self, start_method):
         ours, theirs = fixed_chunk(ra.LoadAndProcessFixed), fixed_chunk(of_2014.PlainFixed, Workers(2, start_method))
         for view, expected in zip(theirs, ours, strict=True):
             np.testing.assert_allclose(view, expected, rtol=0, atol=1e-5)

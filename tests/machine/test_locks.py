@@ -101,6 +101,42 @@ def test_the_lock_is_removed_and_can_be_taken_again_after_success_and_errors(tmp
     assert run_second(path).stdout == "held\n"
 
 
+@pytest.mark.parametrize("error", [None, DataError("no galaxies")], ids=repr)
+def test_folders_that_were_made_for_the_lock_are_removed(tmp_path: Path, error):
+    path = tmp_path / "analysis" / "locks" / "x.train"
+    with contextlib.suppress(DataError), alone(path, "training of x"):
+        assert path.exists()
+        if error is not None:
+            raise error
+    assert not any(tmp_path.iterdir())
+
+
+def test_folders_with_results_and_folders_of_others_stay(tmp_path: Path):
+    path = tmp_path / "analysis" / "locks" / "x.train"
+    with alone(path, "training of x"):
+        (tmp_path / "analysis" / "x.pkl").touch()
+    assert [found.name for found in (tmp_path / "analysis").iterdir()] == ["x.pkl"]
+    path.parent.mkdir()
+    with alone(path, "training of x"):
+        pass
+    assert path.parent.is_dir()
+
+
+def test_a_folder_that_another_process_removes_meanwhile_is_made_again(tmp_path: Path, monkeypatch):
+    path = tmp_path / "locks" / "x.train"
+    make, num_made = Path.mkdir, []
+
+    def make_and_lose(folder: Path, **options: bool) -> None:
+        make(folder, **options)
+        num_made.append(1)
+        if len(num_made) == 1:
+            folder.rmdir()
+
+    monkeypatch.setattr(Path, "mkdir", make_and_lose)
+    with alone(path, "training of x"):
+        assert path.exists() and len(num_made) == 2
+
+
 def test_a_lock_on_a_file_that_was_removed_is_taken_anew(tmp_path: Path, monkeypatch):
     path = tmp_path / "x.train"
     lockf, num_locked = fcntl.lockf, []

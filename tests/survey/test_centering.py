@@ -89,10 +89,10 @@ class TestProcessors:
     @pytest.mark.parametrize("subset", ["train", "test"])
     def test_place_the_galaxy_under_fixed_transforms(self, placement: str, subset: str):
         transforms = ra.sixty_transforms()[:3]
-        processor = getattr(ra, f"LoadAndProcessFixed{placement}")(VIEWS, transforms, SIZES)
+        processor = getattr(ra, f"LoadAndProcessFixed{placement}")(subset, VIEWS, transforms, SIZES)
         ids = load_data.train_ids if subset == "train" else load_data.test_ids
         image = load_data.load_image(ids[2], subset)
-        for [view], transform in zip(processor(2, subset), transforms, strict=True):
+        for [view], transform in zip(processor(2), transforms, strict=True):
             tform = VIEWS[0] + transform + PLACEMENTS[placement](2, subset)
             np.testing.assert_allclose(view, ra.fast_warp(image, tform, (69, 69)), rtol=0, atol=1e-6)
 
@@ -175,5 +175,6 @@ def test_other_folders_give_other_measurements(measured_survey: Survey, tmp_path
 @pytest.mark.parametrize("placement", PLACEMENTS)
 @pytest.mark.parametrize("prefix", ["LoadAndProcess", "LoadAndProcessFixed"])
 def test_processors_travel_to_workers_without_their_measurements(placement: str, prefix: str):
-    processor = getattr(ra, prefix + placement)(VIEWS, PARAMS, SIZES)
+    subset = ["test"] if "Fixed" in prefix else []
+    processor = getattr(ra, prefix + placement)(*subset, VIEWS, PARAMS, SIZES)
     assert len(pickle.dumps(processor)) < 5000

@@ -50,9 +50,9 @@ def test_a_chunk_does_not_depend_on_its_division_into_tasks():
 
 def test_fixed_views_of_an_image_are_consecutive_rows_and_seeded_by_its_index():
     outs, alone = buffers(6), buffers(3)
-    Calls(Fixed(), ("train",)).write_fixed(outs, np.array([5, 8]))
+    Calls(Fixed()).write_fixed(outs, np.array([5, 8]))
     np.testing.assert_array_equal(outs[0][:, 0, 0], [5, 5, 5, 8, 8, 8])
-    Calls(Fixed(), ("train",)).write_fixed(alone, np.array([8]))
+    Calls(Fixed()).write_fixed(alone, np.array([8]))
     np.testing.assert_array_equal(alone[1], outs[1][3:])
 
 
