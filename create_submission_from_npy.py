@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from galaxy import decision_tree
+from machine.arrays import load_gz
 from machine.command_line import run_script, script_parser
-from machine.files import load_gz
 from survey.folders import use_folders
 from survey.images import ids_of
 from survey.submission import write_submission

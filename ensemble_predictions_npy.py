@@ -22,8 +22,9 @@ import argparse
 import numpy as np
 
 from galaxy import decision_tree
+from machine.arrays import save_gz
 from machine.command_line import run_script, script_parser
-from machine.files import DataError, save_gz
+from machine.files import DataError
 from machine.progress import showing
 from survey import blending, images
 from survey.folders import Folders, use_folders

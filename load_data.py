@@ -10,8 +10,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from machine.arrays import load_gz, save_gz
 from machine.buffering import buffered_gen_mp, threaded_gen
-from machine.files import load_gz, save_gz
 from survey import folders, images
 
 __all__ = ["buffered_gen_mp", "load_gz", "load_image", "load_images", "save_gz", "threaded_gen"]

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from galaxy import decision_tree
+from machine.arrays import load_pickle
 from machine.command_line import check_page_name, run_script, script_parser
-from machine.files import DataError, load_pickle, replacing
+from machine.files import DataError, replacing
 from survey import images
 from survey.folders import Folders, use_folders
 from survey.predictions import find_models, load_predictions, rmse

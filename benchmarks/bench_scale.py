@@ -46,8 +46,8 @@ from engine.options import Options
 from engine.training import Run
 from galaxy import decision_tree
 from galaxy.image_files import read
+from machine.arrays import save_array, save_gz
 from machine.command_line import positive_int, run_script
-from machine.files import save_array, save_gz
 from survey import images as survey_images
 from survey.folders import use_folders
 from tests.tiny_network import TINY

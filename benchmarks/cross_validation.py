@@ -24,8 +24,8 @@ from engine import prediction, training
 from engine.experiment import Experiment
 from engine.options import Options
 from export_model import find_experiment
+from machine.arrays import load_gz, save_gz
 from machine.command_line import hms, positive_int, run_script
-from machine.files import load_gz, save_gz
 from survey import images
 from survey.folders import use_folders
 from survey.predictions import rmse

@@ -28,8 +28,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.measuring import RESULTS, parser, print_environment, save, table
 from benchmarks.peers import ROOT, prepared
 from galaxy import decision_tree
+from machine.arrays import load_pickle
 from machine.command_line import positive_int, run_script, script_parser
-from machine.files import load_pickle, replacing
+from machine.files import replacing
 from survey import blending, images
 from survey.folders import Folders, use_folders
 from survey.predictions import find_models, load_predictions, rmse

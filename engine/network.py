@@ -8,8 +8,9 @@ import torch
 
 import layers
 from engine.experiment import Experiment
+from machine.arrays import load_pickle
 from machine.cores import available_cores
-from machine.files import DataError, load_pickle
+from machine.files import DataError
 from machine.memory import keep_freed_memory
 from survey import folders
 from survey.predictions import twin_of

@@ -26,8 +26,8 @@ from engine.options import Options, explain_out_of_memory, named, prediction_par
 from engine.part_sharing import PartSharing
 from engine.prediction_shards import PredictionStore, Shard, merge
 from galaxy.decision_tree import NUM_ANSWERS
+from machine.arrays import save_gz
 from machine.command_line import hms, run_script
-from machine.files import save_gz
 from machine.locks import alone
 from machine.progress import showing
 from survey import folders, images

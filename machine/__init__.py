@@ -3,6 +3,7 @@
 - `plain_pickle`: pickles of arrays and plain values, read without executing what they name.
 - `cores`: the number of processors that this process may use.
 - `files`: products written whole or not at all, and inputs checked while they are read.
+- `arrays`: arrays and pickles in files.
 - `zips`: zips, checked as a whole before a file of them is unpacked.
 - `memory`: available memory, and memory that processes share.
 - `signals`: signals that end a run in order; `workflow_engine`: jobs of a workflow engine.

@@ -4,28 +4,13 @@ Every product is written through `replacing`. Inputs are opened with `open_file`
 """
 
 import contextlib
-import gzip
-import math
-import mmap
 import os
 import shutil
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import ArrayLike
-
-from machine.plain_pickle import PlainUnpickler
-
-# The largest array of an unknown shape: ten times the competition's predictions.
-MAX_ARRAY_BYTES = 2**28
-# dtype.kind of truth values, integers and floats. `load_gz` and `save_gz` accept complex numbers, text and dates, too:
-# every dtype that NumPy writes without a pickle, except structures.
-_NUMBERS = "biuf"
-_WITHOUT_OBJECTS = _NUMBERS + "cSUmM"
-_BLOCK_BYTES = 2**20
 
 
 class DataError(Exception):
@@ -109,12 +94,6 @@ def is_running(pid: int) -> bool:
     return True
 
 
-def save_array(path: str | Path, array: np.ndarray) -> None:
-    """Write a `.npy` file, whole or not at all."""
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.save(file, array)
-
-
 def first_line(error: Exception) -> str:
     """Return the start of an error's message as one printable line; a hostile file may have chosen its text."""
     line = (str(error) or type(error).__name__).partition("\n")[0]
@@ -139,132 +118,3 @@ def open_file(path: str | Path, hint: str) -> BinaryIO:
         raise DataError(f"{path} is missing; {hint}") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); allow reading or {hint}") from None
-
-
-def _read_header(file: BinaryIO, kinds: str) -> tuple[tuple[int, ...], np.dtype, bool]:
-    """Read a `.npy` header: shape, dtype, whether in Fortran order; raises ValueError for a dtype of other kinds.
-
-    NumPy writes version 1.0, whose header has at most 65,535 bytes.
-    """
-    if (version := np.lib.format.read_magic(file)) != (1, 0):
-        raise ValueError(f"expected format version 1.0, got {version[0]}.{version[1]}")
-    try:
-        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
-    except Exception as error:  # the header is a Python expression: a damaged one can raise anything
-        raise ValueError(f"its header cannot be read: {first_line(error)}") from None
-    # True is an int in Python, but it is not a length.
-    if dtype.kind not in kinds or not all(type(length) is int and 0 <= length < 2**48 for length in shape):
-        raise ValueError(f"expected {_words(kinds)}, its header says {dtype} {shape}")
-    return shape, dtype, fortran_order
-
-
-def _words(kinds: str) -> str:
-    return "numbers" if kinds == _NUMBERS else "numbers, text or dates"
-
-
-def _read_values(file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype, fortran_order: bool) -> np.ndarray:
-    """Read the values of an array up to the end of the file; the memory grows with the bytes that come."""
-    num_bytes = math.prod(shape) * dtype.itemsize
-    values = bytearray()
-    while length := min(num_bytes - len(values), _BLOCK_BYTES):
-        if not (block := file.read(length)):
-            raise ValueError(f"it ends {num_bytes - len(values)} bytes early")
-        values += block
-    if file.read(1):  # at the end of the file, gzip compares its checksum
-        raise ValueError("more bytes than the array has")
-    return np.ndarray(shape, dtype, values, order="F" if fortran_order else "C")
-
-
-def _describe(shape: tuple[int | None, ...] | None) -> str:
-    if shape is None:
-        return ""
-    lengths = ["n" if length is None else str(length) for length in shape]
-    return f" ({', '.join(lengths)}{',' * (len(lengths) == 1)})"
-
-
-def load_array(
-    path: str | Path, made_by: str, shape: tuple[int | None, ...] | None = None, dtype: type[np.generic] = np.generic
-) -> np.ndarray:
-    """Read a `.npy` or `.npy.gz` file of numbers; when it is missing, the error names the script that makes it.
-
-    The header is compared with the expected `shape` (None for any length) and `dtype` (np.floating, np.integer) before
-    the values are read. When a length is not given, the array has at most MAX_ARRAY_BYTES. Raises DataError.
-    """
-    return _load(path, made_by, shape, dtype, _NUMBERS)
-
-
-def _load(
-    path: str | Path, made_by: str, shape: tuple[int | None, ...] | None, dtype: type[np.generic], kinds: str
-) -> np.ndarray:
-    path = Path(path)
-    with open_file(path, f"run {made_by} first") as raw:
-        file = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
-        try:
-            got_shape, got_dtype, fortran_order = _read_header(file, kinds)
-            if not _agrees(got_shape, shape) or not np.issubdtype(got_dtype, dtype):
-                words = {np.floating: "floats", np.integer: "integers"}.get(dtype, "shape")
-                raise DataError(
-                    f"{path}: expected {words}{_describe(shape)}, got {got_dtype} {got_shape}; delete it and run "
-                    f"{made_by} again"
-                )
-            is_open = shape is None or None in shape
-            if is_open and math.prod(got_shape) * got_dtype.itemsize > MAX_ARRAY_BYTES:
-                raise DataError(
-                    f"{path}: expected at most {MAX_ARRAY_BYTES} bytes, as its shape is not known, its header says "
-                    f"{got_dtype} {got_shape}; name the shape that is expected, or run {made_by} again"
-                )
-            return _read_values(file, got_shape, got_dtype, fortran_order)
-        except (ValueError, EOFError, OSError, zlib.error) as error:
-            raise DataError(f"{path} is not a NumPy array ({first_line(error)}); run {made_by} again") from None
-
-
-def _agrees(got: tuple[int, ...], expected: tuple[int | None, ...] | None) -> bool:
-    if expected is None:
-        return True
-    return len(got) == len(expected) and all(n in (None, length) for n, length in zip(expected, got, strict=True))
-
-
-def load_pickle(path: str | Path, made_by: str) -> object:
-    """Read a pickle of NumPy arrays and plain values, from Python 2 or 3; nothing else in it is executed.
-
-    Raises DataError for a missing file and for a pickle that is damaged or holds other objects.
-    """
-    with open_file(path, f"run {made_by} first") as file:
-        try:
-            # A read from a memory map returns at most the bytes of the file, for any length that the pickle states.
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                return PlainUnpickler(content, len(content)).load()
-        except Exception as error:  # a damaged pickle can raise anything
-            raise DataError(f"{path} cannot be read ({first_line(error)}); run {made_by} again") from None
-
-
-def _check_name(path: str | Path) -> None:
-    if not str(path).endswith((".npy.gz", ".npy")):
-        raise DataError(f"expected a file name that ends with .npy.gz or .npy, got {path}; rename the file")
-
-
-def load_gz(
-    path: str | Path, shape: tuple[int | None, ...] | None = None, dtype: type[np.generic] = np.generic
-) -> np.ndarray:
-    """Read an array from a `.npy.gz` or `.npy` file, of the types that `save_gz` writes.
-
-    `shape` and `dtype` are the expected ones, as for `load_array`. When a length of the shape is not given, an array of
-    more than MAX_ARRAY_BYTES (256 MiB) is refused. Raises DataError.
-    """
-    _check_name(path)
-    return _load(path, "the script that writes it", shape, dtype, _WITHOUT_OBJECTS)
-
-
-def save_gz(path: str | Path, array: ArrayLike) -> None:
-    """Write an array of numbers, text or dates as `.npy.gz` or `.npy`, by the name's ending, whole or not at all.
-
-    Raises DataError for objects, which would be pickled, and for structures.
-    """
-    _check_name(path)
-    array = np.asanyarray(array)
-    if array.dtype.kind not in _WITHOUT_OBJECTS:
-        raise DataError(f"expected {_words(_WITHOUT_OBJECTS)} to write to {path}, got {array.dtype}; convert the array")
-    if not str(path).endswith(".gz"):
-        return save_array(path, array)
-    with replacing(path) as temporary, gzip.open(temporary, "wb", compresslevel=6) as file:
-        np.save(file, array)

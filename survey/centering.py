@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike
 from skimage.transform import AffineTransform
 
 from galaxy.affine import place_matrices
-from machine.files import DataError, load_array
+from machine.arrays import load_array
+from machine.files import DataError
 from survey import folders, images
 from survey.folders import Folders
 

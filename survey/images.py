@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from galaxy import decision_tree, jpeg
-from machine.files import DataError, duplicate, load_array, replacing
+from machine.arrays import load_array
+from machine.files import DataError, duplicate, replacing
 from survey import folders
 from survey.folders import Folders
 

@@ -3,7 +3,8 @@
 import numpy as np
 
 from galaxy import decision_tree
-from machine.files import DataError, load_array
+from machine.arrays import load_array
+from machine.files import DataError
 from survey.folders import Folders
 
 # The suffix of the name of an experiment that was trained on all galaxies.

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from galaxy import decision_tree
-from machine.files import DataError, save_array
+from machine.arrays import save_array
+from machine.files import DataError
 from survey import folders
 from survey.images import ids_of, list_ids, read_labels_csv
 

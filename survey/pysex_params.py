@@ -10,8 +10,9 @@ import numpy as np
 
 from galaxy.affine import CENTRE
 from galaxy.photometry import find_galaxy, flux_radius, fwhm, kron_radius, petrosian_radius
+from machine.arrays import load_array, save_array, save_gz
 from machine.command_line import positive_int, script_parser
-from machine.files import DataError, load_array, remove_leftovers, save_array, save_gz
+from machine.files import DataError, remove_leftovers
 from machine.processes import mapping
 from machine.progress import showing
 from survey import folders, images

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from tiny import NUM_TRAIN, TEST_IDS, Survey, draw_blob, draw_labels, write_csv, write_jpeg
 
-from machine.files import save_array
+from machine.arrays import save_array
 from survey.folders import use_folders
 
 

@@ -15,7 +15,7 @@ import layers
 from engine import record
 from engine.experiment import Experiment
 from engine.network import Network
-from machine.files import save_array
+from machine.arrays import save_array
 from survey import folders
 from survey.folders import use_folders
 

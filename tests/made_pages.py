@@ -14,7 +14,7 @@ from catalogue.flags import BORDER, FAR, OK, UNREADABLE
 from galaxy import thumbnails
 from galaxy.decision_tree import obey
 from machine import tables
-from machine.files import save_gz
+from machine.arrays import save_gz
 from report.galaxies import Field
 from survey import images
 from survey.folders import Folders

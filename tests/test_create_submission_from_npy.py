@@ -6,7 +6,8 @@ from tiny import Survey, draw_labels, read_submission
 
 import create_submission_from_npy
 from galaxy import decision_tree
-from machine.files import DataError, save_array, save_gz
+from machine.arrays import save_array, save_gz
+from machine.files import DataError
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from tiny import STEMS, Survey, draw_labels, write_models
 import create_submission_from_npy
 import ensemble_predictions_npy as ensemble
 from galaxy import decision_tree
-from machine.files import DataError, load_gz, save_gz
+from machine.arrays import load_gz, save_gz
+from machine.files import DataError
 from survey import blending, folders, images
 from survey.folders import use_folders
 from survey.predictions import rmse

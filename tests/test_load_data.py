@@ -11,7 +11,8 @@ from tiny import ROOT, Survey
 
 import load_data
 from machine import buffering, files
-from machine.files import DataError, save_array
+from machine.arrays import save_array
+from machine.files import DataError
 from survey.folders import Folders, adopt, use_folders
 
 

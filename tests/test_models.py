@@ -20,7 +20,7 @@ from engine.network import Network
 from engine.optimizers import Nesterov
 from engine.steps import Trainer
 from galaxy import decision_tree
-from machine.files import save_gz
+from machine.arrays import save_gz
 from survey import centering
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT as BEST
 

@@ -16,7 +16,8 @@ import create_test_ids_file
 import create_train_ids_file
 import load_data
 from galaxy import decision_tree
-from machine.files import DataError, save_array
+from machine.arrays import save_array
+from machine.files import DataError
 from survey import images
 from survey.folders import Folders, adopt
 

@@ -25,8 +25,8 @@ from engine.network import Network
 from engine.optimizers import SGD, Adadelta, Adagrad, AdamW, Momentum, Nesterov, RMSprop
 from engine.options import Options
 from galaxy import decision_tree
+from machine.arrays import load_pickle, save_gz
 from machine.command_line import run_script
-from machine.files import load_pickle, save_gz
 from survey import folders, images
 from survey.draws import Draw
 from survey.views import Views

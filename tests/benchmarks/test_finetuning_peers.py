@@ -17,7 +17,7 @@ from benchmarks.measuring import Timing
 from benchmarks.peers import Work
 from engine.examples import Examples
 from engine.network import Network
-from machine.files import load_gz
+from machine.arrays import load_gz
 from survey import folders, images
 from survey.predictions import rmse
 

@@ -19,7 +19,7 @@ from tiny import ROOT
 
 import layers
 from engine import record
-from machine.files import load_gz, load_pickle
+from machine.arrays import load_gz, load_pickle
 from machine.signals import UNFINISHED
 from survey import folders, images
 

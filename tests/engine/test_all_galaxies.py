@@ -11,7 +11,8 @@ from tiny import CPU, OPTIONS, SIX_CHUNKS, TINY, run
 from engine import prediction, training
 from engine.examples import Examples
 from engine.options import Options, named
-from machine.files import DataError, load_gz, load_pickle
+from machine.arrays import load_gz, load_pickle
+from machine.files import DataError
 from survey import folders
 
 NAME = "tiny_all_galaxies"

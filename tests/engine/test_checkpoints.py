@@ -33,7 +33,8 @@ from engine.experiment import Cosine, Experiment, Steps
 from engine.network import Network
 from engine.optimizers import Nesterov
 from engine.steps import Trainer
-from machine.files import DataError, load_pickle
+from machine.arrays import load_pickle
+from machine.files import DataError
 from survey import folders
 from update_rules import set_rate
 

@@ -23,7 +23,8 @@ import realtime_augmentation as ra
 from engine.description import describe, describe_network, describe_optimizer, differences, plain
 from engine.experiment import Cosine, Experiment, NormConstraint, Steps
 from engine.optimizers import AdamW, Nesterov
-from machine.files import DataError, save_gz
+from machine.arrays import save_gz
+from machine.files import DataError
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT as BEST
 
 

@@ -12,7 +12,8 @@ import load_data
 import realtime_augmentation as ra
 from engine import device_augmentation
 from engine.device_augmentation import Images
-from machine.files import DataError, save_gz
+from machine.arrays import save_gz
+from machine.files import DataError
 from survey import chunk_workers, images
 from survey.centering import GEN2_PARAMS
 from survey.chunk_workers import Workers

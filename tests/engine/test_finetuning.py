@@ -24,7 +24,7 @@ from engine import prediction
 from engine.examples import Examples
 from engine.network import Network, fastest_precision
 from engine.options import choose, training_parser
-from machine.files import load_pickle
+from machine.arrays import load_pickle
 from survey import folders
 
 NUM_CHUNKS = 12 if os.environ.get("TORTURE") else 4

@@ -35,7 +35,7 @@ from engine import prediction, training
 from engine.examples import Examples
 from engine.network import Network, load_network
 from engine.steps import Trainer
-from machine.files import load_gz, load_pickle
+from machine.arrays import load_gz, load_pickle
 from survey import folders
 from survey.predictions import rmse
 

@@ -17,7 +17,8 @@ from engine.examples import Examples
 from engine.experiment import Experiment
 from engine.options import Options
 from engine.prediction_shards import PredictionStore
-from machine.files import DataError, load_gz
+from machine.arrays import load_gz
+from machine.files import DataError
 from survey import folders, images
 
 OPTIONS = dataclasses.replace(tiny.OPTIONS, chunk_size=130)

@@ -13,8 +13,9 @@ import layers
 from engine import part_sharing, prediction, record
 from engine.prediction import Prediction
 from engine.prediction_shards import PredictionStore, Shard, merge
+from machine.arrays import load_gz
 from machine.command_line import shard_of
-from machine.files import DataError, load_gz
+from machine.files import DataError
 from survey import folders
 
 PARTS = ("valid", "test")

@@ -25,7 +25,8 @@ from engine.experiment import Cosine, Steps
 from engine.network import Network
 from engine.steps import Trainer
 from galaxy import decision_tree
-from machine.files import DataError, load_pickle, save_array
+from machine.arrays import load_pickle, save_array
+from machine.files import DataError
 from survey import folders
 
 

@@ -9,7 +9,8 @@ from crafted import ANALYSIS, BOMBS, CALLS, CRAFTED, number_arrays, write_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from machine.files import DataError, load_pickle
+from machine.arrays import load_pickle
+from machine.files import DataError
 
 
 def assert_same(ours: object, theirs: object) -> None:

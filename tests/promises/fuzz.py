@@ -23,7 +23,8 @@ from PIL import Image
 from tiny import draw_blob, draw_labels
 
 from galaxy import decision_tree
-from machine.files import DataError, load_array, load_pickle
+from machine.arrays import load_array, load_pickle
+from machine.files import DataError
 from survey import images
 
 SECONDS_AN_INPUT = 60

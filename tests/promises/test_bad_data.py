@@ -26,7 +26,7 @@ import show_results
 import try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense as model
 from engine import prediction, training
 from galaxy import decision_tree
-from machine.files import load_gz, save_array, save_gz
+from machine.arrays import load_gz, save_array, save_gz
 from survey import folders, images, kaggle_labels
 from survey.folders import use_folders
 

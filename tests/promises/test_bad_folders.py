@@ -21,7 +21,7 @@ import ensemble_predictions_npy
 import show_results
 import try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense as model
 from engine import training
-from machine.files import load_gz, save_array, save_gz
+from machine.arrays import load_gz, save_array, save_gz
 
 train_script = types.SimpleNamespace(__name__=model.EXPERIMENT.name, main=lambda: training.main(model.EXPERIMENT))
 

@@ -19,7 +19,7 @@ from tiny import ROOT, TINY, assert_same_result, processes_of_session, write_ana
 
 from engine import prediction, training
 from engine.experiment import Steps
-from machine.files import load_gz, load_pickle
+from machine.arrays import load_gz, load_pickle
 from survey.folders import Folders
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc and /dev/shm")

@@ -15,7 +15,8 @@ from tiny import Survey, cases_of, draw_blob, refused, rows_of_page, write_jpeg
 
 import extract_pysex_params_gen2
 from galaxy import jpeg
-from machine.files import DataError, save_array
+from machine.arrays import save_array
+from machine.files import DataError
 from survey import bad_images, decoded_cache, folders, images
 from survey.bad_images import check_images, find_bad, scan_images
 from survey.folders import Folders, adopt, use_folders

@@ -10,7 +10,8 @@ from tiny import PARAMS, ROOT, Survey
 
 import load_data
 import realtime_augmentation as ra
-from machine.files import DataError, save_array, save_gz
+from machine.arrays import save_array, save_gz
+from machine.files import DataError
 from survey import centering
 from survey.centering import EXTRA_PARAMS, GEN2_PARAMS, PysexParams
 from survey.chunk_workers import Workers

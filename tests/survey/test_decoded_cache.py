@@ -11,7 +11,8 @@ from tiny_network import BEST
 
 import copy_data_to_shm
 import load_data
-from machine.files import DataError, save_array
+from machine.arrays import save_array
+from machine.files import DataError
 from survey import decoded_cache, folders, images
 from survey.chunk_workers import Workers, drawn_chunks
 from survey.folders import adopt

@@ -5,7 +5,8 @@ import pytest
 from tiny import Survey, draw_labels, write_models
 
 from galaxy import decision_tree
-from machine.files import DataError, load_gz, save_gz
+from machine.arrays import load_gz, save_gz
+from machine.files import DataError
 from survey import folders
 from survey.predictions import describe_lost, find_models, load_predictions, lost_questions
 

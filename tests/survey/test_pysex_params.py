@@ -13,7 +13,7 @@ from tiny import ROOT, Survey
 import extract_pysex_params_extra
 import extract_pysex_params_gen2
 import load_data
-from machine.files import load_gz, save_array
+from machine.arrays import load_gz, save_array
 from machine.progress import Lines
 from survey import folders, pysex_params
 from survey.centering import EXTRA_PARAMS, GEN2_PARAMS, PysexParams

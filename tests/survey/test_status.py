@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tiny import Survey
 
-from machine.files import save_gz
+from machine.arrays import save_gz
 from survey import status
 from survey.centering import GEN2_PARAMS
 from survey.status import Row
