@@ -55,3 +55,66 @@ def test_a_package_itself_imports_nothing():
 def test_the_top_level_holds_commands_and_documented_modules():
     models = [name for name in TREES if name.startswith(("try_", "predict_augmented_npy_"))]
     assert len(list(ROOT.glob("*.py"))) - len(models) <= 22
+
+
+# Words without a meaning of their own: loop variables at most (doc/README.md, "Words").
+VAGUE = {"place", "part", "kind", "number", "found", "each", "some", "told", "of", "whose"}
+# 'train' or 'valid', as the documentation of 2014 calls the parts of the training set.
+PARTS = {
+    "survey.folders.augmented",
+    "survey.predictions.find_models",
+    "survey.predictions.load_predictions",
+    "survey.predictions.describe_lost",
+}
+
+
+def vague_names(module: str, tree: ast.Module) -> list[str]:
+    """Return parameters, attributes and functions of a module with a vague name."""
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            function = f"{module}.{getattr(node, 'name', 'lambda')}"
+            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            allowed = {"part"} if function in PARTS else set()
+            names += [f"{function}({arg.arg})" for arg in arguments if arg.arg in VAGUE - allowed]
+            if getattr(node, "name", "").strip("_") in VAGUE:
+                names.append(function)
+        elif isinstance(node, ast.ClassDef):
+            fields = [line.target.id for line in node.body if isinstance(line, ast.AnnAssign)]
+            names += [f"{module}.{node.name}.{field}" for field in fields if field in VAGUE]
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and node.attr.strip("_") in VAGUE:
+            names.append(f"{module}: attribute {node.attr}")
+    return names
+
+
+def test_names_are_the_field_s_terms():
+    code = "class A:\n    kind: int\n    def place(self, part, of): self.number = 1\n"
+    assert len(vague_names("example", ast.parse(code))) == 5
+    others = {path: path for folder in ("benchmarks", "doc") for path in (ROOT / folder).glob("*.py")}
+    trees = TREES | {path.stem: ast.parse(path.read_text()) for path in others}
+    assert not [name for module, tree in trees.items() for name in vague_names(module, tree)]
+
+
+# Modules without a test file of their own, and where their tests are.
+TESTED_ELSEWHERE = {
+    "galaxy.answer_names": "tests/survey/test_own_labels.py reads tables with all names",
+    "galaxy.opencv_images": "tests/galaxy/test_image_files.py decodes with it",
+    "galaxy.warping": "tests/survey/test_views.py and test_realtime_augmentation.py, against arrays of 2014",
+    "catalogue.job": "tests/test_predict_galaxies.py",
+    "catalogue.request": "tests/test_predict_galaxies.py",
+    "catalogue.rows": "tests/test_predict_galaxies.py",
+    "catalogue.targets": "tests/test_predict_galaxies.py",
+    "catalogue.read_ahead": "tests/test_predict_galaxies.py and tests/promises/test_bad_catalogues.py",
+    "catalogue.field_sources": "tests/catalogue/test_fields_command.py",
+    "engine.ema": "tests/engine/test_steps.py and test_checkpoints.py",
+    "engine.network": "tests/test_models.py and tests/engine/test_training.py",
+    "engine.optimizers": "tests/test_update_rules.py",
+    "engine.options": "tests/engine/test_training.py and tests/promises/test_scripts.py",
+    "engine.record": "tests/engine/test_checkpoints.py and test_training.py",
+}
+
+
+def test_tests_mirror_the_packages():
+    modules = [name for name in TREES if "." in name and not name.startswith("tried.")]
+    untested = [name for name in modules if not (ROOT / "tests" / f"{name.replace('.', '/test_')}.py").is_file()]
+    assert sorted(untested) == sorted(TESTED_ELSEWHERE)
