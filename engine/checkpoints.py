@@ -22,6 +22,7 @@ class Progress:
     errors: list[float] = dataclasses.field(default_factory=list)
     losses_train: list[float] = dataclasses.field(default_factory=list)
     losses_valid: dict[int, float] = dataclasses.field(default_factory=dict)
+    param_stds: list[list[float]] = dataclasses.field(default_factory=list)  # [chunk][parameter]
     seconds: float = 0.0
 
 

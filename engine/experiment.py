@@ -114,7 +114,7 @@ class Experiment:
 
     @property
     def steps_a_chunk(self) -> int:
-        """The number of minibatches of a chunk; the last one may be smaller."""
+        """The number of minibatches of a chunk; the last one is smaller if a chunk is no multiple of the minibatch."""
         return -(-self.chunk_size // self.batch_size)
 
     @property
@@ -122,16 +122,24 @@ class Experiment:
         """The first step with normalised predictions, at latest after a third of a short run."""
         return min(self.num_steps_nonorm, self.num_chunks * self.steps_a_chunk // 3)
 
+    def whole_minibatches(self, chunk_size: int) -> int:
+        """Round a chunk size down to a multiple of the minibatch, so that a run of any size takes as many steps.
+
+        A size below the minibatch stays as it is.
+        """
+        return chunk_size - chunk_size % self.batch_size if chunk_size > self.batch_size else chunk_size
+
     def resized(
         self, num_chunks: int | None = None, chunk_size: int | None = None, keep_schedule: bool = False
     ) -> "Experiment":
         """Return the experiment with another number or size of chunks.
 
         Another size alone keeps the recipe: the same number of examples, and rates that change at the same examples
-        (documentation of 2014, 4). Another number gives a shorter or longer run: rates and validations move to the same
-        fractions of the run, or, with `keep_schedule`, stay at the same examples.
+        (documentation of 2014, 4); it is rounded by `whole_minibatches`. Another number gives a shorter or longer run:
+        rates and validations move to the same fractions of the run, or, with `keep_schedule`, stay at the same
+        examples.
         """
-        size = chunk_size or self.chunk_size
+        size = self.whole_minibatches(chunk_size) if chunk_size else self.chunk_size
         by_size = self.chunk_size / size
         num = num_chunks or max(1, round(self.num_chunks * by_size))
         scale = by_size if keep_schedule or num_chunks is None else num / self.num_chunks

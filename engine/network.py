@@ -105,6 +105,11 @@ class Network:
         activations = self.output_of(self.output_layer.input_layer, self.inputs(views), dropout_active=True)
         return self.output_layer.error_of(activations, labels, normalisation)
 
+    def param_stds(self) -> list[float]:
+        """Return the standard deviation of each array of `layers.get_param_values`, computed on the device."""
+        arrays = (*self.parameters, *self.state)
+        return torch.stack([array.detach().float().std(correction=0) for array in arrays]).tolist()
+
     def is_stuck(self) -> bool:
         """Return whether all gradients are zero: if no output is above zero, the network never learns again."""
         gradients = [param.grad for param in self.parameters if param.grad is not None]

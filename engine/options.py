@@ -153,7 +153,7 @@ def choose(experiment: Experiment, args: argparse.Namespace) -> Experiment:
     if args.epochs:
         train, valid = images.split(len(images.ids_of("train")))
         num_examples = args.epochs * (len(train) + (len(valid) if args.all_galaxies else 0))
-        num_chunks = max(1, round(num_examples / (args.chunk_size or experiment.chunk_size)))
+        num_chunks = max(1, round(num_examples / experiment.resized(chunk_size=args.chunk_size).chunk_size))
     if args.keep_schedule and experiment.learning_rate.scaled(2) == experiment.learning_rate:
         raise DataError(
             f"--keep-schedule: the learning rate of {experiment.name} follows the fraction of a run, so there is no "
@@ -161,6 +161,11 @@ def choose(experiment: Experiment, args: argparse.Namespace) -> Experiment:
         )
     changes = {name: getattr(args, name) for name in ("validate_every", "seed") if getattr(args, name) is not None}
     experiment = named(experiment, args.all_galaxies).resized(num_chunks, args.chunk_size, args.keep_schedule)
+    if args.chunk_size and args.chunk_size != experiment.chunk_size:
+        print(
+            f"--chunk-size {args.chunk_size}: rounded down to {experiment.chunk_size}, "
+            f"a multiple of the minibatch of {experiment.batch_size}"
+        )
     return dataclasses.replace(experiment, **changes)
 
 

@@ -31,7 +31,7 @@ from machine.command_line import hms, run_script
 from machine.locks import alone
 from machine.progress import showing
 from survey import folders, images
-from survey.predictions import rmse
+from survey.predictions import describe_lost, rmse
 from survey.views import Views
 
 # Bytes of the views in one batch; activations take about forty times as much memory.
@@ -165,6 +165,9 @@ class Prediction:
         save_gz(work.product, predictions)
         score = f", RMSE {rmse(predictions, self.labels[work.indices]):.6f}" if work.subset == "train" else ""
         print(f"wrote {len(predictions)} rows to {work.product}{score}, {hms(time.monotonic() - start)}")
+        part = "validation" if work.subset == "train" else "test"
+        if lost := describe_lost(self.examples.experiment.name, part, predictions):
+            print(lost)
 
 
 def main(experiment: Experiment) -> None:

@@ -55,7 +55,7 @@ def analysis_of(
         "losses_train": progress.losses_train,
         "losses_valid": losses_valid,
         "param_values": param_values,
-        "param_stds": [float(values.std()) for values in param_values],
+        "param_stds": progress.param_stds,
     }
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 import layers
-from engine import record
+from engine import plateau, record
 from engine.checkpoints import Progress, Store
 from engine.description import Plain, describe
 from engine.examples import Arrays, Examples
@@ -115,6 +115,8 @@ class Run:
             progress.losses_valid[chunks_done] = self.validate()
         progress.chunk, progress.errors = chunks_done, []
         progress.losses_train.append(error**0.5)
+        with self.trainer.predicting():
+            progress.param_stds.append(self.network.param_stds())
         self._report()
         if last or self._is_due(chunks_done):
             self.save()
@@ -235,6 +237,15 @@ class Run:
         seconds = time.monotonic() - self.started
         left = seconds / progress.chunk * (num_chunks - progress.chunk)
         print(f"{line}  {hms(seconds)} passed, {hms(left)} left", flush=True)
+        if progress.chunk in progress.losses_valid:
+            self._report_plateau()
+
+    def _report_plateau(self) -> None:
+        """Print a line if the run still predicts the mean votes when others predict better."""
+        mean_votes = plateau.mean_votes_rmse(self.labels[self.train_indices], self.labels[self.valid_indices])
+        initialisation, steps = self.options.initialisation, self.experiment.steps_a_chunk
+        if line := plateau.describe_plateau(initialisation, steps, self.progress.losses_valid, mean_votes):
+            print(line, flush=True)
 
     def _check(self, errors: list[float]) -> None:
         """Raise DataError, and leave the last checkpoint, if errors are not finite or nothing learns any more."""

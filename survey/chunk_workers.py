@@ -38,7 +38,7 @@ Maker = Callable[[list[np.ndarray], Plan], None]
 Memory = mmap.mmap | ctypes.Array
 
 # What lowers the memory of chunks, for messages.
-_SMALLER = "a smaller --chunk-size (as many examples, in more chunks)"
+_SMALLER = "a smaller --chunk-size (the number of examples stays the same)"
 # The most images per task; the submission of tasks then takes no measurable time.
 _TASK_SIZE = 64
 

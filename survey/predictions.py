@@ -65,7 +65,7 @@ def lost_questions(predictions: np.ndarray) -> dict[int, int]:
 
 
 def describe_lost(name: str, part: str, predictions: np.ndarray) -> str | None:
-    """Return a line on the questions that a model lost in its predictions (n, 37) of a part, None without any."""
+    """Return a line on the questions lost in predictions (n, 37) of validation or test galaxies, None without any."""
     lost = [
         f"{question} ({'all' if num == len(predictions) else num})"
         for question, num in lost_questions(predictions).items()

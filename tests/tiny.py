@@ -197,6 +197,7 @@ def assert_same_result(ours: dict, theirs: dict) -> None:
         np.testing.assert_array_equal(a, b)
     assert ours["losses_train"] == theirs["losses_train"]
     assert ours["losses_valid"] == theirs["losses_valid"]
+    assert ours["param_stds"] == theirs["param_stds"]
     np.testing.assert_array_equal(ours["predictions"], theirs["predictions"])
 
 

@@ -140,7 +140,7 @@ class TestStatistics:
         assert {int(count) for count in counts} == {12}  # a step each
         assert all((mean != 0).any() for mean in means)
         assert all((variance != 1).any() for variance in variances)
-        assert len(analysis["param_stds"]) == len(values)
+        assert {len(stds) for stds in analysis["param_stds"]} == {len(values)}
 
     def test_are_never_changed_by_evaluation(self, prepared_survey, run_main):
         """Who validates oftener, or predicts in between, ends with the same network."""

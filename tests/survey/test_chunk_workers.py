@@ -65,7 +65,7 @@ class TestDrawnChunks:
         os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
         with pytest.raises(
             BrokenProcessPool,
-            match=r"a smaller --chunk-size \(as many examples, in more chunks\) or fewer --num-workers",
+            match=r"a smaller --chunk-size \(the number of examples stays the same\) or fewer --num-workers",
         ):
             for _ in range(20):
                 next(gen)
