@@ -80,26 +80,28 @@ def decode_images(num_workers: int | None) -> None:
 
 
 def main() -> None:
-    parser = script_parser(__doc__)
-    parser.add_argument(
+    parser = script_parser(
+        __doc__, examples=("python copy_data_to_shm.py --decoded", "python copy_data_to_shm.py --remove")
+    )
+    parser.group("copies").add_argument(
         "--ram",
         type=Path,
         default=Folders.ram,
         metavar="DIR",
         help="folder for the copies, on a RAM drive (default: %(default)s)",
     )
-    parser.add_argument(
+    parser.group("copies").add_argument(
         "--decoded",
         action="store_true",
         help="write decoded pixels instead of JPEGs; use this if decoding limits training",
     )
-    parser.add_argument(
+    parser.group("speed").add_argument(
         "--num-workers",
         type=positive_int,
         metavar="N",
         help="number of processes that decode, at least 1; only with --decoded (default: all cores)",
     )
-    parser.add_argument("--remove", action="store_true", help="delete the copies, to free the memory")
+    parser.group("copies").add_argument("--remove", action="store_true", help="delete the copies, to free the memory")
     args = parser.parse_args()
     folders = adopt(dataclasses.replace(use_folders(args.root, args.data), ram=args.ram))
     for subset in SUBSETS:

@@ -18,8 +18,11 @@ from survey.submission import write_submission
 
 
 def main() -> None:
-    parser = script_parser(__doc__)
-    parser.add_argument(
+    parser = script_parser(
+        __doc__,
+        examples=("python create_submission_from_npy.py predictions/final/blended/blended_predictions_uniform.npy.gz",),
+    )
+    parser.group("input").add_argument(
         "file", metavar="FILE.npy.gz", help="array of predictions of the test set, (num_test, 37) floats"
     )
     args = parser.parse_args()

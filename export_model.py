@@ -1,7 +1,5 @@
 """Export a trained model as one ONNX file with its card, for predict_galaxies.py, which runs without torch.
 
-    python export_model.py try_finetune_efficientnet_lite0 --output models/lite0.onnx
-
 The file contains the network, the normalisation down the tree and the average over the test transforms. Its card
 contains the views, the framing radius of the training images, and intervals and distances measured on the validation
 galaxies. The card is also written beside it for programs (.json) and for readers (.md). See doc/own_images.md.
@@ -31,6 +29,7 @@ from galaxy.image_files import read
 from machine.command_line import positive_int, run_script
 from machine.files import DataError, first_line, replacing
 from machine.processes import mapping
+from machine.version import VERSION
 from survey import folders, images
 from survey.predictions import rmse, twin_of
 
@@ -166,6 +165,7 @@ def build(experiment: Experiment, options: Options, args: argparse.Namespace) ->
                 "parameters": int(sum(param.numel() for param in network.parameters)),
                 "opset": export.OPSET,
                 "weights": args.weights,
+                "version of the project": VERSION,
                 "difference from the trained network (root mean square)": float(f"{difference:.2g}"),
             },
         },
@@ -193,17 +193,26 @@ def write(path: Path, graph: onnx.ModelProto, made: card.Card) -> None:
 
 def main() -> None:
     """Run the script."""
-    parser = shared_parser(__doc__)
-    parser.add_argument("name", help="a trained try_*.py script")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="(default: models/NAME.onnx)")
-    parser.add_argument(
+    parser = shared_parser(
+        __doc__,
+        examples=(
+            "python export_model.py try_finetune_efficientnet_lite0 --output own.onnx",
+            "python export_model.py try_finetune_efficientnet_lite0 --root mine --weights int8 --output own.onnx",
+        ),
+    )
+    parser.group("model").add_argument("name", help="a trained try_*.py script")
+    parser.group("output").add_argument(
+        "--output", type=Path, metavar="FILE", help="file of the model (default: ROOT/models/NAME.onnx)"
+    )
+    parser.group("output").add_argument(
         "--weights",
         choices=tuple(LARGEST_DIFFERENCE),
         default="float32",
-        help="type of the stored weights; float16 computes in float32; int8 is three times as fast and 0.006 off",
+        help="number format of the stored weights; float16 computes in float32; int8 is three times as fast, "
+        "with a typical error of 0.006",
     )
     parser.add_argument("--num-measured", type=positive_int, default=NUM_MEASURED, help=argparse.SUPPRESS)
-    parser.add_argument("--facts", type=Path, metavar="JSON", help="more titles and texts for the card")
+    parser.group("output").add_argument("--facts", type=Path, metavar="JSON", help="more titles and texts for the card")
     args = parser.parse_args()
     options = Options.from_args(args)
 

@@ -1,9 +1,5 @@
 """Catalogue your own images of galaxies: a folder, files, a list or a table in, a table of their appearance out.
 
-    python predict_galaxies.py my_galaxies --output catalogue.parquet
-
-    python predict_galaxies.py field.fits --detect --output catalogue.parquet
-
 The suffix of --output chooses the format: Parquet, CSV, FITS or ECSV. A file that cannot be read is a row with the
 reason. A killed run resumes with the same command. No torch is needed. From Python, call `catalogue`. See
 doc/own_images.md, and doc/fields.md for images of many galaxies (--detect).
@@ -22,9 +18,17 @@ from catalogue.framing import CHOICES
 from catalogue.job import Catalogue, catalogued, merge
 from catalogue.request import Request
 from galaxy.stretch import STRETCHES
-from machine.command_line import natural_int, positive_int, run_script, shard_of
+from machine.command_line import Parser, natural_int, positive_int, run_script, shard_of
 from machine.files import DataError
 
+EXAMPLES = (
+    "python predict_galaxies.py my_galaxies --output catalogue.parquet --report catalogue.html",
+    "python predict_galaxies.py field.fits --detect --output field.parquet",
+    "python predict_galaxies.py galaxy.png --output galaxy.csv --draw tree.pdf",
+    "python predict_galaxies.py my_galaxies --model own.onnx --full --output catalogue.fits",
+    "python predict_galaxies.py my_galaxies --shard 2/8 --output catalogue.parquet    # one of eight machines",
+    "python predict_galaxies.py --merge catalogue.*of8.parquet --output catalogue.parquet",
+)
 _CHOICES = ("framing", "stretch", "weighted", "full", "detect")
 
 
@@ -123,47 +127,58 @@ def _run(args: argparse.Namespace) -> None:
 
 def main() -> None:
     """Run the script."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("images", nargs="*", help="a folder, files, a list (.txt), or a table with id_str and file_loc")
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="FILE", help="catalogue.parquet, .csv, .fits or .ecsv"
-    )
-    parser.add_argument(
-        "--model", nargs="+", default=[], metavar="NAME", help="names or .onnx files (default: the one in models/)"
-    )
-    parser.add_argument(
-        "--root", type=Path, default=".", metavar="DIR", help="folder with models/, for models by name (default: here)"
-    )
-    parser.add_argument("--detect", action="store_true", help="images of the sky: detect galaxies and catalogue each")
-    parser.add_argument(
+    parser = Parser(__doc__, examples=EXAMPLES)
+    group = parser.group("input")
+    group.add_argument("images", nargs="*", help="a folder, files, a list (.txt), or a table with id_str and file_loc")
+    group.add_argument("--detect", action="store_true", help="images of the sky: detect galaxies and catalogue each")
+    group.add_argument(
         "--framing",
         choices=CHOICES,
         default="auto",
-        help="auto: find the galaxy and scale the image to its size; sdss: take the image as it is",
+        help="auto (default): find the galaxy and scale the image to its size; sdss: take the image as it is",
     )
-    parser.add_argument(
-        "--stretch", choices=STRETCHES, help="stretch of linear pixel values (default: asinh for FITS and floats)"
+    group.add_argument(
+        "--stretch",
+        choices=STRETCHES,
+        help="brightness scaling of FITS and floating-point images (default: asinh)",
     )
-    parser.add_argument(
-        "--weighted", action="store_true", help="fractions weighted down the tree, as in Kaggle's tables"
+    group = parser.group("output")
+    group.add_argument(
+        "--output", type=Path, required=True, metavar="FILE", help="catalogue.parquet, .csv, .fits or .ecsv"
     )
-    parser.add_argument("--full", action="store_true", help="add spreads over transforms and models, and intervals")
-    parser.add_argument("--report", type=Path, metavar="HTML", help="also write a web page, one file")
-    parser.add_argument(
+    group.add_argument("--report", type=Path, metavar="HTML", help="also write a web page, one file")
+    group.add_argument(
         "--draw", type=Path, metavar="FILE", help="draw the decision tree of one galaxy: .png, .svg, .pdf"
     )
-    parser.add_argument(
-        "--shard", type=shard_of, metavar="I/N", help="only shard I of N; each shard writes its own table"
+    group.add_argument(
+        "--weighted", action="store_true", help="fractions weighted down the tree, as in Kaggle's tables"
     )
-    parser.add_argument(
-        "--merge", nargs="+", type=Path, metavar="FILE", help="merge the tables of all shards into --output"
+    group.add_argument(
+        "--full", action="store_true", help="add columns of uncertainty: spreads over transforms and models, intervals"
     )
-    parser.add_argument(
+    group = parser.group("model")
+    group.add_argument(
+        "--model", nargs="+", default=[], metavar="NAME", help="names or .onnx files (default: the one in models/)"
+    )
+    group.add_argument(
+        "--root",
+        type=Path,
+        default=".",
+        metavar="DIR",
+        help="folder whose models/ is searched for --model NAME (default: here)",
+    )
+    group = parser.group("speed")
+    group.add_argument(
         "--num-workers", type=natural_int, metavar="N", help="processes that read images (default: cores)"
     )
-    parser.add_argument("--threads", type=positive_int, metavar="N", help="threads of the network (default: cores)")
+    group.add_argument("--threads", type=positive_int, metavar="N", help="threads of the network (default: cores)")
+    group = parser.group("large runs")
+    group.add_argument(
+        "--shard", type=shard_of, metavar="I/N", help="only shard I of N; each shard writes its own table"
+    )
+    group.add_argument(
+        "--merge", nargs="+", type=Path, metavar="FILE", help="merge the tables of all shards into --output"
+    )
     args = parser.parse_args()
 
     def run() -> None:

@@ -1,12 +1,9 @@
 """Prepare the data folder, in one command: from Kaggle's download, or from your own labelled galaxies.
 
-    python prepare_data.py --kaggle ~/Downloads
-    python prepare_data.py --images cutouts --labels votes.csv
-
-The first command finds Kaggle's zips and folders under all their names (by default in data/raw), and copies missing
-files to data/raw. The second imports images of any size (JPEG, PNG, TIFF) and a table of votes (CSV, Parquet, FITS).
-Then both write ids and labels, like the scripts of 2014, check the labels against the decision tree, and print what is
-ready and which command comes next. An interrupted preparation resumes with the same command.
+--kaggle finds Kaggle's zips and folders under all their names (by default in data/raw), and copies missing files to
+data/raw. --images imports images of any size (JPEG, PNG, TIFF) with a table of votes (CSV, Parquet, FITS). Both write
+ids and labels, like the scripts of 2014. They check the labels against the decision tree, and print what is ready and
+which command comes next. An interrupted preparation resumes with the same command.
 
 Source: documentation of 2014, 3.1, 3.4 and 5.4.
 """
@@ -20,39 +17,57 @@ import numpy as np
 from machine import locks
 from machine.command_line import positive_int, run_script, script_parser
 from machine.files import DataError, remove_leftovers
-from survey import kaggle_download, own_survey, preparation, status
+from survey import images, kaggle_download, own_survey, preparation, status
 from survey.folders import SUBSETS, Folders, use_folders
 from survey.own_labels import VOTE_ENDINGS, Choices
 
-NEXT = "try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense.py"
+# The first training script, for many galaxies and for few: a network of 2014 learns little from few.
+FOR_MANY = "try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense.py"
+FOR_FEW = "try_finetune_efficientnet_lite0.py"
+MANY = 20_000
 
 
 def parse() -> argparse.Namespace:
-    parser = script_parser(__doc__)
-    parser.add_argument(
+    parser = script_parser(
+        __doc__,
+        examples=(
+            "python prepare_data.py --kaggle ~/Downloads",
+            "python prepare_data.py --images cutouts --labels votes.csv --root mine",
+            "python prepare_data.py --check-images    # what is in data/raw already",
+        ),
+    )
+    parser.group("input").add_argument(
         "--kaggle",
         nargs="+",
         type=Path,
         metavar="PATH",
         help="Kaggle's zips, or folders that contain them (default: data/raw)",
     )
-    parser.add_argument("--images", type=Path, metavar="FOLDER", help="folder of your own images; needs --labels")
-    parser.add_argument(
+    parser.group("input").add_argument(
+        "--images", type=Path, metavar="FOLDER", help="folder of your own images; needs --labels"
+    )
+    parser.group("input").add_argument(
         "--labels", type=Path, metavar="TABLE", help="table of votes on --images: .csv, .parquet or .fits"
     )
-    parser.add_argument(
+    parser.group("input").add_argument(
         "--test",
         type=Path,
         metavar="FOLDER",
         help="your own images to predict (default: images without a row in --labels)",
     )
-    parser.add_argument(
+    parser.group("input").add_argument(
         "--id-column", metavar="NAME", help="column of --labels with the image names (default: detected)"
     )
-    parser.add_argument("--votes", choices=VOTE_ENDINGS, help="columns of --labels to read (default: detected)")
-    parser.add_argument("--fill-missing", action="store_true", help="give questions without columns equal fractions")
-    parser.add_argument("--check-images", action="store_true", help="decode all images and list the unreadable ones")
-    parser.add_argument(
+    parser.group("input").add_argument(
+        "--votes", choices=VOTE_ENDINGS, help="columns of --labels to read (default: detected)"
+    )
+    parser.group("input").add_argument(
+        "--fill-missing", action="store_true", help="give questions without columns equal fractions"
+    )
+    parser.group("checks").add_argument(
+        "--check-images", action="store_true", help="decode all images and list the unreadable ones"
+    )
+    parser.group("speed").add_argument(
         "--num-workers", type=positive_int, metavar="N", help="processes that decode, at least 1 (default: all cores)"
     )
     args = parser.parse_args()
@@ -101,7 +116,8 @@ def main() -> None:
     if unready := [row for row in rows if row.needed and row.remedy]:
         raise DataError(f"not ready: {unready[0].what}: {unready[0].remedy}")
     flags = [word for flag, given in (("--root", args.root), ("--data", args.data)) if given for word in (flag, given)]
-    print(f"everything is ready; next: python {NEXT} {shlex.join(flags)}")
+    script = FOR_MANY if len(images.load_ids("train")) >= MANY else f"{FOR_FEW} --epochs 18"
+    print(f"everything is ready; next: python {script} {shlex.join(flags)}")
 
 
 if __name__ == "__main__":

@@ -216,19 +216,25 @@ def show_norms(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = script_parser(__doc__)
-    parser.add_argument(
+    parser = script_parser(
+        __doc__,
+        examples=(
+            "python show_results.py --report report.html",
+            "python show_results.py --norms maxout2048_extradense",
+        ),
+    )
+    parser.group("output").add_argument(
         "--output",
         metavar="PNG",
         help="file of the picture (default: predictions.png, or norms.png, in predictions/final/)",
     )
-    parser.add_argument(
+    parser.group("output").add_argument(
         "--norms",
         nargs="*",
         metavar="MODEL",
         help="show norms of the weights of these models (default: all trained models); use it to choose limits",
     )
-    parser.add_argument(
+    parser.group("output").add_argument(
         "--report",
         type=Path,
         metavar="HTML",

@@ -267,29 +267,31 @@ def write_survey(folders: Folders, seed: int, counts: dict[str, int], num_worker
 
 
 def main() -> None:
-    parser = script_parser(__doc__)
-    parser.add_argument(
+    parser = script_parser(
+        __doc__, examples=("python simulate_galaxies.py --root demo --num-train 1000 --num-test 50",)
+    )
+    parser.group("survey").add_argument(
         "--num-train",
         type=positive_int,
         default=2000,
         metavar="N",
         help="number of training galaxies, at least 1 (default: %(default)s)",
     )
-    parser.add_argument(
+    parser.group("survey").add_argument(
         "--num-test",
         type=positive_int,
         default=500,
         metavar="N",
         help="number of test galaxies, at least 1 (default: %(default)s)",
     )
-    parser.add_argument(
+    parser.group("survey").add_argument(
         "--seed",
         type=positive_int,
         default=1,
         metavar="S",
         help="another seed gives another survey, at least 1 (default: %(default)s)",
     )
-    parser.add_argument(
+    parser.group("speed").add_argument(
         "--num-workers",
         "--workers",
         type=positive_int,

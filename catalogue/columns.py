@@ -17,8 +17,7 @@ from catalogue.calibration import FAR_FROM, LEVELS
 from catalogue.flags import FIELD_FLAGS, FLAGS, NOT_JUDGED, OK, UNREADABLE
 from catalogue.model_file import Answers, Model
 from machine import tables
-
-VERSION = "1"
+from machine.version import VERSION
 
 
 @dataclass(frozen=True, kw_only=True)

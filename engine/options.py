@@ -6,13 +6,15 @@ All scripts of training and prediction have the same flags. Their values are one
 import argparse
 import contextlib
 import dataclasses
+import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import torch
 
 from engine.experiment import Experiment
 from engine.network import INITIALISATIONS, PRECISIONS
-from machine.command_line import natural_int, positive_int, script_parser, shard_of
+from machine.command_line import Parser, natural_int, positive_int, script_parser, shard_of
 from machine.files import DataError, first_line
 from survey import images
 from survey.bad_images import ON_BAD_IMAGE
@@ -51,97 +53,135 @@ class Options:
         use_folders(self.root, self.data, self.from_ram)
 
 
-def shared_parser(description: str, precisions: Sequence[str] = PRECISIONS) -> argparse.ArgumentParser:
-    """Return a parser with the flags that training and prediction share."""
-    parser = script_parser(description)
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: cuda if available)")
-    parser.add_argument(
-        "--num-workers", type=positive_int, metavar="N", help="worker processes that make examples (default: cores)"
+def shared_parser(
+    description: str | None, precisions: Sequence[str] = PRECISIONS, examples: Sequence[str] = ()
+) -> Parser:
+    """Return a parser with the flags that training, prediction and export share, in groups."""
+    parser = script_parser(description, examples)
+    group = parser.group("folders")
+    group.add_argument(
+        "--from-ram",
+        nargs="?",
+        const="/dev/shm",
+        metavar="DIR",
+        help="read the copies of the images that copy_data_to_shm.py made (default of DIR: /dev/shm)",
     )
-    parser.add_argument(
-        "--chunk-size",
-        type=positive_int,
-        metavar="N",
-        help="examples per chunk; memory holds two chunks; the number of training examples stays the same",
+    group = parser.group("galaxies")
+    group.add_argument(
+        "--all-galaxies",
+        action="store_true",
+        help="train on the validation galaxies too, or predict with a network trained so; no validation",
     )
-    parser.add_argument(
-        "--from-ram", nargs="?", const="/dev/shm", metavar="DIR", help="read the copies of copy_data_to_shm.py"
-    )
-    parser.add_argument(
+    group.add_argument(
         "--on-bad-image",
         choices=ON_BAD_IMAGE,
         default="fail",
         help="for images that cannot be read: name them and stop before any work (default), or leave them out",
     )
-    parser.add_argument(
+    group = parser.group("speed and memory")
+    group.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: cuda if available)")
+    group.add_argument(
+        "--num-workers", type=positive_int, metavar="N", help="worker processes that make examples (default: cores)"
+    )
+    group.add_argument(
+        "--chunk-size",
+        type=positive_int,
+        metavar="N",
+        help="examples per chunk; memory holds two chunks; the number of training examples stays the same",
+    )
+    group.add_argument(
         "--augment-on",
         choices=("auto", "cpu", "device"),
         default="auto",
         help="make examples in worker processes or on the device (default: on the device if it is an accelerator)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--precision",
         choices=precisions,
         default="tf32",
         help="precision of matrix products on an accelerator (default: tf32); bf16 also works on a CPU"
         + ("; auto: bf16 if the hardware supports it" if "auto" in precisions else ""),
     )
-    parser.add_argument(
-        "--all-galaxies",
-        action="store_true",
-        help="train on the validation galaxies too, or predict with a network trained so; no validation",
-    )
     return parser
 
 
-def training_parser(experiment: Experiment) -> argparse.ArgumentParser:
+def training_parser(experiment: Experiment) -> Parser:
     """Return a parser with the flags of a training script."""
-    parser = shared_parser(f"Train {experiment.name} (docs: doc/method.md).")
-    length = parser.add_mutually_exclusive_group()
-    length.add_argument("--num-chunks", type=positive_int, metavar="N", help=f"default: {experiment.num_chunks}")
+    command = f"python {experiment.name}.py"
+    parser = shared_parser(
+        f"Train {experiment.name}; write its parameters and its predictions of the test set (doc/method.md).",
+        examples=(
+            command,
+            f"{command} --root DIR --epochs 18",
+            f"{command} --device cuda:1 --num-workers 4    # one of several GPUs",
+        ),
+    )
+    group = parser.group("training")
+    length = group.add_mutually_exclusive_group()
+    length.add_argument(
+        "--num-chunks", type=positive_int, metavar="N", help=f"length of the run (default: {experiment.num_chunks})"
+    )
     length.add_argument(
         "--epochs", type=positive_int, metavar="N", help="train for N passes over the training galaxies instead"
     )
-    parser.add_argument(
+    group.add_argument(
         "--keep-schedule",
         action="store_true",
         help="change the learning rate at the same examples for any --num-chunks",
     )
-    parser.add_argument("--validate-every", type=positive_int, metavar="N", help="chunks between validations")
-    parser.add_argument(
-        "--checkpoint-every",
-        type=positive_int,
-        metavar="N",
-        help="chunks between checkpoints (default: one checkpoint per minute)",
-    )
-    parser.add_argument(
-        "--resume",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="resume from the last checkpoint if there is one (default); --no-resume starts anew",
-    )
-    parser.add_argument(
-        "--graphs",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="replay steps from CUDA graphs on an accelerator (default); --no-graphs launches each kernel",
-    )
-    parser.add_argument("--seed", type=natural_int, metavar="N", help=f"default: {experiment.seed}")
-    parser.add_argument(
+    group.add_argument(
         "--initialisation",
         choices=INITIALISATIONS,
         default=Options.initialisation,
         help="2014 (default): as in 2014; variance-preserving: leaves the plateau in a few hundred steps; "
         "random: as in 2014, without published weights",
     )
+    group.add_argument(
+        "--seed", type=natural_int, metavar="N", help=f"of all random draws (default: {experiment.seed})"
+    )
+    group.add_argument(
+        "--validate-every",
+        type=positive_int,
+        metavar="N",
+        help=f"chunks between validations (default: {experiment.validate_every}, in short runs less)",
+    )
+    group = parser.group("interrupted runs")
+    group.add_argument(
+        "--resume",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="resume from the last checkpoint if there is one (default); --no-resume starts anew",
+    )
+    group.add_argument(
+        "--checkpoint-every",
+        type=positive_int,
+        metavar="N",
+        help="chunks between checkpoints (default: one checkpoint per minute)",
+    )
+    parser.group("speed and memory").add_argument(
+        "--graphs",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="replay steps from CUDA graphs on an accelerator (default); --no-graphs launches each kernel",
+    )
     return parser
 
 
-def prediction_parser(experiment: Experiment) -> argparse.ArgumentParser:
+def prediction_parser(experiment: Experiment) -> Parser:
     """Return a parser with the flags of a prediction script."""
-    num = len(experiment.test_transforms)
-    parser = shared_parser(f"Predict with {experiment.name}, averaged over {num} transforms.", (*PRECISIONS, "auto"))
-    shards = parser.add_mutually_exclusive_group()
+    command = f"python {Path(sys.argv[0]).name}"
+    parser = shared_parser(
+        f"Predict the validation and test galaxies with the trained {experiment.name}, as the mean over "
+        f"{len(experiment.test_transforms)} transforms of each image (doc/method.md).",
+        (*PRECISIONS, "auto"),
+        examples=(
+            command,
+            f"{command} --root DIR --precision auto",
+            f"{command} --shard 2/4         # one of four machines",
+            f"{command} --merge-shards 4    # after all four",
+        ),
+    )
+    shards = parser.group("large runs").add_mutually_exclusive_group()
     shards.add_argument("--shard", type=shard_of, metavar="I/N", help="predict only shard I of N, into its own file")
     shards.add_argument("--merge-shards", type=positive_int, metavar="N", help="merge the files of all N shards")
     return parser

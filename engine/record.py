@@ -18,6 +18,7 @@ from engine.description import Plain, checksum, describe_optimizer
 from engine.examples import Examples
 from engine.steps import Trainer
 from machine.files import replacing
+from machine.version import VERSION
 from survey import folders, images
 
 
@@ -75,7 +76,7 @@ def record_of(
         "precision": options.precision,
         "augmented on": "device" if examples.on_device else "cpu",
         "images left out": examples.left_out(),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__}
+        "versions": {"project": VERSION, "python": platform.python_version(), "torch": torch.__version__}
         | {module.__name__: module.__version__ for module in (np, cv2)},
         "seconds": progress.seconds,
         "losses_train": progress.losses_train,

@@ -1,28 +1,76 @@
 """Command lines of all scripts: shared flags, checks of their values, and errors in one line."""
 
 import argparse
+import difflib
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import NoReturn
 
 from machine.files import DataError
 from machine.shared_folders import is_lost
 from machine.signals import UNFINISHED, ending_in_order
+from machine.version import VERSION
 from machine.workflow_engine import end_with_engine
 
 PAGES = (".html", ".htm")
 FIGURES = (".png", ".svg", ".pdf")
 
 
-def script_parser(description: str | None) -> argparse.ArgumentParser:
-    """Return the argument parser with the flags of every script: `--root` and `--data`."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+class Parser(argparse.ArgumentParser):
+    """An argument parser with titled groups, `--version` and a suggestion for a misspelt flag."""
+
+    def __init__(self, description: str | None, examples: Sequence[str] = ()):
+        """Take the text above the flags, and the commands that `--help` shows below them."""
+        epilog = "\n".join(["examples:", *(f"  {example}" for example in examples)]) if examples else None
+        super().__init__(
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        self.add_argument(
+            "--version",
+            action="version",
+            version=f"%(prog)s of version {VERSION}",
+            help="print the version of the project and exit",
+        )
+        self.groups: dict[str, argparse._ArgumentGroup] = {}
+
+    def group(self, title: str) -> argparse._ArgumentGroup:
+        """Return the group of flags with a title; the first call makes it."""
+        if title not in self.groups:
+            self.groups[title] = self.add_argument_group(title)
+        return self.groups[title]
+
+    def error(self, message: str) -> NoReturn:
+        """End with an error of one line and exit status 2."""
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+    def parse_known_args(
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse as argparse does, after a check that all flags exist."""
+        words = list(sys.argv[1:] if args is None else args)
+        for word in words[: words.index("--")] if "--" in words else words:
+            flag = word.partition("=")[0]
+            if flag.startswith("--") and flag not in self._option_string_actions:
+                near = difflib.get_close_matches(flag, self._option_string_actions, n=1)
+                hint = f"did you mean {near[0]}?" if near else "see --help for all flags"
+                self.error(f"unknown flag {flag}; {hint}")
+        return super().parse_known_args(words, namespace)
+
+
+def script_parser(description: str | None, examples: Sequence[str] = ()) -> Parser:
+    """Return a parser with the flags of every script that reads a data set: `--root`, `--data` and `--version`."""
+    parser = Parser(description, examples)
+    group = parser.group("folders")
+    group.add_argument(
+        "--root", default=".", metavar="DIR", help="folder with data, analysis and predictions (default: here)"
     )
-    parser.add_argument("--root", default=".", metavar="DIR", help="holds data, analysis, predictions (default: here)")
-    parser.add_argument("--data", metavar="DIR", help="another data folder (default: ROOT/data)")
+    group.add_argument("--data", metavar="DIR", help="another data folder (default: ROOT/data)")
     return parser
 
 

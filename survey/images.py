@@ -61,6 +61,11 @@ def is_image(name: str) -> bool:
 def load_ids(subset: str) -> np.ndarray:
     """Load the ids of 'train' or 'test', (n,) integers; their order is that of all arrays."""
     path, made_by = folders.current.data / f"{subset}_ids.npy", f"create_{subset}_ids_file.py"
+    if not path.exists() and not folders.current.images(subset).is_dir():
+        raise DataError(
+            f"there is no data in {folders.current.data} yet; prepare Kaggle's or your own with prepare_data.py, "
+            "or a simulated survey with simulate_galaxies.py and prepare_data.py (make demo does all)"
+        )
     ids = load_array(path, made_by, (None,), np.integer)
     if len(ids) == 0 or ids.min() < 0:
         raise DataError(f"{path}: expected ids, numbers of at least 0, got {ids[ids < 0][:1]}; run {made_by} again")

@@ -101,9 +101,15 @@ def extract(catalogue: PysexParams, subset: str, num_workers: int | None = None)
 def run(catalogue: PysexParams, description: str) -> None:
     """Run the script of a catalogue: read the command line, measure both subsets."""
     parser = script_parser(description)
-    parser.add_argument("--num-workers", type=positive_int, metavar="N", help="processes (default: cores)")
-    parser.add_argument(
-        "--from-ram", nargs="?", const="/dev/shm", metavar="DIR", help="read the copies of copy_data_to_shm.py"
+    parser.group("speed").add_argument(
+        "--num-workers", type=positive_int, metavar="N", help="processes that measure (default: cores)"
+    )
+    parser.group("folders").add_argument(
+        "--from-ram",
+        nargs="?",
+        const="/dev/shm",
+        metavar="DIR",
+        help="read the copies of the images that copy_data_to_shm.py made (default of DIR: /dev/shm)",
     )
     args = parser.parse_args()
     use_folders(args.root, args.data, args.from_ram)

@@ -78,6 +78,14 @@ class TestKaggle:
         )
         assert (ROOT / last.split()[5]).is_file()
 
+    @pytest.mark.parametrize(("num_many", "script"), [(31, "try_finetune"), (30, "try_convnet")])
+    def test_the_next_command_fits_the_number_of_galaxies(
+        self, survey: Survey, run_main, capsys, monkeypatch, num_many: int, script: str
+    ):
+        monkeypatch.setattr(prepare_data, "MANY", num_many)
+        run_main(prepare_data, "--root", survey.root)
+        assert f"next: python {script}_" in capsys.readouterr().out.splitlines()[-1]
+
     def test_without_a_place_it_looks_in_the_data_folder(self, survey: Survey, run_main, capsys):
         run_main(prepare_data, "--root", survey.root)
         assert "brought 0 files" in capsys.readouterr().out

@@ -4,8 +4,9 @@ import argparse
 
 import pytest
 
-from machine.command_line import hms, natural_int, positive_int, run_script, script_parser
+from machine.command_line import Parser, hms, natural_int, positive_int, run_script, script_parser
 from machine.files import DataError
+from machine.version import VERSION
 
 
 def test_parser_and_numbers_from_a_command_line():
@@ -55,3 +56,45 @@ def test_a_number_out_of_bounds_is_refused_with_the_bound(text: str, bound: str)
     assert natural_int(str(2**63 - 1)) == 2**63 - 1
     with pytest.raises(argparse.ArgumentTypeError, match=f"expected a whole number {bound}, got {text}"):
         natural_int(text)
+
+
+@pytest.fixture
+def parser() -> Parser:
+    parser = Parser("words", examples=("command --output a.csv",))
+    parser.group("output").add_argument("--output", required=True, metavar="FILE", help="the table")
+    parser.group("output").add_argument("--report", metavar="HTML")
+    return parser
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["--ouput", "a.csv"], "unknown flag --ouput; did you mean --output?"),
+        (["--ouput=a.csv"], "unknown flag --ouput; did you mean --output?"),
+        (["--output", "a.csv", "--xyz"], "unknown flag --xyz; see --help for all flags"),
+        ([], "the following arguments are required: --output"),
+    ],
+)
+def test_a_misspelt_flag_is_named_with_its_nearest(parser: Parser, arguments: list[str], hint: str, capsys):
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args(arguments)
+    assert ended.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert hint in line
+
+
+def test_words_after_a_double_dash_are_values(parser: Parser):
+    parser.add_argument("words", nargs="*")
+    assert parser.parse_args(["--output=a.csv", "--", "--xyz"]).words == ["--xyz"]
+
+
+def test_help_shows_groups_and_examples(parser: Parser):
+    text = parser.format_help()
+    assert text.index("\noutput:\n") < text.index("\n  --output FILE") < text.index("\nexamples:\n  command --out")
+
+
+def test_version_is_printed_without_the_required_flags(parser: Parser, capsys):
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.endswith(f"of version {VERSION}\n")

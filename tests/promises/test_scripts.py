@@ -7,9 +7,10 @@ import sys
 import pytest
 from tiny import ROOT
 
+from machine.version import VERSION
 from survey.folders import use_folders
 
-# What a script can not do without.
+# What a script cannot do without.
 ARGUMENTS = {
     "create_submission_from_npy.py": ["nothing.npy.gz"],
     "export_model.py": ["try_convnet_cc_multirotflip_3x69r45_maxout2048"],
@@ -72,6 +73,16 @@ def test_without_data_a_script_says_what_is_missing(script, monkeypatch, empty_f
     assert message.startswith("error: ")
     assert "\n" not in message
     assert not [path for path in empty_folder.rglob("*") if path.is_file()]
+    if script.startswith("try_") and "pip install" not in message:
+        assert "prepare_data.py" in message and "make demo" in message
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_version_is_answered(script, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(script, monkeypatch, "--version")
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"{script} of version {VERSION}\n"
 
 
 def test_importing_the_pipeline_does_not_import_torch():
