@@ -295,7 +295,7 @@ PREDICTIONS = {
         (
             "valid",
             lambda name: folders.current.augmented("valid", name).unlink(),
-            r"is missing, to go with .*; run the predict_augmented_npy script of",
+            r"is missing, but .* exists; run the predict_augmented_npy script of",
         )
     ],
     "array that is damaged or too large": [
