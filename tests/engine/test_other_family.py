@@ -250,7 +250,7 @@ class TestGoingOn:
             with pytest.raises(SystemExit):
                 run(run_main, prepared_survey, experiment=OTHER)
         [path] = folders.current.checkpoints(NAME).glob("*.pt")
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True)["trainer"]
         network = Network(OTHER, CPU)
         for kept, ours in (("parameters", network.parameters), ("state", network.state)):
             assert [each.shape for each in state[kept]] == [each.shape for each in ours]

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import tiny
+import torch
 from crafted import write_python2_pickle
 from tiny import CPU, TINY, write_analysis
 
@@ -17,6 +18,7 @@ from engine.examples import Examples
 from engine.experiment import Experiment
 from engine.options import Options
 from engine.prediction_shards import PredictionStore
+from galaxy import decision_tree
 from machine.arrays import load_gz
 from machine.files import DataError
 from survey import folders, images
@@ -127,6 +129,20 @@ def test_images_left_out_get_the_mean_votes(trained, prepared_survey):
         predictions = load_gz(folders.current.augmented(name, "tiny"))
         assert predictions.shape == (num, 37)
         np.testing.assert_allclose(predictions[row], images.load_labels()[:27].mean(axis=0), atol=1e-6)
+
+
+def test_a_question_that_the_model_lost_is_reported(trained, capsys):
+    lost = decision_tree.SLICES[6]
+    with torch.no_grad():
+        last = trained.output_layer.input_layer
+        last.W[:, lost], last.b[lost] = 0, -1  # the rectifier makes these answers zero for all galaxies
+    values = {"param_values": layers.get_param_values(trained.output_layer)}
+    record.save_analysis(folders.current.analysis("tiny"), values, {})
+    predict_all(TINY, OPTIONS)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("questions lost")]
+    header = "questions lost by tiny (all answers are zero), of"
+    assert [line.split(": ")[0] for line in lines] == [f"{header} 3 validation galaxies", f"{header} 8 test galaxies"]
+    assert all("6 (all)" in line for line in lines)
 
 
 def test_without_a_trained_model_the_script_to_run_is_named(prepared_survey):
