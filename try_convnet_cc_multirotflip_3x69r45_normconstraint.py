@@ -2,7 +2,8 @@
 
     python try_convnet_cc_multirotflip_3x69r45_normconstraint.py
 
-42,377,125 parameters. The limits cut the tails of the norms of a network trained without (2.3.4).
+42,377,125 parameters. The limits are those of 2014, read off the norms of a network trained without (2.3.4); which
+norms they cut was not measured here.
 Source: documentation of 2014, 2.2.4.
 """
 

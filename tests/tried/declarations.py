@@ -153,6 +153,7 @@ EXPERIMENTS = [
     declare("average pooling", build_network=partial(build_network, pool=average)),
     declare("Lp pooling", build_network=partial(build_network, pool=lp)),
     declare("probabilistic max-pooling", build_network=partial(build_network, pool=probabilistic)),
+    declare("less overlap of parts", build_network=partial(build_network, part_size=8)),
     declare("maxout of maps", build_network=partial(build_network, convolve=maxout)),
     declare(
         "momentum of 0.99",
@@ -163,6 +164,7 @@ EXPERIMENTS = [
     declare("Adagrad", make_optimizer=Adagrad(epsilon=1e-6), learning_rate=Steps({0: 0.01})),
     declare("RMSprop", make_optimizer=RMSprop(rho=0.9, epsilon=1e-6), learning_rate=Steps({0: 0.001})),
     declare("Adadelta", make_optimizer=Adadelta(rho=0.95, epsilon=1e-6), learning_rate=Steps({0: 1.0})),
+    declare("a softmax per question", build_network=partial(build_network, finish=custom.GalaxyOutputLayer)),
     declare("no tree", build_network=partial(build_network, finish=OutputLayer), num_steps_nonorm=0),
 ]
 DECLARATIONS = {experiment.name.replace("_", " "): experiment for experiment in EXPERIMENTS}
