@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from catalogue.field_tiles import Field, Tile, open_field, segments_of
+from catalogue.field_tiles import MISSING, Field, Tile, open_field, segments_of
 from catalogue.flags import NOT_JUDGED
 from catalogue.framing import REACH, SIDE, Frame, Measurement, cut, frame_of, measure
 from catalogue.targets import Lock, Recipe, Rejected, framed_or_rejected
@@ -59,35 +59,44 @@ def cut_out(target: FieldObject, stretch: str | None, radius: float, masked: boo
     top, left = round(target.y) - half, round(target.x) - half
     rows = slice(max(0, top), min(top + 2 * half + 1, field.rows))
     columns = slice(max(0, left), min(left + 2 * half + 1, field.columns))
-    picture = field.picture(rows, columns, stretch)
-    segmentation = _segmentation(target, rows, columns)
-    background = segmentation == 0
-    colours = picture.pixels[background] if background.any() else picture.pixels.reshape(-1, 3)
+    segmentation, outside = _segmentation(target, rows, columns)
+    missing = segmentation == MISSING
+    if outside.any():
+        missing |= outside & field.missing_in(field.bands(rows, columns), rows, columns)
+    picture = field.picture(rows, columns, stretch, missing)
+    background = (segmentation == 0) & ~missing
+    with_data = ~missing if not missing.all() else np.ones_like(missing)
+    colours = picture.pixels[background] if background.any() else picture.pixels[with_data]
     sky = np.median(colours[:: max(1, len(colours) // 10_000)], axis=0)
     sky = sky.round() if picture.pixels.dtype == np.uint8 else sky
     pixels = np.empty((2 * half + 1, 2 * half + 1, 3), picture.pixels.dtype)
     pixels[:] = sky
     inside = slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
-    pixels[inside] = picture.pixels
-    saturated, own, neighbours = np.zeros((3, *pixels.shape[:2]), bool)
-    saturated[inside] = picture.saturated
+    pixels[inside] = np.where(missing[..., None], sky.astype(pixels.dtype), picture.pixels)
+    saturated, own, neighbours, without_data = np.zeros((4, *pixels.shape[:2]), bool)
+    saturated[inside], without_data[inside] = picture.saturated, missing
     if masked:
         own[inside] = segmentation == target.label
-        neighbours[inside] = (segmentation > 0) & (segmentation != target.label)
+        # The light opposite replaces also pixels without data.
+        neighbours[inside] = ((segmentation > 0) & (segmentation != target.label)) | missing
         _replace_neighbours(pixels, saturated, neighbours, own, sky)
-    return Picture(pixels, saturated, picture.format, pixels.shape[:2])
+    without_data = without_data if without_data.any() else None
+    return Picture(pixels, saturated, picture.format, pixels.shape[:2], missing=without_data, upward=field.linear)
 
 
-def _segmentation(target: FieldObject, rows: slice, columns: slice) -> np.ndarray:
-    """Return the segmentation map of a region of the field; 0 outside the object's tile."""
+def _segmentation(target: FieldObject, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
+    """Return the segmentation map of a region, 0 outside the object's tile, and the mask of that outside."""
     region = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.int32)
+    outside = np.ones(region.shape, bool)
     tile = target.tile.seen
     low = [max(wanted.start, seen.start) for wanted, seen in zip((rows, columns), tile, strict=True)]
     high = [min(wanted.stop, seen.stop) for wanted, seen in zip((rows, columns), tile, strict=True)]
-    region[low[0] - rows.start : high[0] - rows.start, low[1] - columns.start : high[1] - columns.start] = segments_of(
-        target.segmentation
-    )[low[0] - tile[0].start : high[0] - tile[0].start, low[1] - tile[1].start : high[1] - tile[1].start]
-    return region
+    inside = slice(low[0] - rows.start, high[0] - rows.start), slice(low[1] - columns.start, high[1] - columns.start)
+    region[inside] = segments_of(target.segmentation)[
+        low[0] - tile[0].start : high[0] - tile[0].start, low[1] - tile[1].start : high[1] - tile[1].start
+    ]
+    outside[inside] = False
+    return region, outside
 
 
 def _replace_neighbours(

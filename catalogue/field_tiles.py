@@ -15,12 +15,15 @@ from galaxy.detection import MESH, OBJECT, find_objects
 from galaxy.fits_images import is_gzip, opened, read_bands, read_region, shape_of
 from galaxy.image_files import read
 from galaxy.image_formats import Unreadable, format_of
+from galaxy.missing_pixels import missing_pixels
 from galaxy.pictures import MIN_SIDE, Picture, picture_of_bands
 from machine.files import replacing
 
 # Sides of a tile without its overlap, and of the overlap, pixels: whole meshes, so that tiles share one background.
 CORE, OVERLAP = 12 * MESH, 2 * MESH
 MAX_FIELD_SIDE = 100_000
+# Label of pixels without data in the segmentation map of a tile.
+MISSING = -1
 # Limit for formats that are decoded as a whole.
 MAX_DECODED_PIXELS = 2**27
 
@@ -30,7 +33,8 @@ class Field:
     """An image of many galaxies: its file, and its pixels, which are read region by region.
 
     `pixels` is the FITS file itself, an array (rows, columns, planes), or the `.npy` file of such an array. `linear` is
-    True for linear fluxes (FITS) in `planes` bands.
+    True for linear fluxes (FITS) in `planes` bands. `missing` (rows, columns), an array or its `.npy` file, marks
+    pixels without data of a format that is decoded as a whole; None: there are none.
     """
 
     path: Path
@@ -39,37 +43,74 @@ class Field:
     rows: int
     columns: int
     linear: bool
+    missing: Path | np.ndarray | None = None
 
     def bands(self, rows: slice, columns: slice) -> np.ndarray:
-        """Read a region: (planes, rows, columns) float32; raises Unreadable."""
+        """Read a region: (planes, rows, columns), linear light in the file's precision; raises Unreadable."""
         if isinstance(self.pixels, Path) and self.pixels.suffix != ".npy":
             with opened(self.pixels) as hdu:
                 return read_region(hdu, rows, columns)
-        return np.moveaxis(self._array()[rows, columns], 2, 0).astype(np.float32)
+        return np.moveaxis(self._array()[rows, columns], 2, 0)
+
+    def missing_in(self, bands: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+        """Return where a region has no data, (rows, columns) bool; `bands` are its pixels."""
+        if self.linear:
+            return missing_pixels(bands)
+        if self.missing is None:
+            return np.zeros(bands.shape[1:], bool)
+        return np.array(_loaded(self.missing)[rows, columns])
 
     def intensity(self, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Read the mean of the bands of a region (rows, columns) float32, and the mask of its saturated pixels."""
+        """Read a region for detection; raises Unreadable.
+
+        Returns the mean of the bands (rows, columns), NaN without data, and the mask of the saturated pixels.
+        """
+        bands = self.bands(rows, columns)
+        missing = self.missing_in(bands, rows, columns)
         if self.linear:
-            bands = self.bands(rows, columns)
-            return bands.mean(axis=0), _saturated_linear(bands)
-        pixels = self._array()[rows, columns]
-        return pixels.mean(axis=2, dtype=np.float32), _saturated(pixels)
+            bands = np.where(missing, np.nan, bands) if missing.any() else bands
+            # Sums of light in physical units leave the range of single precision.
+            with np.errstate(over="ignore", invalid="ignore"):
+                intensity = bands[0] if len(bands) == 1 else _mean(bands)
+            return intensity, _saturated_linear(bands)
+        intensity = bands.mean(axis=0, dtype=np.float32)
+        intensity[missing] = np.nan
+        return intensity, _saturated(np.moveaxis(bands, 0, 2)) & ~missing
 
     @property
     def counts_steps(self) -> bool:
         """Whether pixels are whole numbers from 0 to 255."""
         return not self.linear and self._array().dtype == np.uint8
 
-    def picture(self, rows: slice, columns: slice, stretch: str | None = None) -> Picture:
-        """Read a region as a picture for networks; raises Unreadable."""
+    def picture(
+        self, rows: slice, columns: slice, stretch: str | None = None, missing: np.ndarray | None = None
+    ) -> Picture:
+        """Read a region as a picture for networks; raises Unreadable.
+
+        `missing` (rows, columns) marks pixels without data; None: they are sought in the region.
+        """
         size = rows.stop - rows.start, columns.stop - columns.start
+        bands = self.bands(rows, columns)
         if self.linear:
-            return picture_of_bands(self.bands(rows, columns), stretch, size)
-        pixels = np.ascontiguousarray(self._array()[rows, columns])
-        return Picture(pixels, _saturated(pixels), "field", size)
+            return picture_of_bands(bands, stretch, size, missing=missing)
+        if missing is None:
+            missing = self.missing_in(bands, rows, columns)
+        pixels = np.ascontiguousarray(np.moveaxis(bands, 0, 2))
+        return Picture(pixels, _saturated(pixels), "field", size, missing=missing if missing.any() else None)
 
     def _array(self) -> np.ndarray:
-        return np.load(self.pixels, mmap_mode="r") if isinstance(self.pixels, Path) else self.pixels
+        return _loaded(self.pixels)
+
+
+def _loaded(array: Path | np.ndarray) -> np.ndarray:
+    return np.load(array, mmap_mode="r") if isinstance(array, Path) else array
+
+
+def _mean(bands: np.ndarray) -> np.ndarray:
+    """Return the mean of bands (planes, rows, columns), of values up to the limit of their type."""
+    if bands.dtype.kind != "f":
+        return bands.mean(axis=0)
+    return (bands / bands.dtype.type(len(bands))).sum(axis=0)
 
 
 def _saturated(pixels: np.ndarray) -> np.ndarray:
@@ -86,17 +127,23 @@ def open_field(path: Path, folder: Path | None = None) -> Field:
         if not (min(rows, columns) >= MIN_SIDE and max(rows, columns) <= MAX_FIELD_SIDE):
             raise Unreadable(f"has {columns}x{rows} pixels: expected {MIN_SIDE} to {MAX_FIELD_SIDE:,} a side")
         return Field(path, path, planes, rows, columns, True)
+    missing = None
     if linear:
         bands, _, _ = read_bands(path, _check_decoded)
         pixels = np.moveaxis(bands, 0, 2)
     else:
-        pixels = read(path, choose_reduction=_check_decoded).pixels
+        picture = read(path, choose_reduction=_check_decoded)
+        pixels, missing = picture.pixels, picture.missing
     rows, columns, planes = pixels.shape
     if folder is None:
-        return Field(path, pixels, planes, rows, columns, linear)
-    with replacing(folder / "pixels.npy", durable=False) as temporary, temporary.open("wb") as file:
-        np.save(file, pixels)
-    return Field(path, folder / "pixels.npy", planes, rows, columns, linear)
+        return Field(path, pixels, planes, rows, columns, linear, missing)
+    saved = {}
+    for name, array in (("pixels", pixels), ("missing", missing)):
+        if array is not None:
+            saved[name] = folder / f"{name}.npy"
+            with replacing(saved[name], durable=False) as temporary, temporary.open("wb") as file:
+                np.save(file, array)
+    return Field(path, saved["pixels"], planes, rows, columns, linear, saved.get("missing"))
 
 
 def _check_decoded(rows: int, columns: int) -> int:
@@ -137,6 +184,7 @@ def find_in_tile(field: Field, tile: Tile, path: Path) -> None:
     """Detect the objects of a tile; save its own objects, and the segmentation map of the whole tile, in a file."""
     scene = find_objects(*field.intensity(*tile.seen), field.counts_steps)
     objects = scene.objects
+    scene.segmentation[scene.missing] = MISSING
     objects["x"] += tile.seen[1].start
     objects["y"] += tile.seen[0].start
     objects["peak_x"] += tile.seen[1].start
@@ -152,7 +200,7 @@ def _saturated_linear(bands: np.ndarray) -> np.ndarray:
     """Return where (rows, columns) a band with linear fluxes has its highest value, if several pixels share it."""
     saturated = np.zeros(bands.shape[1:], bool)
     for band in bands:
-        highest = np.nanmax(np.where(np.isfinite(band), band, -np.inf))
+        highest = band.max(initial=-np.inf, where=np.isfinite(band))
         at_top = band == highest
         # The brightest pixel of an unsaturated band is alone.
         if highest > 0 and 5 <= at_top.sum() < 0.1 * band.size:
@@ -168,6 +216,6 @@ def objects_of(folder: Path, index: int) -> np.ndarray:
 
 @lru_cache(maxsize=2)
 def segments_of(path: Path) -> np.ndarray:
-    """Load the segmentation map of a tile (rows, columns), labels from 1, 0 is sky."""
+    """Load the segmentation map of a tile (rows, columns), labels from 1, 0 is sky, MISSING has no data."""
     with np.load(path) as file:
         return file["segmentation"]

@@ -10,7 +10,7 @@ within 11 % in radius and 1 pixel of 424 in position. Measuring at 424 pixels ha
 cost.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -54,6 +54,7 @@ class Frame:
 
     x, y (from 0) and radius are pixels of the file; radius is NaN without a detection. `scale` is pixels of the frame
     per pixel of the file. `target_radius` is the Petrosian radius in the frame, pixels; NaN for an image as it is.
+    `upward` says that the first row is the lowest.
     """
 
     pixels: np.ndarray
@@ -65,6 +66,7 @@ class Frame:
     scale: float
     flags: int
     target_radius: float = np.nan
+    upward: bool = False
 
 
 def _unpadded(grey: np.ndarray) -> tuple[slice, slice]:
@@ -92,16 +94,28 @@ def _grey(pixels: np.ndarray) -> np.ndarray:
 
 
 def measure(picture: Picture) -> tuple[Measurement | None, tuple[slice, slice]]:
-    """Measure the object in the middle (None without a detection); return also the region inside the padding."""
+    """Measure the object in the middle (None without a detection); return also the region inside the padding.
+
+    Pixels without data are sky, and are left out of the background and of the radius.
+    """
     whole = _grey(picture.pixels)
+    if picture.missing is not None:
+        if picture.missing.all():
+            return None, (slice(0, whole.shape[0]), slice(0, whole.shape[1]))
+        whole[picture.missing] = np.median(whole[~picture.missing])
     region = rows, columns = _unpadded(whole)
     grey = whole[region]
     factor = MEASURED_SIDE / max(grey.shape)
     shape = tuple(max(8, round(length * factor)) for length in grey.shape[::-1])
     image = cv2.resize(grey, shape, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
     image = cv2.GaussianBlur(image, (0, 0), BLUR)
-    background = sep.Background(image, bw=max(shape), bh=max(shape))
+    missing = _resized_mask(picture.missing, region, image.shape)
+    if missing is not None and missing.all():
+        return None, region
+    background = sep.Background(image, mask=missing, bw=max(shape), bh=max(shape))
     data_sub = image - np.float32(background.globalback)
+    if missing is not None:
+        data_sub[missing] = 0
     try:
         objects, segmentation = detect(data_sub, max(background.globalrms, LEAST_NOISE), THRESHOLD)
     except Exception as error:  # sep has no exceptions of its own; these mean more objects or pixels than its limits
@@ -118,17 +132,35 @@ def measure(picture: Picture) -> tuple[Measurement | None, tuple[slice, slice]]:
     best = int(np.argmax(salience))
     own = segmentation == best + 1
     ellipse = (float(objects[name][best]) for name in ("x", "y", "a", "b", "theta"))
-    source = Source(data_sub, own, (segmentation > 0) & ~own, *ellipse)
+    others = (segmentation > 0) & ~own
+    source = Source(data_sub, own, others if missing is None else others | (missing & ~own), *ellipse)
     radius = petrosian_radius(source) * source.a / factor
     others = np.hypot(x - x[best], y - y[best]) < radius
     others &= objects["flux"] > COMPANION * objects["flux"][best]
-    flags = SEVERAL * (others.sum() > 1) | BORDER * _at_border(own) | SATURATED * _saturated(picture, region, own)
-    sky = _sky(picture.pixels[region], segmentation)
+    flags = SEVERAL * (others.sum() > 1) | SATURATED * _saturated(picture, region, own)
+    flags |= BORDER * (_at_border(own) or _touches(own, missing))
+    sky = _sky(picture.pixels[region], segmentation if missing is None else segmentation + missing)
     return Measurement(float(x[best]), float(y[best]), radius, sky, int(flags)), region
 
 
 def _at_border(own: np.ndarray) -> bool:
     return bool(own[0].any() or own[-1].any() or own[:, 0].any() or own[:, -1].any())
+
+
+def _touches(own: np.ndarray, missing: np.ndarray | None) -> bool:
+    # Blur and resampling leave a pixel between an object and a gap.
+    return missing is not None and bool(
+        (cv2.dilate(own.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0)[missing].any()
+    )
+
+
+def _resized_mask(missing: np.ndarray | None, region: tuple[slice, slice], shape: tuple[int, int]) -> np.ndarray | None:
+    """Return the mask of pixels without data of a region at another shape; None where it has none."""
+    if missing is None or not missing[region].any():
+        return None
+    mask = missing[region].astype(np.float32)
+    interpolation = cv2.INTER_AREA if shape[0] < mask.shape[0] else cv2.INTER_LINEAR
+    return cv2.resize(mask, shape[::-1], interpolation=interpolation) > 0.5
 
 
 def _saturated(picture: Picture, region: tuple[slice, slice], own: np.ndarray) -> bool:
@@ -164,6 +196,8 @@ def frame_of(
     rows, columns, _ = picture.pixels.shape
     sky = measurement.sky if measurement else None
     target_radius = np.nan
+    if picture.missing is not None and choice != "sdss" and not picture.missing.all():
+        picture = replace(picture, pixels=_filled(picture, sky))
     if choice == "sdss" or measurement is None:
         # The frame is the largest square in the middle of the image.
         x, y, scale = (columns - 1) / 2, (rows - 1) / 2, SIDE / min(rows, columns)
@@ -182,7 +216,18 @@ def frame_of(
         flags |= SMALL
     centre = [(position + 0.5) * times - 0.5 for position in (x, y)]
     measured_radius = measurement.radius * times if measurement else np.nan
-    return Frame(pixels, frame_to_image, choice, *centre, measured_radius, scale / times, flags, target_radius)
+    return Frame(
+        *(pixels, frame_to_image, choice, *centre, measured_radius, scale / times, flags, target_radius),
+        upward=picture.upward,
+    )
+
+
+def _filled(picture: Picture, sky: tuple[float, float, float] | None) -> np.ndarray:
+    """Return the pixels of a picture with sky where there is no data."""
+    colour = _median_colour(picture.pixels[~picture.missing]) if sky is None else sky
+    pixels = picture.pixels.copy()
+    pixels[picture.missing] = np.array(colour).round() if pixels.dtype == np.uint8 else colour
+    return pixels
 
 
 def cut(

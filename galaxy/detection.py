@@ -7,20 +7,22 @@ about the object.
 Source: Bertin & Arnouts 1996; the SExtractor manual (windowed positions); Barbary 2016 (sep).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 import sep
 
+from galaxy.light_units import exponent_of, scaled
 from galaxy.photometry import Source, flux_radius, fwhm, kron_radius, petrosian_radius, without_neighbours
+from machine.files import first_line
 
 # Side of a mesh of the background, pixels.
 MESH = 128
 # Sigma of the image convolved with a Gaussian of KERNEL_FWHM pixels: about 1.1 sigma per pixel for extended objects.
 THRESHOLD, FIRST_THRESHOLD = 5.0, 3.0
 KERNEL_FWHM, MIN_AREA = 3.0, 9
-# If objects cover a larger fraction of the image, they are not masked in the background.
+# If objects cover a larger fraction of the pixels with data, they are not masked in the background.
 CROWDED = 0.5
 # Limit of sep on the number of peaks within one object.
 _MAX_SUB_OBJECTS = 2**14
@@ -41,16 +43,22 @@ OBJECT = np.dtype(
 class Scene:
     """Sky-subtracted image and noise (rows, columns) float32, segmentation map (labels from 1, 0 is sky), objects (n,).
 
+    `data_sub` and `noise` are in units of `unit`, a power of two near the noise; `objects` are in the image's unit.
+    `missing` (rows, columns) marks pixels without data.
     `objects` has the dtype OBJECT. Positions, radii and axes are in pixels, `theta` in degrees from x towards y. `flux`
     is within the Kron ellipse. `snr` is the flux of the object's segment over its noise. `profile_width` is the
     distance from the brightest pixels to half of their brightness. `spikes` is the contrast of arms at equal angles.
-    `label` is the object's label in the segmentation map.
+    `label` is the object's label in the segmentation map. `failures` are the reasons by label of objects that could not
+    be measured: these have a position, and NaN as flux, snr and radii.
     """
 
     data_sub: np.ndarray
     noise: np.ndarray
     segmentation: np.ndarray
+    missing: np.ndarray
     objects: np.ndarray
+    unit: float = 1.0
+    failures: dict[int, str] = field(default_factory=dict)
 
 
 def _kernel() -> np.ndarray:
@@ -88,31 +96,62 @@ def _subtract_background(image: np.ndarray, mask: np.ndarray, least_noise: float
 
 
 def find_objects(image: np.ndarray, saturated: np.ndarray, whole_numbers: bool) -> Scene:
-    """Detect and measure the objects of an image (rows, columns) float32; pixels that are not finite are masked.
+    """Detect and measure the objects of an image (rows, columns) of any real type; those that are not finite are masked.
 
     `saturated` (rows, columns) marks pixels at the file's highest value. `whole_numbers` is True for whole numbers.
     """
+    exponent = exponent_of(image)
+    unit = 2.0**exponent
+    image = scaled(image, exponent)
     bad = ~np.isfinite(image)
-    image = np.ascontiguousarray(np.where(bad, 0, image), dtype=np.float32)
-    scale = float(np.abs(image).max())
-    least_noise = LEAST_NOISE if whole_numbers else max(1e-6 * scale, 1e-30)
-    if bad.all() or scale == 0:
-        return Scene(image, np.ones_like(image), np.zeros(image.shape, np.int32), np.empty(0, OBJECT))
+    image = np.ascontiguousarray(np.where(bad, np.float32(0), image))
+    largest = float(np.abs(image).max(initial=0))
+    if bad.all() or largest == 0:
+        return Scene(image, np.ones_like(image), np.zeros(image.shape, np.int32), bad, np.empty(0, OBJECT), unit)
+    least_noise = LEAST_NOISE / unit if whole_numbers else 1e-6 * largest
     data_sub, noise = _subtract_background(image, bad, least_noise)
     _, segmentation = _extract(data_sub, noise, bad, FIRST_THRESHOLD)
     mask = cv2.dilate((segmentation > 0).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-    if (mask | bad).mean() <= CROWDED:
+    if (mask & ~bad).sum() <= CROWDED * (~bad).sum():
         data_sub, noise = _subtract_background(image, mask | bad, least_noise)
     data_sub[bad] = 0
     detections, segmentation = _extract(data_sub, noise, bad, THRESHOLD)
-    objects = np.zeros(len(detections), OBJECT)
+    objects, failures = np.zeros(len(detections), OBJECT), {}
     for index, row in enumerate(detections):
-        source, corner = source_of(data_sub, segmentation, row, index + 1)
-        objects[index] = _measured(source, corner, row, index + 1, noise)
+        _round_off(row)
+        source, corner = source_of(data_sub, segmentation, row, index + 1, bad)
+        try:
+            objects[index] = _measured(source, corner, row, index + 1, noise)
+        except Exception as error:  # sep has no exceptions of its own
+            objects[index] = _unmeasured(row, index + 1)
+            failures[index + 1] = first_line(error)
         rows, columns = (slice(start, start + length) for start, length in zip(corner, source.own.shape, strict=True))
         objects[index]["border"] = _is_cut(source.own, rows, columns, bad)
         objects[index]["saturated"] = saturated[rows, columns][source.own].sum() >= 3
-    return Scene(data_sub, noise, segmentation, objects)
+    objects["flux"] *= unit
+    return Scene(data_sub, noise, segmentation, bad, objects, unit, failures)
+
+
+def _round_off(row: np.void) -> None:
+    """Give an object of sep without finite axes those of a circle of its area, and a finite position."""
+    if not (np.isfinite([row["a"], row["b"], row["theta"]]).all() and row["b"] > 0):
+        row["a"] = row["b"] = max(0.5, np.sqrt(row["npix"] / np.pi) / 2)
+        row["theta"] = 0
+    for name, peak in (("x", "xcpeak"), ("y", "ycpeak")):
+        if not np.isfinite(row[name]):
+            row[name] = row[peak]
+
+
+def _unmeasured(row: np.void, label: int) -> np.void:
+    """Return the measurements of an object that cannot be measured: its position and axes."""
+    measured = np.zeros((), OBJECT)
+    for name in ("flux", "snr", "half_light_radius", "petrosian_radius", "fwhm", "profile_width"):
+        measured[name] = np.nan
+    measured["x"], measured["y"], measured["a"], measured["b"] = (row[name] for name in ("x", "y", "a", "b"))
+    measured["theta"] = np.degrees(row["theta"])
+    measured["peak_x"], measured["peak_y"] = row["xcpeak"], row["ycpeak"]
+    measured["label"], measured["blended"] = label, bool(row["flag"] & sep.OBJ_MERGED)
+    return measured
 
 
 def _is_cut(own: np.ndarray, rows: slice, columns: slice, bad: np.ndarray) -> bool:
@@ -126,11 +165,12 @@ def _is_cut(own: np.ndarray, rows: slice, columns: slice, bad: np.ndarray) -> bo
 
 
 def source_of(
-    data_sub: np.ndarray, segmentation: np.ndarray, row: np.void, label: int
+    data_sub: np.ndarray, segmentation: np.ndarray, row: np.void, label: int, missing: np.ndarray | None = None
 ) -> tuple[Source, tuple[int, int]]:
     """Cut out the object `label` within 6 of its ellipses (x, y, a, b, theta of `row`); return it and (row, column).
 
-    (row, column) is the first pixel of the cutout in the image.
+    (row, column) is the first pixel of the cutout in the image. Pixels without data (`missing`) are treated as a
+    neighbour's: the light opposite replaces them.
     """
     half = int(np.ceil(6 * row["a"])) + 3
     top, left = max(0, int(row["y"]) - half), max(0, int(row["x"]) - half)
@@ -138,7 +178,10 @@ def source_of(
     own = segmentation[region] == label
     centre = float(row["x"]) - left, float(row["y"]) - top
     shape = (float(row[name]) for name in ("a", "b", "theta"))
-    source = Source(np.ascontiguousarray(data_sub[region]), own, (segmentation[region] > 0) & ~own, *centre, *shape)
+    others = (segmentation[region] > 0) & ~own
+    if missing is not None:
+        others |= missing[region]
+    source = Source(np.ascontiguousarray(data_sub[region]), own, others, *centre, *shape)
     return source, (top, left)
 
 

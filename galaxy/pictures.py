@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from galaxy.image_formats import Unreadable
+from galaxy.missing_pixels import missing_in_picture, missing_pixels
 
 MIN_SIDE, MAX_SIDE = 30, 20_000
 # A larger image is averaged down to at most this many pixels.
@@ -30,6 +31,8 @@ class Picture:
     `reduction` x `reduction` pixels of the file were averaged to one; `size` is (rows, columns) in the file.
     `saturated` (rows, columns) is True where a pixel, or half of those that were averaged, has the highest value that
     the file can hold. `is_stretched` says that the file held linear light. `note` says what of the file was not read.
+    `missing` (rows, columns) is True for pixels without data; None if there are none. `upward` says that the first row
+    is the lowest, as in FITS.
     """
 
     pixels: np.ndarray
@@ -39,6 +42,8 @@ class Picture:
     reduction: int = 1
     is_stretched: bool = False
     note: str = ""
+    missing: np.ndarray | None = None
+    upward: bool = False
 
 
 def choose_reduction(rows: int, columns: int) -> int:
@@ -106,21 +111,37 @@ def picture_of_pixels(
         pixels = np.repeat(pixels[..., None], 3, axis=2)
     is_linear = lowest is None or (stretch is not None and pixels.dtype != np.uint8)
     if is_linear:
-        pixels = _stretched(np.moveaxis(pixels.astype(np.float32), 2, 0), stretch)
+        pixels, missing = _stretched(np.moveaxis(pixels, 2, 0), stretch)
     elif pixels.dtype != np.uint8:
         highest = np.iinfo(pixels.dtype).max
         pixels = (pixels.astype(np.float32) - np.float32(lowest)) / np.float32(highest - lowest)
-    return Picture(np.ascontiguousarray(pixels), saturated, format_name, size, reduction, is_linear, note)
+    if not is_linear:
+        missing = missing_in_picture(pixels)
+    missing = missing if missing.any() else None
+    return Picture(np.ascontiguousarray(pixels), saturated, format_name, size, reduction, is_linear, note, missing)
 
 
-def picture_of_bands(bands: np.ndarray, stretch: str | None, size: tuple[int, int], reduction: int = 1) -> Picture:
-    """Make a picture of linear light, bands (1 or 3, rows, columns), red first."""
-    highest = np.nanmax(np.where(np.isfinite(bands), bands, -np.inf))
-    at_highest = (bands == highest).any(axis=0) & (highest > 0)
+def picture_of_bands(
+    bands: np.ndarray,
+    stretch: str | None,
+    size: tuple[int, int],
+    reduction: int = 1,
+    missing: np.ndarray | None = None,
+    quality: np.ndarray | None = None,
+) -> Picture:
+    """Make a picture of linear light of a FITS file, bands (1 or 3, rows, columns), red first.
+
+    `missing` (rows, columns) marks pixels without data; None: they are sought, beside those that `quality` marks.
+    """
+    pixels, missing = _stretched(bands, stretch, missing, quality)
+    with_data = np.isfinite(bands) & ~missing
+    highest = bands.max(initial=-np.inf, where=with_data)
+    at_highest = ((bands == highest) & with_data).any(axis=0) & (highest > 0)
     # Saturation is one level that several pixels share, not the single brightest pixel.
     is_saturation = at_highest.sum() >= 5 and at_highest.mean() < 0.1
     saturated = at_highest if is_saturation else np.zeros(at_highest.shape, bool)
-    return Picture(_stretched(bands, stretch), saturated, "FITS", size, reduction, True)
+    missing = missing if missing.any() else None
+    return Picture(pixels, saturated, "FITS", size, reduction, True, missing=missing, upward=True)
 
 
 def without_alpha(pixels: np.ndarray) -> np.ndarray:
@@ -163,8 +184,15 @@ def _at_highest(pixels: np.ndarray) -> np.ndarray:
     return saturated
 
 
-def _stretched(bands: np.ndarray, stretch: str | None) -> np.ndarray:
+def _stretched(
+    bands: np.ndarray, stretch: str | None, missing: np.ndarray | None = None, quality: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the composite image (rows, columns, 3) of linear bands, and the mask of its pixels without data."""
     # A folder of JPEGs does not need this module.
     from galaxy.stretch import composite
 
-    return composite(bands, stretch or "asinh")
+    if missing is None:
+        missing = missing_pixels(bands, quality)
+    # An image of one value throughout is black.
+    bands = np.where(missing, np.nan, bands) if missing.any() and not missing.all() else bands
+    return composite(bands, stretch or "asinh"), missing

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from galaxy.image_formats import Unreadable
+from galaxy.light_units import exponent_of, scaled
 
 # asinh is about linear below this many sigma of the sky's noise.
 SOFTENING = 3.0
@@ -44,15 +45,15 @@ def composite(bands: np.ndarray, stretch: str) -> np.ndarray:
 
     Pixels that are not finite become sky. Raises Unreadable if all pixels of all bands are not finite.
     """
-    data_sub = np.array(bands, dtype=np.float32)
+    data_sub = scaled(bands, exponent_of(bands))
+    if not np.isfinite(data_sub).any():
+        raise Unreadable("has no finite pixel")
     noises = []
     for band in data_sub:
         sky, noise = sky_and_noise(band)
         band -= np.float32(sky)
         band[~np.isfinite(band)] = 0
         noises.append(noise)
-    if not np.isfinite(bands).any():
-        raise Unreadable("has no finite pixel")
     intensity = data_sub.mean(axis=0)
     white = float(np.percentile(intensity.ravel()[:: max(1, intensity.size // _SAMPLE)], WHITE_PERCENTILE))
     white = white if white > 0 else float(intensity.max())
@@ -65,7 +66,7 @@ def composite(bands: np.ndarray, stretch: str) -> np.ndarray:
     apply = STRETCHES[stretch]
     bright = np.maximum(intensity, 0)
     factor = apply(bright / np.float32(softening)) / np.float32(apply(white / softening))
-    factor /= np.maximum(bright, np.float32(1e-30))
+    np.divide(factor, bright, out=factor, where=bright > 0)
     image = np.maximum(data_sub, 0) * factor
     # An overexposed pixel is dimmed in all bands, which keeps its colour.
     image /= np.maximum(image.max(axis=0), 1)
