@@ -96,7 +96,7 @@ def _subtract_background(image: np.ndarray, mask: np.ndarray, least_noise: float
 
 
 def find_objects(image: np.ndarray, saturated: np.ndarray, whole_numbers: bool) -> Scene:
-    """Detect and measure the objects of an image (rows, columns) of any real type; those that are not finite are masked.
+    """Detect and measure the objects of an image (rows, columns) of any type; those that are not finite are masked.
 
     `saturated` (rows, columns) marks pixels at the file's highest value. `whole_numbers` is True for whole numbers.
     """
