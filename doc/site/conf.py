@@ -9,23 +9,28 @@ from sphinx.application import Sphinx
 HOUSE = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(HOUSE))
 
-project = "The Galaxy Challenge solution"
+from machine.version import VERSION  # noqa: E402 (below the path)
+
+project = "Galaxy Challenge 2014"
 copyright = "the authors, BSD 3-clause"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
 root_doc = "README"
 exclude_patterns = ["site"]
+release = version = VERSION
 templates_path = ["."]
 html_additional_pages = {"index": "redirect.html"}
 html_theme = "furo"
-html_title = project
+html_title = f"{project} {VERSION}"
 html_show_sourcelink = False
 myst_heading_anchors = 4
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_default_options = {"members": True, "show-inheritance": True}
-# Rooms in the order in which one comes to know them; "" stands for the documented modules at the top.
-ROOMS = ("", "survey", "catalogue", "engine", "tried", "machine")
+# Packages, those that a reader of a model needs first; "" stands for the documented modules at the top.
+ROOMS = ("", "engine", "survey", "catalogue", "report", "galaxy", "machine", "tried")
 API = HOUSE / "doc" / "api"
+# Where doc/README.md turns from readers to developers.
+SPLIT = "\n## Packages\n"
 
 
 def modules(room: str) -> list[str]:
@@ -38,8 +43,13 @@ def modules(room: str) -> list[str]:
 
 
 def write_pages(app: Sphinx) -> None:
-    """Write a page for each module, of the docstrings of its public functions and classes, and one that lists them."""
+    """Write a page for each module, of the docstrings of its public functions and classes, and one that lists them.
+
+    The second half of doc/README.md, which is for developers, becomes a page of its own.
+    """
     API.mkdir(exist_ok=True)
+    structure = (HOUSE / "doc" / "README.md").read_text().partition(SPLIT)[2]
+    (API / "structure.md").write_text(f"# Structure of the code\n\n{SPLIT.strip()}{structure}")
     index = ["# Modules and their functions", ""]
     for room in ROOMS:
         index += [f"## {room or 'Documented modules'}", "", "```{toctree}", ":maxdepth: 1", ""]
@@ -51,10 +61,18 @@ def write_pages(app: Sphinx) -> None:
 
 
 def add_contents(app: Sphinx, name: str, source: list[str]) -> None:
-    """Give the first page, for the margin, the contents that its table lists."""
+    """Give the first page the contents of the margin: one group for each of its tables of pages."""
     if name == root_doc:
-        pages = re.findall(r"^\| \[(\w+)\.md\]", source[0], re.MULTILINE)
-        source[0] += "\n".join(["", "```{toctree}", ":hidden:", "", *pages, "api/index", "```", ""])
+        home = source[0].partition(SPLIT)[0]
+        groups = re.findall(r"^\| ([^|\n]+) \| \|\n\| --- \| --- \|\n((?:\| \[.*\n)+)", home, re.MULTILINE)
+        lists = {title: re.findall(r"^\| \[(\w+)\.md\]", rows, re.MULTILINE) for title, rows in groups}
+        lists["code"] = ["api/structure", "api/index"]
+        for title, pages in lists.items():
+            home += "\n".join(
+                ["", "```{toctree}", ":hidden:", f":caption: {title.capitalize()}", "", *pages, "```", ""]
+            )
+        source[0] = home
+    source[0] = re.sub(r"\((README\.md)?#(packages|modules|words)\)", r"(/api/structure.md#\2)", source[0])
 
 
 def as_restructured_text(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
