@@ -42,7 +42,25 @@ def clone(tmp_path: Path) -> Path:
 
 def test_the_notebook_is_the_page():
     written = nbformat.read(ROOT / "doc" / "tutorial.ipynb", 4)
-    assert written == make_notebook.make(make_notebook.PAGE.read_text()), "run doc/make_notebook.py"
+    page = make_notebook.make(make_notebook.PAGE.read_text())
+    assert make_notebook.without_outputs(written) == page, "run doc/make_notebook.py"
+
+
+def test_the_notebook_shows_short_outputs():
+    written = nbformat.read(ROOT / "doc" / "tutorial.ipynb", 4)
+    shown = [output.text for cell in written.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert any("990 objects; 300 are large enough" in text for text in shown)
+    assert max(text.count("\n") for text in shown) <= make_notebook.MAX_LINES
+
+
+def test_outputs_of_unchanged_cells_are_kept():
+    old, new = make_notebook.make("text\n```sh\nls\n```\n"), make_notebook.make("more\n```sh\nls\n```\n")
+    [*_, cell] = old.cells
+    cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text="".join(f"{n}\n" for n in range(99)))]
+    cell.outputs += [nbformat.v4.new_output("stream", name="stderr", text="a warning\n")]
+    make_notebook.keep_outputs(new, old)
+    assert new.cells[-1].outputs[0].text == "".join(f"{n}\n" for n in range(14)) + "...\n"
+    assert make_notebook.without_outputs(new) == make_notebook.make("more\n```sh\nls\n```\n")
 
 
 def test_each_command_runs(clone: Path):
@@ -63,7 +81,9 @@ def test_each_command_runs(clone: Path):
     assert done.returncode == 0, done.stderr[-3000:]
     cells = [cell for cell in nbformat.read(notebook, 4).cells if cell.cell_type == "code"]
     assert len(cells) == 1 + page.count("```sh\n") + page.count("```python\n")
-    said = "".join(output.get("text", "") for cell in cells for output in cell.outputs)
-    assert "cutouts: the fraction" in said and "better: the fraction" in said
-    for name in ("hubble.parquet", "hubble.html", "cutouts.html", "own.onnx", "survey/report.html"):
+    printed = "".join(output.get("text", "") for cell in cells for output in cell.outputs)
+    assert "990 objects; 300 are large enough to have a visible shape" in printed
+    assert "278 of these 300 are unlike the training images" in printed
+    assert "cutouts: the fraction" in printed and "better: the fraction" in printed
+    for name in ("hubble.parquet", "hubble.html", "cutouts.html", "tree.png", "own.onnx", "survey/report.html"):
         assert (clone / "tutorial" / name).stat().st_size > 1000
