@@ -7,6 +7,7 @@ import pytest
 from tiny import TINY, draw_labels, run
 
 from engine import plateau
+from engine.network import INITIALISATIONS
 from engine.plateau import describe_plateau, mean_votes_rmse
 
 MEAN_VOTES = 0.1627
@@ -50,3 +51,7 @@ def test_training_prints_the_line_once(prepared_survey, run_main, capsys, monkey
     ]
     [index] = [index for index, line in enumerate(lines) if "mean votes" in line]
     assert lines[index - 1].startswith("chunk 2/4") and "after 6 steps" in lines[index]
+
+
+def test_every_initialisation_has_a_number_of_steps():
+    assert set(plateau.STEPS) == set(INITIALISATIONS)
