@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from fields import GALAXIES, SPIKED, draw_field
 
-from catalogue import star_galaxy
 from catalogue.star_galaxy import are_stars, are_tiny, point_radius
 from galaxy.detection import OBJECT, find_objects
 
@@ -61,8 +60,8 @@ def test_of_two_crowds_the_narrower_is_that_of_point_sources():
 # Columns of an object beside point sources of radius 2, and whether it is a star.
 DECISIONS = {
     "as narrow as a point source": ({"half_light_radius": 2.0}, True),
-    "just below the limit": ({"half_light_radius": 2.0 * star_galaxy.NARROW - 0.01}, True),
-    "just above the limit": ({"half_light_radius": 2.0 * star_galaxy.NARROW + 0.01}, False),
+    "just below the limit": ({"half_light_radius": 2.49}, True),
+    "just above the limit": ({"half_light_radius": 2.51}, False),
     "spikes": ({"spikes": 2.6}, True),
     "arms of a galaxy": ({"spikes": 2.1}, False),
     "weak spikes, saturated": ({"spikes": 2.1, "saturated": True}, True),
