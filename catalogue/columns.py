@@ -95,9 +95,13 @@ RESULTS = (
 ANSWERS = tuple(fraction.removesuffix("_fraction") for fraction in answer_columns.FRACTIONS)
 
 
-def schema_of(models: Sequence[Model], choices: Choices, passed: Sequence[pa.Field]) -> pa.Schema:
-    """Return the columns of a catalogue with their meaning, `passed` among them, and its provenance."""
-    fields = [*_fields(INPUT, choices), *passed, *_fields(RESULTS, choices)]
+def schema_of(models: Sequence[Model], choices: Choices, passed: Sequence[pa.Field], light_unit: str = "") -> pa.Schema:
+    """Return the columns of a catalogue with their meaning, `passed` among them, and its provenance.
+
+    `light_unit` is the unit of the fields' pixels, which `flux` has too; empty if unknown.
+    """
+    results = [column._replace(unit=light_unit) if column.name == "flux" else column for column in RESULTS]
+    fields = [*_fields(INPUT, choices), *passed, *_fields(results, choices)]
     provenance = {
         "made_by": "predict_galaxies.py",
         "version": VERSION,

@@ -1,5 +1,6 @@
 """A picture and a DS9 region file of each field, beside the catalogue: every object marked by its appearance."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pyarrow as pa
 from catalogue.answer_columns import FRACTIONS
 from catalogue.field_picture import COLOURS, appearances, write_picture
 from catalogue.field_sources import FieldRows
-from machine.files import replacing
+from machine.files import DataError, first_line, replacing
 
 # The columns of a catalogue that the overlays show.
 COLUMNS = ("x", "y", "a", "b", "theta", "object", *FRACTIONS)
@@ -32,8 +33,13 @@ def write_overlays(output: Path, fields: Sequence[FieldRows], objects: pa.Table,
         looks = appearances(columns)
         stem = _unique(f"{output.stem}.{field.path.name.split('.')[0]}", taken)
         labels = [(look, "#{:02x}{:02x}{:02x}".format(*COLOURS[look])) for look in looks]
-        write_regions(output.with_name(f"{stem}.reg"), columns, labels, 0 if field.linear else field.rows)
-        write_picture(output.with_name(f"{stem}.jpg"), field, columns, looks, stretch)
+        try:
+            write_regions(output.with_name(f"{stem}.reg"), columns, labels, 0 if field.linear else field.rows)
+            write_picture(output.with_name(f"{stem}.jpg"), field, columns, looks, stretch)
+        except (OSError, DataError):  # a full disk ends the run
+            raise
+        except Exception as error:  # the table is complete without its picture
+            print(f"{field.path} cannot be drawn ({type(error).__name__}: {first_line(error)})", file=sys.stderr)
 
 
 def _unique(stem: str, taken: set[str]) -> str:
@@ -54,7 +60,9 @@ def write_regions(path: Path, rows: dict[str, np.ndarray], labels: Sequence[tupl
     """
     lines = ["# Region file format: DS9 version 4.1", "global width=1", "image"]
     for index, (text, colour) in enumerate(labels):
-        x, y, a, b, theta = (float(rows[name][index]) for name in ("x", "y", "a", "b", "theta"))
+        x, y, a, b, theta = shape = [float(rows[name][index]) for name in ("x", "y", "a", "b", "theta")]
+        if not np.isfinite(shape).all():
+            continue
         y, theta = (height - 1 - y, -theta) if height else (y, theta)
         lines.append(
             f"ellipse({x + 1:.3f},{y + 1:.3f},{3 * a:.3f},{3 * b:.3f},{theta:.2f}) "

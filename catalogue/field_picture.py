@@ -92,7 +92,8 @@ def write_picture(path: Path, field: Field, rows: dict[str, np.ndarray], looks: 
     for look in ("tiny", "star", *COLOURS):
         for index in [index for index, own in enumerate(looks) if own == look]:
             row = {name: float(rows[name][index]) for name in ("x", "y", "a", "b", "theta")}
-            _mark(image, row, field, scale, look)
+            if np.isfinite(list(row.values())).all():
+                _mark(image, row, field, scale, look)
     image = np.concatenate([image, _legend(image.shape[1], looks)])
     with replacing(path) as temporary:
         temporary.write_bytes(cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes())

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,12 +10,23 @@ import numpy as np
 
 from catalogue import star_galaxy
 from catalogue.field_cutouts import FieldObject
-from catalogue.field_tiles import Field, Tile, find_in_tile, objects_of, open_field, tile_path, tiles_of
+from catalogue.field_tiles import (
+    Field,
+    Tile,
+    find_in_tile,
+    objects_of,
+    open_field,
+    reasons_of,
+    save_failure,
+    tile_path,
+    tiles_of,
+)
 from catalogue.flags import BLENDED, BORDER, STAR, TINY, UNREADABLE
 from catalogue.inputs import Inputs
 from catalogue.targets import Rejected, Target
 from galaxy.detection import OBJECT
 from galaxy.image_formats import Unreadable
+from machine.files import first_line
 from machine.processes import Start, pool
 from machine.progress import showing
 
@@ -32,7 +44,8 @@ _UNKNOWN = np.dtype([(name, np.float64) for name in _COPIED.values()])
 class FieldSources:
     """The objects of a field: `objects` (n,) of `detection.OBJECT`, their `tiles` (n,) and `classes` (n,).
 
-    Classes are the keys of REASONS; `folder` has the segmentation maps of the tiles.
+    Classes are the keys of REASONS; `folder` has the segmentation maps of the tiles. `reasons` (n,) say why an object
+    is not judged, empty where it is; `failures` say why a tile, by index, could not be searched.
     """
 
     field: Field
@@ -40,6 +53,8 @@ class FieldSources:
     tiles: np.ndarray
     classes: np.ndarray
     folder: Path
+    reasons: list[str]
+    failures: dict[int, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +70,8 @@ def _find(field: Field, tile: Tile, path: Path) -> str:
         find_in_tile(field, tile, path)
     except Unreadable as reason:
         return str(reason)
+    except Exception as error:  # sep and damaged files can raise anything; the other tiles must not be lost
+        save_failure(tile, path, first_line(error))
     return ""
 
 
@@ -71,12 +88,22 @@ def find_sources(path: Path, folder: Path, num_workers: int) -> FieldSources:
                 raise Unreadable(reason)
             bar.update()
     of_tiles = [objects_of(folder, index) for index in range(len(tiles))]
+    why = [reasons_of(folder, index) for index in range(len(tiles))]
+    failures = {index: failure for index, (_, failure) in enumerate(why) if failure}
+    if len(failures) == len(tiles):
+        raise Unreadable(f"cannot be searched ({failures[0]})")
     objects = np.concatenate(of_tiles) if of_tiles else np.empty(0, OBJECT)
     point_radius = star_galaxy.point_radius(objects)
     classes = np.full(len(objects), "galaxy", object)
     classes[star_galaxy.are_tiny(objects, point_radius)] = "tiny"
     classes[star_galaxy.are_stars(objects, point_radius)] = "star"
-    return FieldSources(field, objects, np.repeat(np.arange(len(tiles)), list(map(len, of_tiles))), classes, folder)
+    unmeasured = [reason for reasons, _ in why for reason in reasons]
+    reasons = [
+        f"cannot be measured ({reason})" if reason else REASONS[name]
+        for reason, name in zip(unmeasured, classes, strict=True)
+    ]
+    tiles_of_objects = np.repeat(np.arange(len(tiles)), list(map(len, of_tiles)))
+    return FieldSources(field, objects, tiles_of_objects, classes, folder, reasons, failures)
 
 
 def _find_all(work: Sequence[tuple[Field, Tile, Path]], num_workers: int) -> Iterator[str]:
@@ -84,8 +111,11 @@ def _find_all(work: Sequence[tuple[Field, Tile, Path]], num_workers: int) -> Ite
     if num_workers < 2:
         yield from (_find(*arguments) for arguments in work)
         return
-    with pool(num_workers, Start(), "spawn") as executor:
-        yield from executor.map(_find, *zip(*work, strict=True))
+    try:
+        with pool(num_workers, Start(), "spawn") as executor:
+            yield from executor.map(_find, *zip(*work, strict=True))
+    except BrokenProcessPool:
+        yield "ended the process that searched it"
 
 
 def _sky(sources: FieldSources) -> tuple[np.ndarray, np.ndarray]:
@@ -105,7 +135,7 @@ def _sky(sources: FieldSources) -> tuple[np.ndarray, np.ndarray]:
 def rows_of_fields(inputs: Inputs, folder: Path, num_workers: int) -> tuple[Inputs, list[FieldRows]]:
     """Return the objects of fields as rows, with their known columns, and which rows each field has.
 
-    A field that cannot be read is one rejected row.
+    A field that cannot be read is one rejected row, and so is a tile that cannot be searched.
     """
     ids: list[str] = []
     names: list[str] = []
@@ -113,23 +143,42 @@ def rows_of_fields(inputs: Inputs, folder: Path, num_workers: int) -> tuple[Inpu
     fields: list[FieldRows] = []
     columns = [_columns(np.empty(0, OBJECT), np.empty(0, object), np.empty(0), np.empty(0))]
     for index, (ident, name, target) in enumerate(zip(inputs.ids, inputs.names, inputs.targets, strict=True)):
+        rejected: list[tuple[str, str]] = []
         try:
             sources = find_sources(target.path, folder / f"field-{index:06d}", num_workers)
         except Unreadable as reason:
-            ids.append(ident)
+            rejected.append((ident, str(reason)))
+        except Exception as error:  # a damaged file can raise anything; the other fields must not be lost
+            rejected.append((ident, f"cannot be searched ({type(error).__name__}: {first_line(error)})"))
+        else:
+            count = len(sources.objects)
+            if count:
+                fields.append(FieldRows(sources.field, slice(len(ids), len(ids) + count)))
+            elif not sources.failures:
+                print(f"{name}: no object is above the noise; it has no rows", file=sys.stderr)
+            ids += [f"{ident}_{serial:06d}" for serial in range(1, count + 1)]
+            names += [name] * count
+            targets += field_objects(sources)
+            columns.append(_columns(sources.objects, sources.classes, *_sky(sources)))
+            rejected += _failed_tiles(ident, sources)
+        for rejected_id, reason in rejected:
+            ids.append(rejected_id)
             names.append(name)
-            targets.append(Rejected(UNREADABLE, str(reason)))
+            targets.append(Rejected(UNREADABLE, reason))
             columns.append(_columns(np.full(1, np.nan, _UNKNOWN), np.array([""], object), *np.full((2, 1), np.nan)))
-            continue
-        count = len(sources.objects)
-        if count:
-            fields.append(FieldRows(sources.field, slice(len(ids), len(ids) + count)))
-        ids += [f"{ident}_{serial:06d}" for serial in range(1, count + 1)]
-        names += [name] * count
-        targets += field_objects(sources)
-        columns.append(_columns(sources.objects, sources.classes, *_sky(sources)))
     known = {key: np.concatenate([each[key] for each in columns]) for key in columns[0]}
     return Inputs(ids, names, targets, known), fields
+
+
+def _failed_tiles(ident: str, sources: FieldSources) -> list[tuple[str, str]]:
+    """Return the id and the reason of a row for each tile that could not be searched."""
+    tiles = tiles_of(sources.field.rows, sources.field.columns)
+    rows = []
+    for index, failure in sources.failures.items():
+        y, x = ((pixels.start, pixels.stop - 1) for pixels in tiles[index].own)
+        reason = f"columns {x[0]} to {x[1]}, rows {y[0]} to {y[1]} cannot be searched ({failure})"
+        rows.append((f"{ident}_tile_{index + 1:06d}", reason))
+    return rows
 
 
 def _columns(objects: np.ndarray, classes: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> dict[str, np.ndarray]:
@@ -154,7 +203,7 @@ def field_objects(sources: FieldSources) -> list[FieldObject]:
             x=float(row["x"]),
             y=float(row["y"]),
             radius=float(row["petrosian_radius"]),
-            reason=REASONS[name],
+            reason=reason,
         )
-        for row, tile, name in zip(sources.objects, sources.tiles, sources.classes, strict=True)
+        for row, tile, reason in zip(sources.objects, sources.tiles, sources.reasons, strict=True)
     ]

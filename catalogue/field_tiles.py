@@ -4,7 +4,7 @@ Tiles overlap, so that an object is complete in its own tile. FITS files are rea
 decoded once and memory-mapped. The objects of each tile are saved: a killed run resumes with the next tile.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -146,6 +146,18 @@ def open_field(path: Path, folder: Path | None = None) -> Field:
     return Field(path, saved["pixels"], planes, rows, columns, linear, saved.get("missing"))
 
 
+def light_unit(paths: Iterable[Path]) -> str:
+    """Return the unit of light (BUNIT) that FITS files share; empty where they differ or do not tell."""
+    units = set()
+    for path in paths:
+        try:
+            with opened(path) as hdu:
+                units.add(str(hdu.header.get("BUNIT", "")).strip())
+        except (Unreadable, OSError):
+            units.add("")
+    return units.pop() if len(units) == 1 else ""
+
+
 def _check_decoded(rows: int, columns: int) -> int:
     """Raise Unreadable for a field that cannot be decoded as a whole; return 1, its reduction."""
     if rows * columns > MAX_DECODED_PIXELS or min(rows, columns) < MIN_SIDE:
@@ -192,8 +204,22 @@ def find_in_tile(field: Field, tile: Tile, path: Path) -> None:
     own = np.ones(len(objects), bool)
     for name, pixels in (("peak_y", tile.own[0]), ("peak_x", tile.own[1])):
         own &= (objects[name] >= pixels.start) & (objects[name] < pixels.stop)
+    reasons = [scene.failures.get(int(label), "") for label in objects["label"][own]]
+    _save_tile(path, objects[own], scene.segmentation, reasons)
+
+
+def save_failure(tile: Tile, path: Path, reason: str) -> None:
+    """Save a tile that could not be searched: no objects, and the reason."""
+    shape = tuple(pixels.stop - pixels.start for pixels in tile.seen)
+    _save_tile(path, np.empty(0, OBJECT), np.zeros(shape, np.int32), [], reason)
+
+
+def _save_tile(
+    path: Path, objects: np.ndarray, segmentation: np.ndarray, reasons: list[str], failure: str = ""
+) -> None:
+    arrays = {"objects": objects, "segmentation": segmentation, "reasons": np.array(reasons, dtype=str)}
     with replacing(path, durable=False) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, objects=objects[own], segmentation=scene.segmentation)
+        np.savez_compressed(file, failure=np.array(failure), **arrays)
 
 
 def _saturated_linear(bands: np.ndarray) -> np.ndarray:
@@ -212,6 +238,12 @@ def objects_of(folder: Path, index: int) -> np.ndarray:
     """Load the objects (n,) of `detection.OBJECT` that a tile owns."""
     with np.load(tile_path(folder, index)) as file:
         return file["objects"].astype(OBJECT)
+
+
+def reasons_of(folder: Path, index: int) -> tuple[list[str], str]:
+    """Load why objects (n,) of a tile were not measured, and why the tile was not searched; else empty texts."""
+    with np.load(tile_path(folder, index)) as file:
+        return file["reasons"].tolist(), str(file["failure"])
 
 
 @lru_cache(maxsize=2)

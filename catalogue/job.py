@@ -16,7 +16,7 @@ import numpy as np
 import pandas
 import pyarrow as pa
 
-from catalogue import field_overlays
+from catalogue import field_overlays, field_tiles
 from catalogue.columns import schema_of
 from catalogue.field_sources import MAX_WORKERS, FieldRows, rows_of_fields
 from catalogue.flags import OK, UNREADABLE
@@ -94,7 +94,8 @@ def plan(request: Request, output: Path) -> Plan:
     # Columns of the user's table; of a table of fields, none describes an object.
     known = {} if choices.detect else inputs.known
     passed = tables.passed_fields(known, schema_of(models, choices, []).names)
-    schema = schema_of(models, choices, [column for column, _ in passed])
+    light_unit = field_tiles.light_unit(target.path for target in inputs.targets) if choices.detect else ""
+    schema = schema_of(models, choices, [column for column, _ in passed], light_unit)
     inputs = replace(inputs, known={column.name: values for column, values in passed})
     if request.shard:
         index, num_shards = request.shard

@@ -1,5 +1,6 @@
 """Targets in, rows out: each target is framed once, every model predicts it, and it becomes one row."""
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import pyarrow as pa
 from catalogue import answer_columns, calibration
 from catalogue.calibration import FAR_FROM
 from catalogue.columns import Choices, answer_values
-from catalogue.flags import FAR, NO_OBJECT, OK
+from catalogue.flags import FAR, NO_OBJECT, OK, UNREADABLE
 from catalogue.framing import Frame
 from catalogue.inputs import Inputs, Selection
 from catalogue.model_file import Model
@@ -21,6 +22,7 @@ from catalogue.row_store import RowStore
 from catalogue.targets import Recipe, Rejected
 from galaxy import thumbnails
 from machine import tables
+from machine.files import DataError, first_line
 from machine.progress import showing
 
 
@@ -67,7 +69,7 @@ def make_rows(
             columns["id_str"][:] = [tables.printable(text) for text in inputs.ids[start:stop]]
             columns["file_loc"][:] = [tables.printable(text) for text in inputs.names[start:stop]]
             for row, result in enumerate(islice(results, stop - start)):
-                for name, value in _row(result, models, choices).items():
+                for name, value in _row_or_reason(result, models, choices).items():
                     columns[name][row] = value
                 if store.with_pictures:
                     pictures.append(_picture(result, max_picture_bytes))
@@ -83,6 +85,17 @@ def _blank(schema: pa.Schema, num_rows: int) -> dict[str, np.ndarray]:
     """Return columns without values: empty texts, zero flags, NaN."""
     blank = {pa.string(): ("", object), pa.int32(): (0, np.int32)}
     return {column.name: np.full(num_rows, *blank.get(column.type, (np.nan, np.float32))) for column in schema}
+
+
+def _row_or_reason(result: Frame | Rejected, models: Sequence[Model], choices: Choices) -> dict[str, object]:
+    """Return the values of a row; the reason where its prediction fails."""
+    try:
+        return _row(result, models, choices)
+    except DataError:  # the model's fault
+        raise
+    except Exception as error:  # a runtime can raise anything; the other rows must not be lost
+        reason = f"cannot be predicted ({type(error).__name__}: {first_line(error)})"
+        return _row(Rejected(UNREADABLE, reason), models, choices)
 
 
 def _row(result: Frame | Rejected, models: Sequence[Model], choices: Choices) -> dict[str, object]:
@@ -116,4 +129,5 @@ def _picture(result: Frame | Rejected, max_bytes: int) -> bytes | None:
     """Return a small picture (WebP) of the middle of a frame."""
     if isinstance(result, Rejected):
         return None
-    return thumbnails.encode(thumbnails.middle(result.pixels, result.frame_to_image), max_bytes)
+    with contextlib.suppress(Exception):  # a row without a picture is better than no table
+        return thumbnails.encode(thumbnails.middle(result.pixels, result.frame_to_image), max_bytes)

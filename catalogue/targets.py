@@ -11,6 +11,7 @@ from catalogue.flags import UNREADABLE
 from catalogue.framing import Frame
 from galaxy.image_files import read
 from galaxy.image_formats import Unreadable
+from machine.files import first_line
 
 # Returns the lock that is held while a large image is decoded.
 Lock = Callable[[], AbstractContextManager]
@@ -65,5 +66,5 @@ def framed_or_rejected(make_frame: Callable[[], Frame]) -> Frame | Rejected:
         return make_frame()
     except Unreadable as reason:
         return Rejected(UNREADABLE, str(reason))
-    except (ValueError, OverflowError, MemoryError) as error:
-        return Rejected(UNREADABLE, f"cannot be measured ({type(error).__name__})")
+    except Exception as error:  # sep, astropy and damaged files can raise anything; the other rows must not be lost
+        return Rejected(UNREADABLE, f"cannot be measured ({type(error).__name__}: {first_line(error)})")
