@@ -438,7 +438,7 @@ PREPARATION = {
         (with_table(lambda t: t.drop(columns=FIRST)), "1 have none, smooth-or-featured_smooth first"),
         (with_table(lambda t: t.assign(**{"Class1.1 count": 1})), "expected one column per answer, got t01_smooth"),
     ],
-    "cell that is no vote": [
+    "cell that is not a vote": [
         (with_table(lambda t, cell=cell: t.assign(**{FIRST: cell})), f"expected votes of at least 0, got '{cell}' for")
         for cell in ("many", "-1", "inf")
     ],
@@ -457,7 +457,7 @@ PREPARATION = {
 }
 # Rows of the page whose tests are functions of their own: what is left half done there is gone on with, or nothing is.
 TOLD = {
-    "own image that can not be used",
+    "own image that cannot be used",
     "row without an image, image without a row",
     "question that nobody was asked",
     "package that is missing",

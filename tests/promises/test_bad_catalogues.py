@@ -19,7 +19,7 @@ REFUSED = {
         (["empty"], "expected images in .*empty, found none"),
         ([], "expected images, or --merge"),
     ],
-    "output that is no table, page or figure": [
+    "output that is not a table, page or figure": [
         (["in", "--output", "a.txt"], "expected an --output that ends with .parquet"),
         (["in", "--output", "folder.csv"], "folder.csv is a folder"),
         (["in", "--report", "page.pdf"], "expected a --report that ends with .html"),
@@ -33,7 +33,7 @@ REFUSED = {
         (["--merge", "a.parquet", "--report", "p.html"], "expected --merge without --report"),
         (["in", "--merge", "a.parquet"], "expected images, or --merge"),
     ],
-    "model that is none": [
+    "file that is not a model": [
         (["in", "--model", "nobody"], "expected a model .*nobody.onnx, which is missing"),
         (["in", "--model", "text.onnx"], "text.onnx cannot be used: it is not an ONNX file"),
     ],
@@ -94,5 +94,5 @@ def test_a_broken_sky_costs_the_places_on_it(place: Path, run_main, capsys: pyte
 
 
 def test_the_page_has_a_row_for_each_test():
-    rows = {"field that can not be read", "header without places on the sky, or with broken ones"}
+    rows = {"field that cannot be read", "header without places on the sky, or with broken ones"}
     assert rows_of_page("Catalogues of own images and fields") == {*REFUSED, *rows}

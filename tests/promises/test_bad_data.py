@@ -91,7 +91,7 @@ IDS_AND_LABELS = {
             r"train_ids\.npy: expected each id once, got [0-9]+ twice; run create_train_ids_file\.py again",
         ),
     ],
-    "IDs that are no numbers": [
+    "IDs that are not numbers": [
         *[
             (create_test_ids_file, lambda s, name=name: rename(s, name), "expected images named by their id, as in")
             for name in ("galaxy.jpg", "12a.jpg", "-3.jpg", "007.jpg", "1.5.jpg", "٣.jpg", "9" * 19 + ".jpg")
@@ -142,7 +142,7 @@ IDS_AND_LABELS = {
             "is missing; download it from Kaggle or run simulate_galaxies",
         ),
     ],
-    "vote that is no number": [
+    "vote that is not a number": [
         (script, set_cell(4, column, cell), NO_NUMBER)
         for script in (convert_training_labels_to_npy, check_label_constraints)
         for column in (1, 37)

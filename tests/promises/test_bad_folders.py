@@ -157,7 +157,7 @@ def test_disk_that_becomes_full_in_the_middle(tmp_path: Path):
     save_gz(path, np.arange(5))
     before = files_of(tmp_path)
     code = (
-        "import resource, numpy; from machine.command_line import run_script; from machine.files import save_gz\n"
+        "import resource, numpy; from machine.command_line import run_script; from machine.arrays import save_gz\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "array = numpy.random.default_rng(0).random(10**5)\n"
         f"run_script(lambda: save_gz({str(path)!r}, array))\n"
