@@ -89,7 +89,7 @@ def write_blends(folders: Folders, names: list[str], blends: dict[str, np.ndarra
     notes = []
     for index, name in enumerate(showing(names, desc="blending", unit="model")):
         predictions = load_predictions(folders, "test", name, num_test)
-        notes.append(describe_lost(name, "test", predictions))
+        notes.append(describe_lost(name, "test galaxies", predictions))
         for stem, weights in blends.items():
             blended[stem] += weights[:, index] * predictions
     for note in filter(None, notes):

@@ -165,8 +165,8 @@ class Prediction:
         save_gz(work.product, predictions)
         score = f", RMSE {rmse(predictions, self.labels[work.indices]):.6f}" if work.subset == "train" else ""
         print(f"wrote {len(predictions)} rows to {work.product}{score}, {hms(time.monotonic() - start)}")
-        part = "validation" if work.subset == "train" else "test"
-        if lost := describe_lost(self.examples.experiment.name, part, predictions):
+        galaxies = "validation galaxies" if work.subset == "train" else "test galaxies"
+        if lost := describe_lost(self.examples.experiment.name, galaxies, predictions):
             print(lost)
 
 

@@ -64,11 +64,11 @@ def lost_questions(predictions: np.ndarray) -> dict[int, int]:
     return {question: int(num) for question, num in zip(decision_tree.QUESTIONS, num_lost, strict=True) if num}
 
 
-def describe_lost(name: str, part: str, predictions: np.ndarray) -> str | None:
-    """Return a line on the questions lost in predictions (n, 37) of validation or test galaxies, None without any."""
+def describe_lost(name: str, galaxies: str, predictions: np.ndarray) -> str | None:
+    """Return a line on the questions lost in predictions (n, 37) of the named `galaxies`, None without any."""
     lost = [
         f"{question} ({'all' if num == len(predictions) else num})"
         for question, num in lost_questions(predictions).items()
     ]
-    header = f"questions lost by {name} (all answers are zero), of {len(predictions)} {part} galaxies"
+    header = f"questions lost by {name} (all answers are zero), of {len(predictions)} {galaxies}"
     return f"{header}: {', '.join(lost)}" if lost else None

@@ -65,7 +65,7 @@ def test_predictions_that_are_missing_are_named_with_their_script(prepared_surve
 def test_lost_questions_are_counted():
     predictions = decision_tree.obey(draw_labels(6, np.random.default_rng(7)) + 0.01)
     assert lost_questions(predictions) == {}
-    assert describe_lost("try_model_a", "test", predictions) is None
+    assert describe_lost("try_model_a", "test galaxies", predictions) is None
     # Without "features or disk" questions 2 to 5 and 9 to 11 have no weight: that is an answer, not a loss.
     predictions[0] = decision_tree.weigh(np.eye(37)[0] + np.eye(37)[[14, 16]].sum(axis=0))
     assert lost_questions(predictions) == {}
@@ -73,9 +73,11 @@ def test_lost_questions_are_counted():
     predictions[1:3, decision_tree.SLICES[3]] = 0
     predictions[0, decision_tree.SLICES[6]] = 0
     assert lost_questions(predictions) == {3: 2, 6: 1, 8: 5}
-    assert describe_lost("try_model_a", "valid", predictions) == (
+    assert describe_lost("try_model_a", "valid galaxies", predictions) == (
         "questions lost by try_model_a (all answers are zero), of 6 valid galaxies: 3 (2), 6 (1), 8 (5)"
     )
     predictions[:, :3] = 0
     assert lost_questions(predictions) == {1: 6, 3: 2, 6: 1, 8: 5}
-    assert "of 6 test galaxies: 1 (all), 3 (2), 6 (1), 8 (5)" in describe_lost("try_model_a", "test", predictions)
+    assert "of 6 test galaxies: 1 (all), 3 (2), 6 (1), 8 (5)" in describe_lost(
+        "try_model_a", "test galaxies", predictions
+    )
