@@ -45,6 +45,8 @@ def catalogue(
     full: bool = False,
     report: str | os.PathLike | None = None,
     draw: str | os.PathLike | None = None,
+    hdu: str | int | None = None,
+    bands: Sequence[str] = (),
     shard: tuple[int, int] | None = None,
     num_workers: int | None = None,
     threads: int | None = None,
@@ -57,7 +59,8 @@ def catalogue(
 
     Arguments are the flags of the command: `images` is a folder, a file, a list, a table, or a sequence of these. Only
     named files are written: `output` (the table; overlays of fields and a sample beside it), `report` (a page), `draw`
-    (the tree of a single galaxy). `shard` is (index, number of shards). Positions and radii are pixels, counted from 0.
+    (the tree of a single galaxy). `hdu` (name or number) and `bands` ("zrg", or names; red first) choose what of FITS
+    files is read. `shard` is (index, number of shards). Positions and radii are pixels, counted from 0.
     Worker processes are spawned: a script calls this below `if __name__ == "__main__"`, or with `num_workers=0`.
 
     Raises DataError, with one line, where the arguments, a model or a folder cannot be used.
@@ -71,6 +74,8 @@ def catalogue(
         root=Path(root),
         report=_path(report),
         draw=_path(draw),
+        hdu=None if hdu is None else str(hdu),
+        bands=tuple(bands),
         shard=shard,
         num_workers=num_workers,
         threads=threads,
@@ -105,6 +110,11 @@ def _show(made: Catalogue) -> None:
         catalogue_page.draw(next(iter(made.rows)), schema, picture, request.draw)
 
 
+def _bands(text: str) -> tuple[str, ...]:
+    """Return the bands of a flag: `z,r,g`."""
+    return tuple(band.strip() for band in text.split(",") if band.strip())
+
+
 def _run(args: argparse.Namespace) -> None:
     """Run the command: a catalogue, or a merge of shards."""
     if bool(args.images) == bool(args.merge):
@@ -118,6 +128,8 @@ def _run(args: argparse.Namespace) -> None:
     choices = Choices(**{name: flags.pop(name) for name in _CHOICES})
     with catalogued(Request(choices=choices, **flags)) as made:
         _show(made)
+        for note, count in made.notes.most_common(3):
+            print(f"{count} images: {note}")
         unreadable = f", {made.num_unreadable} of files that could not be read" if made.num_unreadable else ""
     for title, path in (("report", args.report), ("tree", args.draw)):
         if path:
@@ -141,6 +153,14 @@ def main() -> None:
         "--stretch",
         choices=STRETCHES,
         help="brightness scaling of FITS and floating-point images (default: asinh)",
+    )
+    group.add_argument("--hdu", metavar="HDU", help="of FITS files, read this HDU: a number, NAME, or NAME,VERSION")
+    group.add_argument(
+        "--bands",
+        type=_bands,
+        default=(),
+        metavar="R,G,B",
+        help="of FITS files, read these bands, red first: names or numbers; {band} in a file's name stands for each",
     )
     group = parser.group("output")
     group.add_argument(

@@ -16,6 +16,7 @@ from catalogue.field_tiles import MISSING, Field, Tile, open_field, segments_of
 from catalogue.flags import NOT_JUDGED
 from catalogue.framing import REACH, SIDE, Frame, Measurement, cut, frame_of, measure
 from catalogue.targets import Lock, Recipe, Rejected, framed_or_rejected
+from galaxy.image_names import parse
 from galaxy.pictures import MIN_SIDE, Picture
 
 # A neighbour's light reaches this far beyond its segment, pixels.
@@ -131,7 +132,7 @@ def show(path: Path, x: float, y: float, scale: float, stretch: str | None = Non
 
     The row's `file_loc`, `x`, `y` and `frame_scale`; neighbours stay visible. Raises Unreadable.
     """
-    field = _opened(path, path.stat().st_mtime_ns)
+    field = _opened(path, parse(path).path.stat().st_mtime_ns)
     half = int(np.ceil(0.5 * SIDE / scale)) + 1
     rows, columns = (
         slice(max(0, round(at) - half), max(1, min(round(at) + half + 1, length)))

@@ -151,6 +151,8 @@ def rows_of_fields(inputs: Inputs, folder: Path, num_workers: int) -> tuple[Inpu
         except Exception as error:  # a damaged file can raise anything; the other fields must not be lost
             rejected.append((ident, f"cannot be searched ({type(error).__name__}: {first_line(error)})"))
         else:
+            if sources.field.note:
+                print(f"{name}: {sources.field.note}", file=sys.stderr)
             count = len(sources.objects)
             if count:
                 fields.append(FieldRows(sources.field, slice(len(ids), len(ids) + count)))

@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from galaxy.detection import MESH, OBJECT, find_objects
-from galaxy.fits_images import is_gzip, opened, read_bands, read_region, shape_of
+from galaxy.fits_images import opened, read_bands
 from galaxy.image_files import read
 from galaxy.image_formats import Unreadable, format_of
+from galaxy.image_names import parse
 from galaxy.missing_pixels import missing_pixels
+from galaxy.packed_files import is_packed
 from galaxy.pictures import MIN_SIDE, Picture, picture_of_bands
 from machine.files import replacing
 
@@ -34,7 +36,8 @@ class Field:
 
     `pixels` is the FITS file itself, an array (rows, columns, planes), or the `.npy` file of such an array. `linear` is
     True for linear fluxes (FITS) in `planes` bands. `missing` (rows, columns), an array or its `.npy` file, marks
-    pixels without data of a format that is decoded as a whole; None: there are none.
+    pixels without data of a format that is decoded as a whole; None: there are none. `note` says what of
+    the file was not read.
     """
 
     path: Path
@@ -44,12 +47,13 @@ class Field:
     columns: int
     linear: bool
     missing: Path | np.ndarray | None = None
+    note: str = ""
 
     def bands(self, rows: slice, columns: slice) -> np.ndarray:
         """Read a region: (planes, rows, columns), linear light in the file's precision; raises Unreadable."""
         if isinstance(self.pixels, Path) and self.pixels.suffix != ".npy":
-            with opened(self.pixels) as hdu:
-                return read_region(hdu, rows, columns)
+            with opened(self.pixels) as image:
+                return image.read(rows, columns)
         return np.moveaxis(self._array()[rows, columns], 2, 0)
 
     def missing_in(self, bands: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
@@ -120,30 +124,32 @@ def _saturated(pixels: np.ndarray) -> np.ndarray:
 
 def open_field(path: Path, folder: Path | None = None) -> Field:
     """Open an image of any format; decoded pixels go to `folder`, or to memory (None). Raises Unreadable."""
-    linear = format_of(path)[0] == "FITS"
-    if linear and not is_gzip(path):
-        with opened(path) as hdu:
-            planes, rows, columns = shape_of(hdu)
+    file = parse(path).path
+    linear = format_of(file)[0] == "FITS"
+    if linear and not is_packed(file):
+        with opened(path, verify=True) as image:
+            planes, rows, columns = image.shape
+            note = image.note
         if not (min(rows, columns) >= MIN_SIDE and max(rows, columns) <= MAX_FIELD_SIDE):
             raise Unreadable(f"has {columns}x{rows} pixels: expected {MIN_SIDE} to {MAX_FIELD_SIDE:,} a side")
-        return Field(path, path, planes, rows, columns, True)
+        return Field(path, path, planes, rows, columns, True, note=note)
     missing = None
     if linear:
-        bands, _, _ = read_bands(path, _check_decoded)
+        bands, _, _, note = read_bands(path, _check_decoded)
         pixels = np.moveaxis(bands, 0, 2)
     else:
         picture = read(path, choose_reduction=_check_decoded)
-        pixels, missing = picture.pixels, picture.missing
+        pixels, missing, note = picture.pixels, picture.missing, picture.note
     rows, columns, planes = pixels.shape
     if folder is None:
-        return Field(path, pixels, planes, rows, columns, linear, missing)
+        return Field(path, pixels, planes, rows, columns, linear, missing, note)
     saved = {}
     for name, array in (("pixels", pixels), ("missing", missing)):
         if array is not None:
             saved[name] = folder / f"{name}.npy"
             with replacing(saved[name], durable=False) as temporary, temporary.open("wb") as file:
                 np.save(file, array)
-    return Field(path, saved["pixels"], planes, rows, columns, linear, saved.get("missing"))
+    return Field(path, saved["pixels"], planes, rows, columns, linear, saved.get("missing"), note)
 
 
 def light_unit(paths: Iterable[Path]) -> str:

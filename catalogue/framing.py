@@ -54,7 +54,7 @@ class Frame:
 
     x, y (from 0) and radius are pixels of the file; radius is NaN without a detection. `scale` is pixels of the frame
     per pixel of the file. `target_radius` is the Petrosian radius in the frame, pixels; NaN for an image as it is.
-    `upward` says that the first row is the lowest.
+    `upward` says that the first row is the lowest. `note` says what of the file was not read.
     """
 
     pixels: np.ndarray
@@ -67,6 +67,7 @@ class Frame:
     flags: int
     target_radius: float = np.nan
     upward: bool = False
+    note: str = ""
 
 
 def _unpadded(grey: np.ndarray) -> tuple[slice, slice]:
@@ -219,6 +220,7 @@ def frame_of(
     return Frame(
         *(pixels, frame_to_image, choice, *centre, measured_radius, scale / times, flags, target_radius),
         upward=picture.upward,
+        note=picture.note,
     )
 
 

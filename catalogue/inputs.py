@@ -3,6 +3,7 @@
 The order is that of the arguments; within a folder that of the names, within a list or a table that of the rows.
 """
 
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from catalogue.targets import FileTarget, Target
-from galaxy.image_formats import SUFFIXES
+from galaxy.image_formats import SUFFIXES, Unreadable, format_of
+from galaxy.image_names import chosen, parse
 from machine.files import DataError, first_line
 
 LISTS = (".txt", ".list", ".lst")
@@ -85,6 +87,33 @@ def find(arguments: Sequence[str], excluded: Sequence[Path] = ()) -> Inputs:
     return Inputs(_ids(names), names, FileTargets(names))
 
 
+def choose_images(inputs: Inputs, hdu: str | None, bands: Sequence[str]) -> Inputs:
+    """Return inputs whose FITS files are read at an HDU, or as these bands, red first."""
+    if not hdu and not bands:
+        return inputs
+    endings = SUFFIXES["FITS"]
+    names = [chosen(name, hdu, tuple(bands)) if name.lower().endswith(endings) else name for name in inputs.names]
+    return Inputs(inputs.ids, names, FileTargets(names), inputs.known)
+
+
+def with_every_image(inputs: Inputs) -> Inputs:
+    """Return inputs with an input for each image of light of a FITS file, such as the chips of a camera."""
+    from galaxy.fits_images import images_in
+
+    ids, names, rows = [], [], []
+    for row, (ident, name) in enumerate(zip(inputs.ids, inputs.names, strict=True)):
+        file = parse(name).path
+        each = [name]
+        with contextlib.suppress(Unreadable):  # reading it gives the reason
+            if format_of(file)[0] == "FITS":
+                each = images_in(Path(name))
+        names += each
+        ids += [ident] if len(each) == 1 else [ident + image[len(os.fspath(file)) :] for image in each]
+        rows += [row] * len(each)
+    known = {name: column[np.array(rows, int)] for name, column in inputs.known.items()}
+    return Inputs(ids, names, FileTargets(names), known)
+
+
 def _names(argument: str) -> Iterator[str]:
     path = Path(argument)
     if path.is_dir():
@@ -93,7 +122,7 @@ def _names(argument: str) -> Iterator[str]:
         yield from (os.fspath(_beside(path, name)) for name in _lines(path))
     elif _table_suffix(path):
         raise DataError(f"{argument} is a table: expected it alone, without other files; run once for each table")
-    elif os.path.lexists(path):
+    elif all(os.path.lexists(each) for each in parse(argument).paths):
         yield argument
     else:
         raise DataError(f"{argument} is missing; name a folder, files, a list or a table")
@@ -156,6 +185,8 @@ def _ids(names: Sequence[str]) -> list[str]:
 
 
 def _stem(name: str) -> str:
+    if (path := parse(name).path) != Path(name) and name.startswith(os.fspath(path)):  # `a.fits[SCI,2]`
+        return _stem(os.fspath(path)) + name[len(os.fspath(path)) :]
     base = os.path.basename(name)
     endings = sorted((suffix for of_format in SUFFIXES.values() for suffix in of_format), key=len, reverse=True)
     lower = base.lower()

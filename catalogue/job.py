@@ -20,13 +20,14 @@ from catalogue import field_overlays, field_tiles
 from catalogue.columns import schema_of
 from catalogue.field_sources import MAX_WORKERS, FieldRows, rows_of_fields
 from catalogue.flags import OK, UNREADABLE
-from catalogue.inputs import Inputs, find
+from catalogue.inputs import Inputs, choose_images, find, with_every_image
 from catalogue.model_file import Model
 from catalogue.request import Request, check_output, find_models, sample_beside
 from catalogue.row_store import RowStore
 from catalogue.rows import identity, make_rows
 from catalogue.table_shards import MergedShards, shard_path, with_shard_note
 from galaxy import thumbnails
+from galaxy.image_names import chosen
 from machine import table_writers, tables
 from machine.cores import available_cores
 from machine.files import DataError
@@ -74,6 +75,13 @@ class Catalogue:
         return self.statuses[UNREADABLE]
 
     @cached_property
+    def notes(self) -> Counter:
+        """Count of rows with answers by what of their files was not read; without files that were read whole."""
+        parts = self.rows.tables(["status", "reason"])
+        rows = (row for table in parts for row in table.to_pylist())
+        return Counter(row["reason"] for row in rows if row["status"] == OK and row["reason"])
+
+    @cached_property
     def objects(self) -> pa.Table:
         """Positions, sizes, classes and fractions of all objects of fields, and their status."""
         return pa.concat_tables(self.rows.tables(["status", *field_overlays.COLUMNS]))
@@ -87,7 +95,10 @@ def plan(request: Request, output: Path) -> Plan:
     """Find the inputs and the models of a request; raises DataError where it cannot be fulfilled."""
     request.check()
     choices = request.choices
-    inputs = find(request.images, request.written())
+    names = [chosen(name, bands=request.bands) if "{band}" in name else name for name in request.images]
+    inputs = choose_images(find(names, request.written()), request.hdu, request.bands)
+    if choices.detect:
+        inputs = with_every_image(inputs)
     if request.draw and len(inputs) != 1:
         raise DataError(f"expected one image to --draw, got {len(inputs)}; name one, or make a --report")
     models = [Model(path, request.threads) for path in find_models(request.model, request.root)]

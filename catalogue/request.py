@@ -22,7 +22,8 @@ MODELS = Path(__file__).resolve().parents[1] / "models"
 class Request:
     """What a user asks for: the images, the choices of the columns, the files to be written, the processors.
 
-    `output` None: no table is written. `shard` (2, 8): the second of eight shards.
+    `output` None: no table is written. `shard` (2, 8): the second of eight shards. `hdu` and `bands` (red first) choose
+    what of FITS files is read.
     """
 
     images: Sequence[str]
@@ -32,6 +33,8 @@ class Request:
     root: Path = Path(".")
     report: Path | None = None
     draw: Path | None = None
+    hdu: str | None = None
+    bands: tuple[str, ...] = ()
     shard: tuple[int, int] | None = None
     num_workers: int | None = None
     threads: int | None = None
@@ -58,6 +61,8 @@ class Request:
             raise DataError(f"expected a stretch of {', '.join(STRETCHES)}, got {self.choices.stretch!r}; name one")
         if self.choices.detect and self.choices.framing != "auto":
             raise DataError("--detect frames each galaxy by its size; leave --framing out")
+        if len(self.bands) not in (0, 1, 3):
+            raise DataError(f"expected one or three --bands, red first, got {','.join(self.bands)}; name z,r,g")
         folders = {path.parent if path.suffix else path for path in map(Path, self.images)}
         for folder in folders | ({self.output.parent} if self.output else set()):
             touch(folder)

@@ -21,6 +21,7 @@ from catalogue.read_ahead import framed_ahead
 from catalogue.row_store import RowStore
 from catalogue.targets import Recipe, Rejected
 from galaxy import thumbnails
+from galaxy.image_names import parse
 from machine import tables
 from machine.files import DataError, first_line
 from machine.progress import showing
@@ -30,7 +31,7 @@ def identity(inputs: Inputs, schema: pa.Schema) -> str:
     """Return a checksum of all that the rows depend on: names, sizes and times of files, models, options."""
     digest = hashlib.sha256(schema.metadata[tables.PROVENANCE] + json.dumps(schema.names).encode())
     for name, target in zip(inputs.names, inputs.targets, strict=True):
-        digest.update(repr((name, _stamp(target.path))).encode("utf-8", "surrogatepass"))
+        digest.update(repr((name, _stamp(parse(target.path).path))).encode("utf-8", "surrogatepass"))
     for column in inputs.known.values():
         digest.update(repr(column.tolist()).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
@@ -112,6 +113,7 @@ def _row(result: Frame | Rejected, models: Sequence[Model], choices: Choices) ->
     is_far = farther_than > FAR_FROM or result.flags & NO_OBJECT
     return {
         "status": OK,
+        "reason": tables.printable(result.note),
         **{name: values[0] for name, values in answer_values(predictions, answers, models, choices).items()},
         "most_likely_path": answer_columns.most_likely_path(predictions[0]),
         "flag": result.flags | FAR if is_far else result.flags,

@@ -1,16 +1,18 @@
-"""Any image file as a picture: JPEG, PNG, TIFF, FITS, read with suspicion.
+"""Any image file as a picture: JPEG, PNG, TIFF, WebP, AVIF, FITS, read with suspicion.
 
 The size in the header is compared with the limits before pixels are allocated. Large images are averaged down as early
 as the format allows. A file that cannot be read raises Unreadable.
 """
 
 import contextlib
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 from galaxy import jpeg, pictures
 from galaxy.image_formats import Unreadable, format_of, read_content
 from galaxy.image_headers import jpeg_frame, png_header
+from galaxy.image_names import parse
 from galaxy.pictures import Lock, Picture, Request, check_decoded_bytes, picture_of_bands, picture_of_pixels
 from machine.files import first_line
 
@@ -28,9 +30,12 @@ def read(
 
     `stretch` maps linear light to 0..1; None: asinh for FITS and floating point, no stretch for integers of other
     formats, whose range becomes 0..1. `choose_reduction(rows, columns)` returns the side of the squares of pixels that
-    are averaged to one; it may raise Unreadable.
+    are averaged to one; it may raise Unreadable. The name may choose an HDU and bands (`galaxy.image_names`).
     """
-    format_name, size = format_of(path)
+    name = parse(path)
+    format_name, size = format_of(name.path)
+    if format_name != "FITS" and (name.path != path or name.bands):
+        raise Unreadable(f"is a {format_name} image: expected FITS, where a name in brackets chooses an HDU or bands")
     try:
         return _READERS[format_name](path, size, Request(stretch, lock, choose_reduction))
     except Unreadable:
@@ -69,6 +74,23 @@ def _read_png(path: Path, _: int, request: Request) -> Picture:
     return read_encoded(data, "PNG", (rows, columns), num_bytes, request)
 
 
+def _read_webp_or_avif(path: Path, _: int, request: Request) -> Picture:
+    from PIL import Image
+
+    from galaxy.opencv_images import read_encoded
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of many pixels; `choose_reduction` decides
+        with Image.open(path) as image:
+            (columns, rows), format_name = image.size, image.format
+            channels = len(image.getbands())
+    format_name = "WebP" if format_name == "WEBP" else format_name
+    request.choose_reduction(rows, columns)
+    num_bytes = rows * columns * channels * (1 if format_name == "WebP" else 2)  # AVIF has up to 12 bits
+    check_decoded_bytes(num_bytes)
+    return read_encoded(read_content(path, MAX_FILE_BYTES), format_name, (rows, columns), num_bytes, request)
+
+
 def _read_tiff(path: Path, _: int, request: Request) -> Picture:
     from galaxy.tiff_images import read_tiff
 
@@ -77,15 +99,18 @@ def _read_tiff(path: Path, _: int, request: Request) -> Picture:
 
 def _read_fits(path: Path, size: int, request: Request) -> Picture:
     from galaxy.fits_images import read_bands
+    from galaxy.packed_files import is_packed
 
-    with request.lock() if path.suffix == ".gz" else request.lock_for(size):
-        bands, reduction, shape = read_bands(path, request.choose_reduction)
-        return picture_of_bands(bands, request.stretch, shape, reduction)
+    with request.lock() if is_packed(parse(path).path) else request.lock_for(size):
+        bands, reduction, shape, note = read_bands(path, request.choose_reduction)
+        return picture_of_bands(bands, request.stretch, shape, reduction, note=note)
 
 
 _READERS: dict[str, Callable[[Path, int, Request], Picture]] = {
     "JPEG": _read_jpeg,
     "PNG": _read_png,
     "TIFF": _read_tiff,
+    "WebP": _read_webp_or_avif,
+    "AVIF": _read_webp_or_avif,
     "FITS": _read_fits,
 }

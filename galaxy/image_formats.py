@@ -14,9 +14,14 @@ SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
     "PNG": (".png",),
     "TIFF": (".tif", ".tiff"),
-    "FITS": (".fits", ".fit", ".fts", ".fz", ".fits.gz", ".fit.gz"),
+    "WebP": (".webp",),
+    "AVIF": (".avif",),
+    "FITS": (
+        *(".fits", ".fit", ".fts", ".fz", ".fits.gz", ".fit.gz", ".fits.fz"),
+        *(".fits.bz2", ".fit.bz2", ".fits.z", ".fit.z"),
+    ),
 }
-# The first bytes of a file, its format, and its description in messages. A gzip file is expected to hold FITS.
+# The first bytes of a file, its format, and its description in messages. A packed file is expected to hold FITS.
 _SIGNATURES = (
     (b"\xff\xd8\xff", "JPEG", "a JPEG image"),
     (b"\x89PNG\r\n\x1a\n", "PNG", "a PNG image"),
@@ -26,9 +31,18 @@ _SIGNATURES = (
     (b"MM\0+", "TIFF", "a TIFF image"),
     (b"SIMPLE", "FITS", "a FITS image"),
     (b"\x1f\x8b", "FITS", "a gzip file"),
+    (b"BZh", "FITS", "a bzip2 file"),
+    (b"\x1f\x9d", "FITS", "a file packed by compress"),
     (b"GIF8", None, "a GIF image"),
     (b"BM", None, "a BMP image"),
-    (b"RIFF", None, "a WebP image"),
+    (b"\xff\x0a", None, "a JPEG XL image"),
+    (b"\0\0\0\x0cJXL ", None, "a JPEG XL image"),
+    (b"\0\0\0\x0cjP  ", None, "a JPEG 2000 image"),
+    (b"\xff\x4f\xff\x51", None, "a JPEG 2000 image"),
+    (b"\x93NUMPY", None, "a NumPy array (.npy): save it as FITS"),
+    (b"\x89HDF\r\n\x1a\n", None, "an HDF5 file: save its images as FITS"),
+    (b"\xfd7zXZ", None, "an xz file: unpack it"),
+    (b"PAR1", None, "a Parquet table"),
     (b"%PDF", None, "a PDF document"),
     (b"PK", None, "a zip archive"),
     (b"<", None, "a web page"),
@@ -42,6 +56,10 @@ class Unreadable(ValueError):
 
 def identify(start: bytes) -> tuple[str | None, str]:
     """Return the format (None for one that is not read) and the description of a file, from its first 16 bytes."""
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return "WebP", "a WebP image"
+    if start[4:8] == b"ftyp":  # files of ISO's media format: what follows is the brand
+        return ("AVIF", "an AVIF image") if start[8:12] in (b"avif", b"avis") else (None, "a HEIF image or a film")
     for signature, format_name, description in _SIGNATURES:
         if start.startswith(signature):
             return format_name, description
@@ -60,7 +78,9 @@ def format_of(path: Path) -> tuple[str, int]:
         raise Unreadable("is empty")
     format_name, description = identify(start)
     if format_name is None:
-        raise Unreadable(f"is not an image that can be read: expected JPEG, PNG, TIFF or FITS, got {description}")
+        raise Unreadable(
+            f"is not an image that can be read: expected JPEG, PNG, TIFF, WebP, AVIF or FITS, got {description}"
+        )
     return format_name, size
 
 

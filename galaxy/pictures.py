@@ -128,6 +128,7 @@ def picture_of_bands(
     reduction: int = 1,
     missing: np.ndarray | None = None,
     quality: np.ndarray | None = None,
+    note: str = "",
 ) -> Picture:
     """Make a picture of linear light of a FITS file, bands (1 or 3, rows, columns), red first.
 
@@ -141,7 +142,7 @@ def picture_of_bands(
     is_saturation = at_highest.sum() >= 5 and at_highest.mean() < 0.1
     saturated = at_highest if is_saturation else np.zeros(at_highest.shape, bool)
     missing = missing if missing.any() else None
-    return Picture(pixels, saturated, "FITS", size, reduction, True, missing=missing, upward=True)
+    return Picture(pixels, saturated, "FITS", size, reduction, True, note, missing, upward=True)
 
 
 def without_alpha(pixels: np.ndarray) -> np.ndarray:
