@@ -115,7 +115,7 @@ FLOATS = cv2.imencode(".tif", BLOB.astype(np.float32))[1].tobytes()
 PNG, JPEG = (cv2.imencode(kind, BLOB[:300])[1].tobytes() for kind in (".png", ".jpg"))
 BAD = {
     "empty.png": (b"", "is empty"),
-    "web page.jpg": (b"<html>", "expected JPEG, PNG, TIFF, WebP, AVIF, FITS, got a web page"),
+    "web page.jpg": (b"<html>", "expected JPEG, PNG, TIFF, WebP, AVIF or FITS, got a web page"),
     "cut off.png": (PNG[:-100], "it ends early"),
     "changed.png": (PNG[:900] + bytes(9) + PNG[909:], "a checksum is wrong"),
     "header.png": (PNG[:20], "cannot be decoded as a PNG"),
