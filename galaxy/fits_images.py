@@ -79,7 +79,7 @@ class FitsImage:
 
 
 def _linear(band: np.ndarray, header: fits.Header) -> np.ndarray:
-    """Return linear light in the precision of the file. Pan-STARRS stores 2.5 lg(e) asinh((light - BOFFSET) / (2 BSOFTEN))."""
+    """Return linear light; Pan-STARRS stores 2.5 lg(e) asinh((light - BOFFSET) / (2 BSOFTEN))."""
     softening = header.get("BSOFTEN")
     if isinstance(softening, (int, float)) and softening > 0:
         offset = header.get("BOFFSET", 0)
