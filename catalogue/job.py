@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pyarrow as pa
+from pyarrow import compute
 
 from catalogue import field_overlays, field_tiles
 from catalogue.columns import schema_of
@@ -77,9 +78,10 @@ class Catalogue:
     @cached_property
     def notes(self) -> Counter:
         """Count of rows with answers by what of their files was not read; without files that were read whole."""
-        parts = self.rows.tables(["status", "reason"])
-        rows = (row for table in parts for row in table.to_pylist())
-        return Counter(row["reason"] for row in rows if row["status"] == OK and row["reason"])
+        counts: Counter = Counter()
+        for table in self.rows.tables(["status", "reason"]):
+            counts.update(table.filter(compute.field("status") == OK)["reason"].to_pylist())
+        return Counter({note: count for note, count in counts.items() if note})
 
     @cached_property
     def objects(self) -> pa.Table:

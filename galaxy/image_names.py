@@ -29,13 +29,13 @@ class ImageName:
 def parse(name: Path | str) -> ImageName:
     """Return what a name says."""
     text, hdu, bands = str(name), None, ()
-    while not Path(text).exists() and (match := _BRACKETS.search(text)):
+    while (match := _BRACKETS.search(text)) and not Path(text).exists():
         text = text[: match.start()]
         if match[1].startswith("bands="):
             bands = tuple(band.strip() for band in match[1].removeprefix("bands=").split(",") if band.strip())
         else:
             hdu = match[1].strip() or None
-    if not Path(text).exists() and (match := _BRACES.search(text)):
+    if (match := _BRACES.search(text)) and not Path(text).exists():
         paths = (Path(text[: match.start()] + band.strip() + text[match.end() :]) for band in match.groups())
         return ImageName(tuple(paths), hdu, match.groups())
     return ImageName((Path(text),), hdu, bands)
