@@ -72,6 +72,8 @@ def add_contents(app: Sphinx, name: str, source: list[str]) -> None:
                 ["", "```{toctree}", ":hidden:", f":caption: {title.capitalize()}", "", *pages, "```", ""]
             )
         source[0] = home
+    # Files beside doc/ are not pages of the site.
+    source[0] = re.sub(r"\[([^\]]*)\]\(\.\./([^)]*)\)", r"\1 (`\2` in the repository)", source[0])
     source[0] = re.sub(r"\((README\.md)?#(packages|modules|words)\)", r"(/api/structure.md#\2)", source[0])
 
 
