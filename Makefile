@@ -7,7 +7,7 @@ OF_2014 := maxout2048_extradense
 OF_TODAY := finetune_efficientnet_lite0
 # A field that scikit-image ships.
 HUBBLE := 'from pathlib import Path; import skimage; print(Path(skimage.__file__).parent / "data/hubble_deep_field.jpg")'
-BLEND := $(DEMO)/predictions/final/blended/blended_predictions_uniform.npy.gz
+BLENDED := $(DEMO)/predictions/final/blended
 
 .PHONY: demo test test-cuda ensemble test-workflow torture lint bench docs model clean
 
@@ -31,7 +31,8 @@ demo: .venv/installed
 	$(BIN)/python try_$(OF_TODAY).py --root $(DEMO) --epochs 6 --chunk-size 900
 	$(BIN)/python predict_augmented_npy_$(OF_TODAY).py --root $(DEMO) --chunk-size 1200
 	$(BIN)/python ensemble_predictions_npy.py --root $(DEMO)
-	$(BIN)/python create_submission_from_npy.py --root $(DEMO) $(BLEND)
+	@echo "The submission is the best blend by its cross-validated RMSE: $$(cat $(BLENDED)/best.txt)"
+	$(BIN)/python create_submission_from_npy.py --root $(DEMO) "$(BLENDED)/$$(cut -d ' ' -f 1 $(BLENDED)/best.txt)"
 	$(BIN)/python show_results.py --root $(DEMO) --report $(DEMO)/report.html
 	@echo "The Hubble Deep Field, by the model that comes with the project."
 	$(BIN)/python predict_galaxies.py "$$($(BIN)/python -c $(HUBBLE))" --detect \
@@ -39,7 +40,7 @@ demo: .venv/installed
 	@echo "Look at $(DEMO)/report.html, $(DEMO)/hubble.html and $(DEMO)/hubble.hubble_deep_field.jpg."
 
 # The whole ensemble below ROOT, on a workflow engine in an environment of its own (doc/workflow.md). The same command
-# goes on where one stopped. PROFILE is laptop, gpu-box or slurm; CONFIG names what differs from workflow/config.yaml.
+# resumes where one stopped. PROFILE is laptop, gpu-box or slurm; CONFIG names what differs from workflow/config.yaml.
 ROOT ?= .
 PROFILE ?= laptop
 SNAKEMAKE = $(CURDIR)/workflow/.venv/bin/snakemake --snakefile $(CURDIR)/workflow/Snakefile \

@@ -27,7 +27,7 @@ def tolerance(text: str) -> float:
 
 def main() -> None:
     parser = script_parser(__doc__)
-    parser.add_argument(
+    parser.group("checks").add_argument(
         "--tolerance",
         type=tolerance,
         default=decision_tree.TOLERANCE,

@@ -11,6 +11,8 @@ in 2014, unless --obey-tree restores them. The table shows both. It has two RMSE
 cross-validated, on galaxies that the weights were not fitted to. A model with weight 0 contributes nothing; it may also
 be better to exclude it from the uniform blend (--exclude).
 
+The best blend, by its cross-validated RMSE, is printed and named in best.txt beside the blends.
+
 A model that was trained on all galaxies (--all-galaxies) has no validation galaxies. It replaces its twin, the same
 model trained on the training part only, and is blended with the twin's weights.
 
@@ -24,7 +26,7 @@ import numpy as np
 from galaxy import decision_tree
 from machine.arrays import save_gz
 from machine.command_line import run_script, script_parser
-from machine.files import DataError
+from machine.files import DataError, replacing
 from machine.progress import showing
 from survey import blending, images
 from survey.folders import Folders, use_folders
@@ -56,8 +58,11 @@ def find_blendable(folders: Folders, excluded: list[str], only: list[str] | None
 
 def print_table(
     names: list[str], predictions: np.ndarray, labels: np.ndarray, obey_tree: bool
-) -> dict[str, np.ndarray]:
-    """Print the validation RMSE of models and blends, and weights; return the weights (37, models) of each blend."""
+) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """Print the validation RMSE of models and blends, and weights.
+
+    Return the weights (37, models) and the cross-validated RMSE of each blend.
+    """
     grams = blending.residual_grams(predictions - labels)
     blends = blending.fit_blends(grams)
     crossed = blending.cross_predict(predictions, labels)
@@ -67,16 +72,21 @@ def print_table(
         names, grams.mean(axis=0).diagonal(), blends["blended_predictions"][0], strict=True
     ):
         print(f"{name:{width}}  {np.sqrt(squared_error):15.6f}  {weight:.4f}")
+    scores = {}
     print(f"{'':{width}}  validation RMSE  cross-validated  with --obey-tree  cross-validated")
     for stem, weights in blends.items():
         blended = blending.blend(weights, predictions), crossed[stem]
         plain, obeying = (
             [rmse(each, labels) for each in versions] for versions in (blended, map(decision_tree.obey, blended))
         )
+        scores[stem] = (obeying if obey_tree else plain)[1]
         print(f"{stem:{width}}  {plain[0]:15.6f}  {plain[1]:15.6f}  {obeying[0]:16.6f}  {obeying[1]:15.6f}")
     for model, value in blending.harmless_removals(predictions, labels, obey_tree).items():
-        print(f"without {names[model]} the uniform blend's RMSE is {value:.6f}: no worse; use --exclude {names[model]}")
-    return blends
+        print(
+            f"leaving out {names[model]} changes the RMSE of the uniform blend from "
+            f"{scores['blended_predictions_uniform']:.6f} to {value:.6f}; to do so: --exclude {names[model]}"
+        )
+    return blends, scores
 
 
 def write_blends(folders: Folders, names: list[str], blends: dict[str, np.ndarray], obey_tree: bool) -> None:
@@ -100,19 +110,36 @@ def write_blends(folders: Folders, names: list[str], blends: dict[str, np.ndarra
         print(f"wrote {len(predictions)} rows to {path}")
 
 
+def write_best(folders: Folders, scores: dict[str, float]) -> None:
+    """Print the blend with the lowest cross-validated RMSE, and write its name and the reason to best.txt."""
+    best = min(scores, key=scores.__getitem__)
+    reason = f"cross-validated RMSE {scores[best]:.6f}, uniform blend {scores['blended_predictions_uniform']:.6f}"
+    folder = folders.predictions / "blended"
+    with replacing(folder / "best.txt") as temporary:
+        temporary.write_text(f"{best}.npy.gz {reason}\n")
+    print(f"best blend: {folder / best}.npy.gz ({reason})")
+
+
 def parse() -> argparse.Namespace:
-    parser = script_parser(__doc__)
-    parser.add_argument(
+    parser = script_parser(
+        __doc__,
+        examples=(
+            "python ensemble_predictions_npy.py",
+            "python ensemble_predictions_npy.py --exclude try_convnet_cc_multirotflip_3x69r45_bigger --obey-tree",
+        ),
+    )
+    group = parser.group("blends")
+    group.add_argument(
         "--exclude",
         action="append",
         default=[],
         metavar="MODEL",
         help="model to leave out; repeat the flag for several (default: none)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--only", action="append", metavar="MODEL", help="model to blend; repeat the flag for several (default: all)"
     )
-    parser.add_argument(
+    group.add_argument(
         "--obey-tree",
         action="store_true",
         help="restore the sums of the decision tree in all four blends (default: keep them, as in 2014)",
@@ -127,8 +154,9 @@ def main() -> None:
     labels = images.load_labels()
     _, valid = images.split(len(labels))
     predictions = np.stack([load_predictions(folders, "valid", twin, len(valid)) for twin in models])
-    blends = print_table(list(models.values()), predictions, labels[valid], args.obey_tree)
+    blends, scores = print_table(list(models.values()), predictions, labels[valid], args.obey_tree)
     write_blends(folders, list(models.values()), blends, args.obey_tree)
+    write_best(folders, scores)
 
 
 if __name__ == "__main__":

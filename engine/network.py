@@ -143,9 +143,12 @@ def draw_network(experiment: Experiment, device: torch.device, precision: str, i
             f"{norm:.2f}, above the limit of {limit:g}: the constraint would cut them at once; choose another "
             "initialisation, or other limits in the script"
         )
+    all_layers = layers.all_layers(network.output_layer)
+    is_published = initialisation != "random" and any(getattr(layer, "load", None) for layer in all_layers)
     print(
         f"{experiment.name}: {sum(param.numel() for param in network.parameters):,} parameters, "
-        f"{experiment.num_chunks} chunks of {experiment.chunk_size}, {initialisation} initialisation, {device}"
+        f"{experiment.num_chunks} chunks of {experiment.chunk_size}, "
+        f"{'published weights' if is_published else f'initialisation {initialisation}'}, {device}"
     )
     return network
 

@@ -64,6 +64,24 @@ def test_blends_of_files(prepared_survey: Survey, run_main, capsys, obey_tree: b
         assert (np.abs(totals - wanted).max() < 1e-6) == obey_tree
 
 
+@pytest.mark.parametrize("obey_tree", [False, True])
+def test_the_best_blend_is_named_with_its_cross_validated_error(
+    prepared_survey: Survey, run_main, capsys, obey_tree: bool
+):
+    write_models(prepared_survey, 3)
+    run_main(ensemble, "--root", prepared_survey.root, *(["--obey-tree"] if obey_tree else []))
+    out = capsys.readouterr().out
+    lines = table_of(out)
+    scores = {stem: float(lines[stem][3 if obey_tree else 1]) for stem in STEMS}
+    best = min(scores, key=scores.__getitem__)
+    name, reason = (folders.current.predictions / "blended" / "best.txt").read_text().rstrip().split(" ", 1)
+    assert name == f"{best}.npy.gz"
+    assert reason == (
+        f"cross-validated RMSE {scores[best]:.6f}, uniform blend {scores['blended_predictions_uniform']:.6f}"
+    )
+    assert f"{name} ({reason})" in out.splitlines()[-1]
+
+
 def test_the_uniform_blend_is_the_mean_although_a_model_lost_a_question(prepared_survey: Survey, run_main, capsys):
     survey = prepared_survey
     names = write_models(survey, 2)
@@ -158,8 +176,8 @@ def test_models_that_only_harm_are_listed(prepared_survey: Survey, run_main, cap
     for part, num in (("valid", 3), ("test", 8)):
         save_gz(folders.current.augmented(part, names[2]), np.ones((num, 37), np.float32))
     run_main(ensemble, "--root", prepared_survey.root)
-    lines = [line for line in capsys.readouterr().out.splitlines() if "no worse" in line]
-    assert len(lines) == 1 and f"without {names[2]} " in lines[0] and f"--exclude {names[2]}" in lines[0]
+    lines = [line for line in capsys.readouterr().out.splitlines() if "leaving out" in line]
+    assert len(lines) == 1 and f"leaving out {names[2]} " in lines[0] and f"--exclude {names[2]}" in lines[0]
 
 
 def test_a_model_trained_on_all_galaxies_takes_its_twin_s_weights_and_place(prepared_survey: Survey, run_main, capsys):

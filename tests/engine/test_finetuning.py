@@ -83,11 +83,12 @@ def test_epochs_and_a_number_of_chunks_exclude_each_other(capsys):
     assert "not allowed with argument" in capsys.readouterr().err
 
 
-def test_fine_tuning_starts_from_the_published_weights_and_leaves_the_frozen_ones(prepared_survey, run_main):
+def test_fine_tuning_starts_from_the_published_weights_and_leaves_the_frozen_ones(prepared_survey, run_main, capsys):
     analysis = run(run_main, prepared_survey, "--num-chunks", 1, experiment=SMALL)
     network = Network(SMALL, CPU)
     layers.set_param_values(network.output_layer, analysis["param_values"])
     [layer] = [each for each in layers.all_layers(network.output_layer) if isinstance(each, layers.ModuleLayer)]
+    assert ", published weights, cpu" in capsys.readouterr().out
     ours, published = layer.module.state_dict(), backbones.read_weights("lite0")
     for name, value in published.items():
         if name.startswith(("stem.", "blocks.0.", "blocks.1.", "blocks.2.")):
