@@ -5,6 +5,7 @@ The order is that of the arguments; within a folder that of the names, within a 
 
 import contextlib
 import os
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -194,7 +195,7 @@ def _stem(name: str) -> str:
 
 
 def _table_suffix(path: Path) -> str | None:
-    """Return the suffix of a table; None for other files. FITS is a table if its first content is one."""
+    """Return the suffix of a table; None for other files. FITS is a table if it has one and no image."""
     suffix = path.suffix.lower()
     if not path.is_file():
         return None
@@ -206,9 +207,15 @@ def _table_suffix(path: Path) -> str | None:
 def _is_fits_table(path: Path) -> bool:
     from astropy.io import fits
 
+    from galaxy.fits_hdus import images_of
+
     try:
-        with fits.open(path) as hdus:
-            return hdus[0].header.get("NAXIS") == 0 and isinstance(hdus[1], fits.BinTableHDU) and not hdus[1].is_image
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with fits.open(path) as hdus:
+                with contextlib.suppress(Unreadable):
+                    return not images_of(hdus)
+                return isinstance(hdus[1], fits.BinTableHDU)
     except Exception:  # reading it as an image gives the better message
         return False
 

@@ -34,7 +34,7 @@ VOTE_ENDINGS = {
     "debiased": ("_debiased", "_debiased_fraction"),
 }
 NAME_COLUMNS = ("GalaxyID", "id_str", "id", "name", "filename", "file_name", "file_loc", "objid", "dr7objid", "iauname")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".avif")
 # The largest rounding error of a fraction.
 ROUNDING = 0.01
 

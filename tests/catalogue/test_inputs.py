@@ -10,7 +10,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from catalogue.inputs import FileTargets, Inputs, Selection, find
+from catalogue.inputs import FileTargets, Inputs, Selection, choose_images, find, with_every_image
 from catalogue.targets import FileTarget
 from machine import tables
 from machine.files import DataError
@@ -156,3 +156,23 @@ def test_targets_and_selections_are_created_on_access():
     selected = Selection(targets, np.array([2, 0]))
     assert list(selected) == [c, a] and list(selected[1:]) == [a] and len(selected) == 2
     assert not Selection(targets, np.arange(0)) and targets[-1] == c
+
+
+def test_a_fits_file_with_a_table_and_an_image_is_an_image(tmp_path: Path):
+    table = fits.BinTableHDU.from_columns([fits.Column("a", "J", array=[1, 2])])
+    image = fits.ImageHDU(np.zeros((40, 40), np.float32))
+    for name, hdus in {"a": [table, image], "b": [image, table]}.items():
+        fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / f"{name}.fits")
+        assert find([str(tmp_path / f"{name}.fits")]).ids == [name]
+
+
+def test_images_of_a_file_are_named_chosen_and_counted(tmp_path: Path):
+    chips = [fits.ImageHDU(np.eye(40, dtype=np.float32), name="SCI", ver=version) for version in (1, 2)]
+    path = str(tmp_path / "a.fits")
+    fits.HDUList([fits.PrimaryHDU(), *chips]).writeto(path)
+    found = find([path, f"{path}[SCI,2]"])
+    assert found.ids == ["a", "a[SCI,2]"]
+    assert with_every_image(found).ids == ["a[SCI,1]", "a[SCI,2]", "a[SCI,2]"]
+    assert choose_images(found, "2", ()).names == [f"{path}[2]", f"{path}[SCI,2]"]
+    with pytest.raises(DataError, match="is missing"):
+        find([f"{tmp_path}/none.fits[1]"])

@@ -53,6 +53,23 @@ def test_whole_numbers_come_as_they_are(blob: np.ndarray, tmp_path: Path):
         assert picture.pixels.dtype == np.uint8 and picture.size == (300, 260) and picture.reduction == 1
 
 
+@pytest.mark.parametrize("suffix", [".webp", ".avif"])
+def test_webp_and_avif_are_read_and_half_a_file_is_refused(blob: np.ndarray, suffix: str, tmp_path: Path):
+    path = save_pillow(tmp_path / f"a{suffix}", Image.fromarray(blob), quality=95)
+    picture = read(path)
+    assert picture.size == (300, 260) and np.abs(picture.pixels.astype(int) - blob).mean() < 2
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(Unreadable):
+        read(path)
+
+
+def test_an_hdu_of_another_format_is_refused(blob: np.ndarray, tmp_path: Path):
+    path = save_pillow(tmp_path / "a.png", Image.fromarray(blob))
+    with pytest.raises(Unreadable, match="is a PNG image: expected FITS"):
+        read(Path(f"{path}[1]"))
+
+
 def test_a_jpeg_is_decoded_as_the_networks_training_images_are(blob: np.ndarray, tmp_path: Path):
     path = save_pillow(tmp_path / "a.jpg", Image.fromarray(blob), quality=95)
     picture = read(path)

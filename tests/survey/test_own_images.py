@@ -1,5 +1,6 @@
 """Images of any size and format become JPEGs of 424x424 pixels, or are refused with a reason."""
 
+import io
 import os
 import struct
 import zlib
@@ -8,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from tiny import draw_blob, write_jpeg
 
@@ -111,6 +113,9 @@ def png_of(columns: int, rows: int) -> bytes:
     return bytes(data)
 
 
+with io.BytesIO() as file:
+    tifffile.imwrite(file, BLOB, photometric="rgb", compression="zlib")
+    DEFLATE = file.getvalue()
 FLOATS = cv2.imencode(".tif", BLOB.astype(np.float32))[1].tobytes()
 PNG, JPEG = (cv2.imencode(kind, BLOB[:300])[1].tobytes() for kind in (".png", ".jpg"))
 BAD = {
@@ -124,6 +129,7 @@ BAD = {
     "nothing.png": (png_of(0, 9), "expected at most 67108864 pixels, got 0x9"),
     "bomb.tif": (tiff_of(60_000, 60_000, BLOB), "expected at most 67108864 pixels, got 60000x60000"),
     "circle.tif": (b"II*\0" + struct.pack("<I", 4) * 9, "cannot be decoded as a TIFF"),
+    "damaged.tif": (DEFLATE[: len(DEFLATE) // 2] + bytes(9) + DEFLATE[len(DEFLATE) // 2 + 9 :], "it is damaged"),
     "floats.tif": (FLOATS, "holds linear light in floating point: expected 8 or 16 bits"),
 }
 
