@@ -1,10 +1,9 @@
-"""Draw the figures of this folder, each with the project's own code for what it shows; no data are needed.
+"""Draw the figures of this folder with the project's own code, from a simulated galaxy.
 
-The galaxy is a simulated one. `initialisation.png` draws measurements, from `initialisation.csv` beside this script.
+`initialisation.png` shows measurements from `initialisation.csv` beside this script.
 """
 
 import argparse
-import csv
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import matplotlib
 import numpy as np
+import pandas
 from figure_basics import (
     BLUE,
     CORAL,
@@ -54,33 +54,19 @@ MEASUREMENTS = HERE / "initialisation.csv"
 VIEW_COLOURS = (RED, CORAL, BLUE, SKY)
 VIEW_NAMES = ("plain", "plain, mirrored", "45°", "45°, mirrored")
 STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "text.color": INK,
-    "axes.edgecolor": GREY,
-    "axes.labelcolor": INK,
-    "axes.titlesize": 9,
-    "axes.titlecolor": INK,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
-}
+    "font.family": "DejaVu Sans", "font.size": 9, "text.color": INK, "axes.edgecolor": GREY, "axes.labelcolor": INK,
+    "axes.titlesize": 9, "axes.titlecolor": INK, "xtick.color": GREY, "ytick.color": GREY,
+}  # fmt: skip
 DPI = 130
 
 
 def four_views(image: np.ndarray) -> np.ndarray:
-    """Return the two views and their mirrored versions, (4, rows, columns, 3): parts that leave nothing out."""
+    """Return the two views and their mirrored versions, (4, rows, columns, 3): parts of full size."""
     return slices(crops(image), EXPERIMENT.views.target_sizes[0][0])[::4]
 
 
-def part_size() -> int:
-    """Return the size of the parts that the best model cuts."""
-    _, output = best_network()
-    [layer] = [each for each in layers.all_layers(output) if isinstance(each, layers.MultiRotSliceLayer)]
-    return layer.part_size
-
-
 def show(ax: Axes, image: np.ndarray, colour: str | None = None, interpolation: str = "nearest") -> None:
-    """Show an image without axes, framed where a colour is given."""
+    """Show an image without axes, in a frame if a colour is given."""
     ax.imshow(np.clip(image, 0, 1), interpolation=interpolation)
     ax.set_xticks([])
     ax.set_yticks([])
@@ -90,7 +76,7 @@ def show(ax: Axes, image: np.ndarray, colour: str | None = None, interpolation: 
 
 
 def draw_views() -> Figure:
-    """Draw where the four views lie in the image, and the views."""
+    """Draw the positions of the four views in the image, and the views."""
     image = galaxy()
     figure = Figure((9.2, 4.9))
     grid = figure.add_gridspec(2, 3, width_ratios=(2.07, 1, 1), left=0.01, right=0.99, bottom=0.02, top=0.93)
@@ -101,21 +87,16 @@ def draw_views() -> Figure:
     for index, (tform, (rows, columns)) in enumerate(
         zip(EXPERIMENT.views.ds_transforms, EXPERIMENT.views.target_sizes, strict=True)
     ):
-        # The outer edges of the corner pixels, from the top left one on as the view sees it.
+        # The outer edges of the corner pixels, from the top left one of the view.
         corners = tform(np.array([[0, 0], [columns, 0], [columns, rows], [0, rows]]) - 0.5)
         colour, mirrored = VIEW_COLOURS[2 * index : 2 * index + 2]
         ax.add_patch(Polygon(corners, fill=False, edgecolor=colour, linewidth=2.2))
         ax.add_patch(Polygon(corners, fill=False, edgecolor=mirrored, linewidth=2.2, linestyle=(0, (5, 5))))
-        # An arrow along the top row of each view: the mirrored one reads it from the other end.
-        left, right = corners[0], corners[1]
-        down = (corners[3] - corners[0]) / rows
+        # An arrow along the top row of each view; that of the mirrored view starts at the other end.
+        left, right = corners[:2] + 3 * (corners[3] - corners[0]) / rows
         for start, end, edge in ((left, right, colour), (right, left, mirrored)):
-            ax.annotate(
-                "",
-                start + 0.3 * (end - start) + 3 * down,
-                start + 0.04 * (end - start) + 3 * down,
-                arrowprops={"arrowstyle": "-|>", "color": edge, "linewidth": 1.8, "shrinkA": 0, "shrinkB": 0},
-            )
+            arrow = {"arrowstyle": "-|>", "color": edge, "linewidth": 1.8, "shrinkA": 0, "shrinkB": 0}
+            ax.annotate("", start + 0.3 * (end - start), start + 0.04 * (end - start), arrowprops=arrow)
     for index, view in enumerate(four_views(image)):
         ax = figure.add_subplot(grid[index // 2, 1 + index % 2])
         show(ax, view, VIEW_COLOURS[index])
@@ -124,11 +105,12 @@ def draw_views() -> Figure:
 
 
 def draw_parts() -> Figure:
-    """Draw the sixteen parts beside the views that they are cut from."""
-    size = part_size()
+    """Draw the sixteen parts beside their views."""
+    _, output = best_network()
+    [size] = [each.part_size for each in layers.all_layers(output) if isinstance(each, layers.MultiRotSliceLayer)]
     views = four_views(galaxy())
     parts = slices(crops(galaxy()), size)
-    # What a layer does to coordinates says where each of its parts comes from.
+    # The layer, applied to coordinates, gives the position of each part.
     rows, columns = EXPERIMENT.views.target_sizes[0]
     coordinates = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1).astype(np.float32)
     origins = slices([coordinates], size)[:4]
@@ -160,34 +142,33 @@ def draw_parts() -> Figure:
 
 
 def draw_augmentation() -> Figure:
-    """Draw a galaxy, random perturbations of it with colour noise, and the noise alone ten times enlarged."""
-    columns = 6
-    image, number = galaxy(), 2 * columns
-    transforms, sizes = EXPERIMENT.views.ds_transforms[:1], EXPERIMENT.views.target_sizes[:1]
+    """Draw a galaxy, random perturbations of it with colour noise, and the noise alone, ten times enlarged."""
+    image, recipe, columns = galaxy(), EXPERIMENT.views, 6
+    number, crop = 2 * columns, crops(image)[0]
     perturbed = [
-        ra.perturb_and_dscrop(image, transforms, EXPERIMENT.views.perturbations, sizes, np.random.default_rng(each))[0]
-        for each in range(number)
+        ra.perturb_and_dscrop(
+            image, recipe.ds_transforms[:1], recipe.perturbations, recipe.target_sizes[:1], np.random.default_rng(seed)
+        )[0]
+        for seed in range(number)
     ]
     labels = np.zeros((number, decision_tree.NUM_ANSWERS), np.float32)
-    [([noisy, _], _)] = ra.post_augment_brightness_gen(
-        [([np.stack(perturbed), labels], number)], EXPERIMENT.views.colour_std
-    )
+    chunks = [([np.stack(perturbed), labels], number)]
+    [([noisy, _], _)] = ra.post_augment_brightness_gen(chunks, recipe.colour_std)
 
     figure = Figure((9.2, 4.3))
     sides = {"left": 0.008, "right": 0.992, "wspace": 0.05, "hspace": 0.05}
     grid = figure.add_gridspec(2, columns + 2, bottom=0.4, top=0.935, **sides)
     strip = figure.add_gridspec(1, columns + 2, bottom=0.06, top=0.33, **sides)
     ax = figure.add_subplot(grid[:, :2])
-    show(ax, crops(image)[0], RED)
+    show(ax, crop, RED)
     ax.set_title("the plain view")
     for index, view in enumerate(noisy):
-        ax = figure.add_subplot(grid[index // columns, 2 + index % columns])
-        show(ax, view)
+        show(figure.add_subplot(grid[index // columns, 2 + index % columns]), view)
     figure.text(0.63, 0.955, "as the network meets it: turned, zoomed, shifted, mirrored, recoloured", ha="center")
     figure.text(0.5, 0.35, "the colour noise alone, ten times enlarged for the eye", ha="center")
     for index, alpha in enumerate((-2, -1.5, -1, -0.5, 0.5, 1, 1.5, 2)):
         ax = figure.add_subplot(strip[index])
-        show(ax, crops(image)[0] + 10 * alpha * EXPERIMENT.views.colour_std * ra.colour_channel_weights)
+        show(ax, crop + 10 * alpha * recipe.colour_std * ra.colour_channel_weights)
         ax.set_xlabel(f"{alpha:+g} σ".replace("-", "−"), labelpad=3)
     return figure
 
@@ -201,7 +182,7 @@ def draw_sixty() -> Figure:
     for index, view in enumerate(views):
         zoom, angle, mirrored = index // 20, index // 2 % 10, index % 2
         ax = figure.add_subplot(grid[2 * zoom + mirrored, angle])
-        show(ax, np.round(view * 51) / 51)  # steps of 5/255 halve the file, and no eye sees them
+        show(ax, np.round(view * 51) / 51)  # steps of 5/255 halve the file and are not visible
         if zoom == mirrored == 0:
             ax.set_title(f"{36 * angle}°", pad=3)
         if angle == 0:
@@ -211,21 +192,16 @@ def draw_sixty() -> Figure:
 
 
 def draw_initialisation(measurements: Path = MEASUREMENTS) -> Figure | None:
-    """Draw the measured learning curves of both initialisations; None where there are no measurements."""
-    try:
-        with measurements.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-    except FileNotFoundError:
+    """Draw the measured learning curves of both initialisations; None without measurements."""
+    if not measurements.exists():
         return None
-    curves: dict[str, list[tuple[float, float, float]]] = {}
-    for row in rows:
-        numbers = float(row["examples"]), float(row["validation_rmse"]), float(row["step"])
-        curves.setdefault(row["initialisation"], []).append(numbers)
+    table = pandas.read_csv(measurements).sort_values("examples")
     figure = Figure((7.2, 4.0))
     ax = figure.add_axes((0.1, 0.14, 0.87, 0.83))
-    for (name, curve), colour in zip(curves.items(), (RED, BLUE, GREEN, GOLD), strict=False):
-        examples, rmse, _ = np.array(sorted(curve)).T
-        ax.plot(examples, rmse, color=colour, linewidth=1.8, marker="o", markersize=3, label=name)
+    for name, colour in zip(table["initialisation"].unique(), (RED, BLUE, GREEN, GOLD), strict=False):
+        rows = table[table["initialisation"] == name]
+        style = {"color": colour, "linewidth": 1.8, "marker": "o", "markersize": 3, "label": name}
+        ax.plot(rows["examples"], rows["validation_rmse"], **style)
     ax.set(xlabel="training examples seen", ylabel="validation RMSE")
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     ax.grid(color=PALE, linewidth=0.8)
@@ -235,7 +211,7 @@ def draw_initialisation(measurements: Path = MEASUREMENTS) -> Figure | None:
 
 
 def draw_galaxy_tree() -> Figure:
-    """Draw the tree of the galaxy of all figures, with the votes of its volunteers."""
+    """Draw the decision tree with the votes on the simulated galaxy."""
     image, votes = simulate_galaxies.simulate(**GALAXY)
     return tree_figure.draw(votes, thumbnails.middle(image))
 
@@ -253,7 +229,7 @@ FIGURES: Mapping[str, Callable[[], Figure | None]] = {
 
 
 def draw(name: str, folder: Path) -> Path | None:
-    """Draw a figure into a folder as a PNG; None where there is nothing to draw."""
+    """Draw a figure as a PNG in a folder; return its path, None without measurements."""
     with matplotlib.rc_context(STYLE):
         if (figure := FIGURES[name]()) is None:
             return None
@@ -276,7 +252,7 @@ def main() -> None:
         raise DataError(f"expected names of {', '.join(FIGURES)}, got {unknown[0]}")
     for name in args.names or FIGURES:
         path = draw(name, args.output)
-        print(f"wrote {path}" if path else f"skipped {name}: {MEASUREMENTS.name} is not there")
+        print(f"wrote {path}" if path else f"skipped {name}: {MEASUREMENTS.name} does not exist")
 
 
 if __name__ == "__main__":

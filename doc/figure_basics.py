@@ -1,4 +1,4 @@
-"""What the figures share: colours, the galaxy that they show, and its views and parts."""
+"""Shared by the figures: colours, the simulated galaxy, its views and parts."""
 
 import functools
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ INK, GREY, PALE = "#1f2733", "#7b8794", "#dfe4ea"
 RED, CORAL, BLUE, SKY = "#c8322b", "#f2a08a", "#1f6fb4", "#8cc3ea"
 GREEN, GOLD, PURPLE, TEAL = "#2f8f6b", "#d9952b", "#8a4fa3", "#2ba6bd"
 
-# A spiral without symmetry, that a mirror and a turn leave their mark on.
+# A spiral without symmetry, so that mirrored and turned views differ.
 GALAXY = {"seed": 1, "subset": "train", "index": 103}
 
 

@@ -1,4 +1,4 @@
-"""The figure of the decision tree, its boxes and arrows read from `decision_tree.QUESTIONS`."""
+"""The figure of the decision tree, drawn from `decision_tree.QUESTIONS`."""
 
 import numpy as np
 from figure_basics import BLUE, GREEN, GREY, INK, PALE, PURPLE, RED
@@ -9,14 +9,14 @@ from matplotlib.path import Path as Curve
 
 from galaxy import decision_tree
 
-# Where a question stands, from left to right: what is asked of smooth galaxies, of disks seen edge-on, of others.
+# The centre of each question: smooth galaxies to the left, disks seen edge-on in the middle, others to the right.
 LANES = {1: -0.6, 7: -6.1, 2: 2.4, 9: -1.6, 3: 5.75, 4: 5.75, 10: 3.6, 11: 3.6, 5: 5.2, 6: -1.0, 8: -1.0}
-SCALING_COLOURS = {None: INK, 1: GREEN, 2: BLUE, 4: PURPLE, 6: RED}  # by the question whose answer scales
+SCALING_COLOURS = {None: INK, 1: GREEN, 2: BLUE, 4: PURPLE, 6: RED}  # by the question of the scaling answer
 ROW_PITCH, BOX_HEIGHT = 1.64, 1.0
 
 
 def depths() -> dict[int, int]:
-    """Return how many questions at most are asked before each."""
+    """Return the largest number of questions before each question."""
     found = dict.fromkeys(decision_tree.QUESTIONS, 0)
     for _ in found:
         for number, question in decision_tree.QUESTIONS.items():
@@ -27,7 +27,7 @@ def depths() -> dict[int, int]:
 
 
 def answer_edges(task: int) -> np.ndarray:
-    """Return where the cells of a question's answers begin and end, from left to right."""
+    """Return the edges of the cells of a question's answers, from left to right."""
     question = decision_tree.QUESTIONS[task]
     widths = np.array([0.104 * len(answer) + 0.24 for answer in question.answers])
     widths += max(0, 0.112 * len(question.text) + 0.9 - widths.sum()) / len(widths)
@@ -35,7 +35,7 @@ def answer_edges(task: int) -> np.ndarray:
 
 
 def draw_tree() -> Figure:
-    """Draw the decision tree: questions, answers, and which leads where."""
+    """Draw the decision tree: questions, answers, and arrows to the next questions."""
     tops = {number: -ROW_PITCH * depth for number, depth in depths().items()}
     limits = {"xlim": (-8.75, 8.8), "ylim": (min(tops.values()) - BOX_HEIGHT - 0.12, 0.15)}
     figure = Figure((9.8, 9.8 * np.ptp(limits["ylim"]) / np.ptp(limits["xlim"])))
@@ -82,7 +82,7 @@ def _draw_question(ax: Axes, task: int, top: float, colour: str) -> None:
 def _draw_arrow(
     ax: Axes, start: tuple[float, float], top: float, edges: np.ndarray, colour: str, bend: float = 0.62
 ) -> None:
-    """Draw an arrow straight down, that turns aside only just above the next question where it must."""
+    """Draw an arrow straight down, with a bend just above the next question if necessary."""
     x, end = start[0], (np.clip(start[0], edges[0] + 0.35, edges[-1] - 0.35), top)
     path = Curve(
         [start, (x, top + bend), (x, top + 0.25 * bend), (end[0], top + 0.9 * bend), end],

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import skimage.io
 import torch
-from skimage.transform import warp
+from skimage.transform import ProjectiveTransform, warp
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
@@ -91,7 +91,7 @@ def vote_fractions(activations: Tensor) -> Tensor:
 
 
 class Galaxies(Dataset):
-    """Galaxies read and warped by scikit-image; an item is two views (3, 69, 69) and the labels (37,) of one.
+    """Galaxies read and warped by scikit-image; an item is the views (3, rows, columns) and the labels (37,) of one.
 
     `paths` are JPEGs, `labels` (n, 37) their vote fractions. Perturbations are random, unless `transforms` lists them:
     then each galaxy has an item for each transform.
@@ -105,23 +105,31 @@ class Galaxies(Dataset):
 
     def __getitem__(self, item: int) -> tuple[np.ndarray, ...]:
         galaxy, index = divmod(item, 1 if self.transforms is None else len(self.transforms))
-        image = skimage.io.imread(self.paths[galaxy]) / 255.0
+        image = self.read(self.paths[galaxy])
         if self.transforms is None:
             tform = random_perturbation_transform(**self.views.perturbations)
             noise = np.random.default_rng().normal(0, self.views.colour_std) * colour_channel_weights
         else:
             tform, noise = self.transforms[index], 0
         views = [
-            np.clip(warp(image, tform_ds + tform, output_shape=size, mode="reflect") + noise, 0, 1)
+            np.clip(self.warp(image, tform_ds + tform, size) + noise, 0, 1)
             for tform_ds, size in zip(self.views.ds_transforms, self.views.target_sizes, strict=True)
         ]
         return *(view.astype(np.float32).transpose(2, 0, 1) for view in views), self.labels[galaxy]
 
+    def read(self, path: Path) -> np.ndarray:
+        """Read an image (rows, columns, 3) from 0 to 1."""
+        return skimage.io.imread(path) / 255.0
+
+    def warp(self, image: np.ndarray, tform: ProjectiveTransform, size: tuple[int, int]) -> np.ndarray:
+        """Warp an image to a view of a size (rows, columns)."""
+        return warp(image, tform, output_shape=size, mode="reflect")
+
 
 def loader(galaxies: Galaxies, batch_size: int, num_workers: int) -> DataLoader:
-    """Return a loader of two views (n, 3, 69, 69) and labels (n, 37), shuffled where perturbations are random."""
+    """Return a loader of views (n, 3, rows, columns) and labels (n, 37); random ones are shuffled, in whole batches."""
     shuffle = galaxies.transforms is None
-    return DataLoader(galaxies, batch_size, shuffle=shuffle, num_workers=num_workers, drop_last=True)
+    return DataLoader(galaxies, batch_size, shuffle=shuffle, num_workers=num_workers, drop_last=shuffle)
 
 
 def train(network: PlainNetwork, optimizer: torch.optim.Optimizer, batches: Iterable, device: torch.device) -> None:
