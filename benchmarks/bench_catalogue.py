@@ -1,9 +1,9 @@
-"""How far catalogues of own images can be trusted, and what they cost: framing, intervals, far images, throughput.
+"""The reliability and the cost of catalogues of own images: framing, intervals, far images, throughput.
 
     python benchmarks/bench_catalogue.py --model models/lite0.onnx --galaxies DIR
 
-The galaxies are in Kaggle's layout, with `class_mean_votes.csv` beside; those of the validation part are used, which no
-network learnt from. Half of them calibrate the intervals that the other half is compared with.
+The galaxies are in Kaggle's layout, with `class_mean_votes.csv` beside them. The validation galaxies are used, on which
+no network was trained. Half of them calibrate intervals, the other half tests them.
 """
 
 import argparse
@@ -16,12 +16,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pandas
 import simplejpeg
 from skimage import data as photographs
 
 sys.path.insert(0, os.fspath(Path(__file__).resolve().parent.parent))
 
+from benchmarks.ensemble_results import load_means, nearest_class
 from benchmarks.peers import ROOT
 from catalogue import calibration, framing
 from catalogue.calibration import FAR_FROM, fit_intervals
@@ -42,13 +42,8 @@ def picture(pixels: np.ndarray) -> Picture:
 
 def predict(model: Model, frames: list[Frame]) -> Answers:
     """Predict frames one at a time, as predict_galaxies.py does."""
-    found = [model.predict([each]) for each in frames]
-    return Answers(*(np.concatenate([getattr(each, name) for each in found]) for name in Answers.__annotations__))
-
-
-def classes(predictions: np.ndarray, means: np.ndarray) -> np.ndarray:
-    """Return the class (n,) whose mean votes (classes, 37) are nearest to each prediction (n, 37)."""
-    return ((predictions[:, None] - means) ** 2).sum(axis=2).argmin(axis=1)
+    answers = [model.predict([each]) for each in frames]
+    return Answers(*(np.concatenate([getattr(each, name) for each in answers]) for name in Answers.__annotations__))
 
 
 def moved(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -66,79 +61,76 @@ def moved(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def measure_framing(model: Model, paths: list[Path], means: np.ndarray) -> None:
-    """Print how often the class of a moved image is that of the untouched one, with framing and without."""
+    """Print how often a moved image gets the class of the untouched one, with framing and without."""
     rng, radius = np.random.default_rng(0), model.card.framing_radius
     untouched = [simplejpeg.decode_jpeg(path.read_bytes()) for path in paths]
-    shifted = [picture(moved(pixels, rng)) for pixels in untouched]
-    found = {}
+    inputs = {"untouched": untouched, "moved": [moved(pixels, rng) for pixels in untouched]}
+    classes = {}
     for choice in framing.CHOICES:
-        found[choice, "untouched"] = classes(
-            predict(model, [framing.frame(picture(each), choice, radius) for each in untouched]).predictions, means
+        for name, pixels in inputs.items():
+            frames = [framing.frame(picture(each), choice, radius) for each in pixels]
+            classes[choice, name] = nearest_class(predict(model, frames).predictions, means)
+    for choice, reference in (("auto", "auto"), ("auto", "sdss"), ("sdss", "sdss")):
+        agree = (classes[choice, "moved"] == classes[reference, "untouched"]).mean()
+        print(
+            f"framing {choice}: {agree:.3f} of {len(paths)} moved images have the class of the untouched ({reference})"
         )
-        found[choice, "moved"] = classes(
-            predict(model, [framing.frame(each, choice, radius) for each in shifted]).predictions, means
-        )
-    for choice, of in (("auto", "auto"), ("auto", "sdss"), ("sdss", "sdss")):
-        agree = (found[choice, "moved"] == found[of, "untouched"]).mean()
-        print(f"framing {choice}: of {len(paths)} moved images {agree:.3f} are called what the untouched are ({of})")
-    agree = (found["auto", "untouched"] == found["sdss", "untouched"]).mean()
-    print(f"untouched images: {agree:.3f} are called the same with both framings")
+    agree = (classes["auto", "untouched"] == classes["sdss", "untouched"]).mean()
+    print(f"untouched images: {agree:.3f} have the same class with both framings")
 
 
 def no_galaxies(rng: np.random.Generator, paths: list[Path], num_images: int) -> dict[str, list[np.ndarray]]:
-    """Return images that are no galaxies, by kind."""
-    found: dict[str, list[np.ndarray]] = {"noise": [], "text": [], "photographs": [], "inverted": []}
+    """Return images that are not of galaxies: noise, text, photographs, inverted galaxies."""
+    examples: dict[str, list[np.ndarray]] = {"noise": [], "text": [], "photographs": [], "inverted": []}
     photos = [photographs.astronaut(), photographs.chelsea(), photographs.coffee(), photographs.rocket()]
     photos += [np.repeat(each[..., None], 3, axis=2) for each in (photographs.camera(), photographs.coins())]
     page = np.repeat(photographs.page()[..., None], 3, axis=2)
     for n in range(num_images):
         side = int(rng.integers(200, 425))
         noise = rng.normal(rng.uniform(20, 128), rng.uniform(5, 60), (side, side, 3 if n % 2 else 1))
-        found["noise"].append(np.broadcast_to(noise, (side, side, 3)).clip(0, 255).astype(np.uint8))
+        examples["noise"].append(np.broadcast_to(noise, (side, side, 3)).clip(0, 255).astype(np.uint8))
         text = np.full((424, 424, 3), rng.choice((0, 255)), np.uint8)
         colour = 255 - int(text[0, 0, 0])
         for line in range(12):
             words = " ".join("".join(rng.choice(list("abcdefghijklmnop"), rng.integers(2, 9))) for _ in range(6))
             cv2.putText(text, words, (5, 30 + 34 * line), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (colour,) * 3, 2)
-        found["text"].append(text if n % 4 else page)
+        examples["text"].append(text if n % 4 else page)
         photo = photos[n % len(photos)]
         size = int(min(photo.shape[:2]) * rng.uniform(0.5, 1))
         top, left = (int(rng.integers(0, length - size + 1)) for length in photo.shape[:2])
-        found["photographs"].append(photo[top : top + size, left : left + size])
-        found["inverted"].append(255 - simplejpeg.decode_jpeg(paths[n].read_bytes()))
-    return found
+        examples["photographs"].append(photo[top : top + size, left : left + size])
+        examples["inverted"].append(255 - simplejpeg.decode_jpeg(paths[n].read_bytes()))
+    return examples
 
 
 def measure_trust(model: Model, paths: list[Path], labels: np.ndarray) -> None:
-    """Print how much intervals cover, and how many images are called far from training."""
+    """Print the coverage of intervals, and the share of images that are far from training."""
     rng, radius = np.random.default_rng(1), model.card.framing_radius
+
+    def is_far(distances: np.ndarray, levels: np.ndarray = model.card.distances) -> np.ndarray:
+        return calibration.rank(distances, levels) > FAR_FROM
+
     for choice in framing.CHOICES:
         answers = predict(model, [framing.frame(read(path), choice, radius) for path in paths])
         order = rng.permutation(len(paths))
         fitted, held_out = order[: len(order) // 2], order[len(order) // 2 :]
         intervals = fit_intervals(answers.predictions[fitted], labels[fitted])
         for level, (low, high) in intervals.around(answers.predictions[held_out]).items():
-            covered = (low <= labels[held_out]) & (labels[held_out] <= high)
-            print(
-                f"framing {choice}: nominal {level} % covers {100 * covered.mean():.1f} % of {len(held_out)} galaxies"
-            )
-        # The card's quantiles are of these galaxies as they are; half of them set the threshold for the other half.
-        levels = np.quantile(answers.distances[fitted], np.linspace(0, 1, 201))
-        far = (calibration.rank(answers.distances[held_out], levels) > FAR_FROM).mean()
-        print(f"framing {choice}: far of held-out galaxies {far:.3f}; by the card ", end="")
-        print(f"{(calibration.rank(answers.distances, model.card.distances) > FAR_FROM).mean():.3f}")
-        for kind, examples in no_galaxies(rng, paths, min(48, len(paths))).items():
+            covered = ((low <= labels[held_out]) & (labels[held_out] <= high)).mean()
+            print(f"framing {choice}: nominal {level} % covers {100 * covered:.1f} % of {len(held_out)} galaxies")
+        # The card's quantiles belong to untouched galaxies; half of these set the threshold for the other half.
+        far = is_far(answers.distances[held_out], np.quantile(answers.distances[fitted], np.linspace(0, 1, 201)))
+        by_card = is_far(answers.distances).mean()
+        print(f"framing {choice}: far of held-out galaxies {far.mean():.3f}; by the card {by_card:.3f}")
+        for subject, examples in no_galaxies(rng, paths, min(48, len(paths))).items():
             frames = [framing.frame(picture(each), choice, radius) for each in examples]
-            distances = predict(model, frames).distances
-            flagged = [bool(each.flags & framing.NO_OBJECT) for each in frames]
-            far = calibration.rank(distances, model.card.distances) > FAR_FROM
-            print(
-                f"framing {choice}: {kind}: far {far.mean():.3f}, far or without an object {(far | flagged).mean():.3f}"
-            )
+            far = is_far(predict(model, frames).distances)
+            either = far | [bool(each.flags & framing.NO_OBJECT) for each in frames]
+            print(f"framing {choice}: {subject}: far {far.mean():.3f}, far or without an object {either.mean():.3f}")
 
 
 def plain_loop(model: Model, paths: list[Path], script: str | None) -> float:
-    """Return images a second of a loop that reads, frames and predicts, with torch where a script is named."""
+    """Return images per second of a loop that reads, frames and predicts; with torch if a script is named."""
     network = None
     if script is not None:
         from engine.network import find_device, load_network
@@ -156,7 +148,7 @@ def plain_loop(model: Model, paths: list[Path], script: str | None) -> float:
 
 
 def measure_speed(path: Path, paths: list[Path], num_images: int, script: str | None) -> None:
-    """Print images a second of predict_galaxies.py, and of a plain loop with the same network and views."""
+    """Print images per second of predict_galaxies.py, and of a plain loop with the same network and views."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "in")
         source.mkdir()
@@ -168,7 +160,7 @@ def measure_speed(path: Path, paths: list[Path], num_images: int, script: str | 
         subprocess.run(list(map(str, command)), check=True, cwd=ROOT)
         ours = num_images / (time.perf_counter() - start)
     print(
-        f"{num_images} images: {ours:.1f} a second with its start, a plain loop {plain:.1f}, {ours / plain:.2f} times"
+        f"{num_images} images: {ours:.1f} per second with its start, a plain loop {plain:.1f}, {ours / plain:.2f} times"
     )
 
 
@@ -179,7 +171,7 @@ def main() -> None:
     parser.add_argument("--galaxies", type=Path, default=Path(), metavar="DIR", help="holds class_mean_votes.csv")
     parser.add_argument("--root", default=".", help="holds data/ with train_ids.npy and solutions_train.npy")
     parser.add_argument("--number", type=positive_int, default=400)
-    parser.add_argument("--script", help="the try_*.py of the model: the plain loop predicts with torch")
+    parser.add_argument("--script", help="try_*.py of the model, for a plain loop with torch")
     parser.add_argument("what", nargs="*", default=["framing", "trust", "speed"])
     args = parser.parse_args()
     use_folders(args.root)
@@ -188,7 +180,7 @@ def main() -> None:
     valid = valid[: args.number]
     folder, ids = folders.current.images("train"), images.ids_of("train")
     paths = [Path(images.image_path(folder, ids[index])) for index in valid]
-    means = pandas.read_csv(args.galaxies / "class_mean_votes.csv").filter(regex=r"^Class\d").to_numpy()
+    means = load_means(args.galaxies / "class_mean_votes.csv").to_numpy()
     model = Model(args.model)
     if "framing" in args.what:
         measure_framing(model, paths, means)

@@ -1,16 +1,16 @@
-"""What a convolution costs: the algorithms, two memory layouts, and the LeNet of "3x faster convolutions in Theano".
+"""The cost of a convolution: algorithms, two memory layouts, and the LeNet of "3x faster convolutions in Theano".
 
     python benchmarks/bench_convolutions.py
 
-1. Direct convolution, im2col and a matrix product, FFT, and the library's, which pads by itself or is given padded
-   images, over filter and minibatch sizes, in valid, full and same mode: where does one overtake the other?
+1. Direct convolution, im2col and a matrix product, FFT, and the library's, which pads by itself or gets padded images,
+   over filter and minibatch sizes, in valid, full and same mode, with the fastest one of each case.
 2. The convolutions of the best network, forward and backward, in bc01 memory, through c01b views, and in c01b memory
    that has to be copied.
 3. A training step, forward and backward, of LeNet with 32 and 64 filters, by `cc_layers` and by slower convolutions;
-   and what such a network gets wrong of handwritten digits (`--digits` does this alone).
+   and the error of such a network on handwritten digits (`--digits` measures this alone).
 
-Peers compute the same to 1e-4, which is checked before they are timed; in float32, without TF32. On a CPU, one thread
-is the default: algorithms are compared, and not how they spread over cores.
+Peers compute the same to 1e-4 in float32 without TF32, which is checked before they are timed. On a CPU, one thread
+is the default: algorithms are compared, not how they scale with cores.
 """
 
 import sys
@@ -39,8 +39,7 @@ from machine.memory import keep_freed_memory
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT
 
 TOLERANCE = 1e-4
-# An algorithm this many times slower than FFT is left out at larger filters, except in valid mode: the gap only widens,
-# and so does the wait.
+# An algorithm this many times slower than FFT is not measured at larger filters, except in valid mode: the gap widens.
 LEFT_BEHIND = 4
 # Short calls are repeated until a measurement lasts this long.
 LEAST_SECONDS = 1e-2
@@ -48,7 +47,7 @@ LEAST_SECONDS = 1e-2
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is measured: images of `size` pixels squared, `channels` in and as many filters."""
+    """Sizes of the measurements: images of `size` pixels squared, `channels` in and out."""
 
     filter_sizes: Sequence[int]
     batch_sizes: Sequence[int]
@@ -61,9 +60,6 @@ class Sizes:
 
 FULL = Sizes((3, 5, 7, 9, 11, 15, 21, 27), (1, 16, 64, 128), 32, 16, galaxies=16, lenet_batch=500, epochs=10)
 QUICK = Sizes((3, 5), (1, 2), 8, 2, galaxies=1, lenet_batch=2, epochs=1)
-
-# Which algorithm overtakes which, and where, is reported.
-PAIRS = (("FFT", "library"), ("FFT", "im2col"), ("FFT", "direct"), ("library pads", "library"))
 
 Curves = dict[str, list[Timing | None]]
 
@@ -80,7 +76,7 @@ def check_agreement(results: Mapping[str, Tensor], what: str) -> None:
 
 
 def sweep(mode: str, batch: int, sizes: Sizes, repeats: int, device: torch.device) -> Curves:
-    """Time all algorithms over the filter sizes; None where one was left out."""
+    """Time all algorithms over the filter sizes; None for one that was left out."""
     curves: Curves = {name: [] for name in ALGORITHMS}
     running = dict(ALGORITHMS)
     if mode == "valid":
@@ -100,54 +96,24 @@ def sweep(mode: str, batch: int, sizes: Sizes, repeats: int, device: torch.devic
     return curves
 
 
-def where_faster(
-    filter_sizes: Sequence[int], challenger: Sequence[Timing | None], holder: Sequence[Timing | None]
-) -> list[tuple[int, int]]:
-    """Return the ranges of measured filter sizes, both ends included, at which the challenger is faster.
-
-    Whoever was left out counts as slower.
-    """
-    ranges, previous = [], False
-    for filter_size, mine, other in zip(filter_sizes, challenger, holder, strict=True):
-        faster = mine is not None and (other is None or mine.median < other.median)
-        if faster:
-            ranges.append((ranges.pop()[0] if previous else filter_size, filter_size))
-        previous = faster
-    return ranges
-
-
-def describe_ranges(ranges: Sequence[tuple[int, int]], filter_sizes: Sequence[int]) -> str:
-    """Write ranges of filter sizes: "9 to 15", "9 and up", "always", "never"."""
-
-    def describe(low: int, high: int) -> str:
-        if high == filter_sizes[-1]:
-            return "always" if low == filter_sizes[0] else f"{low} and up"
-        return f"{low} to {high}" if high > low else f"{low}"
-
-    return ", ".join(describe(low, high) for low, high in ranges) or "never"
-
-
 def bench_algorithms(sizes: Sizes, repeats: int, device: torch.device) -> dict[str, dict[int, Curves]]:
-    """Time the algorithms in all modes, for all minibatch sizes; print times and crossing points."""
+    """Time the algorithms in all modes, for all minibatch sizes; print the times and the fastest."""
     print(f"Convolutions of {sizes.channels} channels of {sizes.size}x{sizes.size} to {sizes.channels}, forward\n")
     cases = [(mode, batch) for mode in MODES for batch in sizes.batch_sizes]
     results: dict[str, dict[int, Curves]] = {mode: {} for mode in MODES}
-    times, crossings = [], []
+    rows = []
     for mode, batch in tqdm(cases, leave=False, disable=None):
         curves = results[mode][batch] = sweep(mode, batch, sizes, repeats, device)
         for index, filter_size in enumerate(sizes.filter_sizes):
-            times.append((mode, batch, filter_size, *(curves[name][index] or "" for name in ALGORITHMS)))
-        ranges = [where_faster(sizes.filter_sizes, curves[a], curves[b]) for a, b in PAIRS]
-        crossings.append((mode, batch, *(describe_ranges(each, sizes.filter_sizes) for each in ranges)))
-    print(measuring.table(("mode", "batch", "filter", *ALGORITHMS), times))
-    print("\nFilter sizes at which the one beats the other\n")
-    header = ("mode", "batch", *(f"{a} beats {b}" for a, b in PAIRS))
-    print(measuring.table(header, crossings), flush=True)
+            times = {name: curve[index] for name, curve in curves.items() if curve[index]}
+            fastest = min(times, key=lambda name: times[name].median)
+            rows.append((mode, batch, filter_size, *(times.get(name, "") for name in ALGORITHMS), fastest))
+    print(measuring.table(("mode", "batch", "filter", *ALGORITHMS, "fastest"), rows), flush=True)
     return results
 
 
 def draw_algorithms(results: Mapping[str, Mapping[int, Curves]], filter_sizes: Sequence[int]) -> Figure:
-    """Draw seconds over filter sizes: a row a mode, a column a minibatch size."""
+    """Draw seconds over filter sizes: a row for each mode, a column for each minibatch size."""
     batches = list(results[MODES[0]])
     figure = Figure((2.6 * len(batches) + 0.6, 7.2), layout="constrained")
     axes = figure.subplots(len(MODES), len(batches), sharex=True, sharey="col", squeeze=False)
@@ -201,7 +167,7 @@ def layouts(layer: cc_layers.CudaConvnetConv2DLayer, device: torch.device) -> di
 
 
 def bench_layouts(galaxies: int, repeats: int, device: torch.device) -> dict[str, dict[str, Timing]]:
-    """Time the best network's convolutions in three layouts; print the times and what each costs over bc01."""
+    """Time the best network's convolutions in three layouts; print times and their ratio to bc01."""
     _, output = EXPERIMENT.build_network(galaxies)
     convolutions = [each for each in layers.all_layers(output) if isinstance(each, cc_layers.CudaConvnetConv2DLayer)]
     results, rows = {}, []
@@ -220,7 +186,7 @@ def bench_layouts(galaxies: int, repeats: int, device: torch.device) -> dict[str
 
 
 def bench_lenet(batch: int, repeats: int, device: torch.device) -> dict[str, Timing]:
-    """Time a training step of LeNet by each peer; print the times, and how many times as fast as others they are."""
+    """Time a training step of LeNet by each peer; print times and relative speeds."""
     steps = convolution_algorithms.steps(batch, device)
     check_agreement({name: step() for name, step in steps.items()}, "LeNet")
     timings = measuring.side_by_side(steps, repeats, 1, 0.0, device)
@@ -228,13 +194,13 @@ def bench_lenet(batch: int, repeats: int, device: torch.device) -> dict[str, Tim
     for name, timing in timings.items():
         ratios = [f"{timings[other].median / timing.median:.2f}" for other in ("direct", "nn.Sequential")]
         rows.append((name, timing, *ratios))
-    print(f"\nLeNet, forward and backward, batch {batch}; times as fast as the others\n")
+    print(f"\nLeNet, forward and backward, batch {batch}; and speed relative to others\n")
     print(measuring.table(("convolution", "step", "direct", "nn.Sequential"), rows), flush=True)
     return timings
 
 
 def bench_digits(num_epochs: int, device: torch.device) -> dict[str, float] | None:
-    """Train LeNet on scikit-learn's digits and print its error; None where scikit-learn is not installed."""
+    """Train LeNet on scikit-learn's digits and print its error; None without scikit-learn."""
     print()
     try:
         return convolution_algorithms.report_error(num_epochs, device)
@@ -246,7 +212,7 @@ def bench_digits(num_epochs: int, device: torch.device) -> dict[str, float] | No
 def main() -> None:
     parser = measuring.parser(__doc__)
     parser.set_defaults(threads=1)
-    parser.add_argument("--digits", action="store_true", help="only the error of LeNet on handwritten digits")
+    parser.add_argument("--digits", action="store_true", help="measure only the error of LeNet on digits")
     args = parser.parse_args()
     sizes = QUICK if args.quick else FULL
     device = find_device(args.device)
@@ -254,7 +220,7 @@ def main() -> None:
     if device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = False
     else:
-        # As training does; the algorithms that need much memory would otherwise wait for the kernel to clear it.
+        # As in training; else algorithms that need much memory wait for the kernel to clear it.
         keep_freed_memory()
     torch.manual_seed(0)
     if args.digits:

@@ -2,13 +2,13 @@
 
     python benchmarks/bench_finetuning.py [--root DIR]
 
-1. Images a second of training: ours, from JPEGs and from the decoded cache, against a `DataLoader` with one or two
+1. Images per second of training: ours, from JPEGs and from the decoded cache, against a `DataLoader` with one or two
    workers on OpenCV and the eager network.
-2. Galaxies a second of prediction under eight transforms: ours, exact and in bfloat16 where the processor has it.
-3. The memory that each takes at its peak, workers included.
+2. Galaxies per second of prediction under eight transforms: ours, exact, and in bfloat16 if the processor has it.
+3. Peak memory of each, with its workers.
 
-Each runs in a process of its own, in turns. Weights are random, which costs what published ones do. Without `--root`,
-simulated galaxies are used.
+Each peer runs in a process of its own, in turns. Weights are random, which costs the same as published ones. Without
+`--root`, simulated galaxies are used.
 """
 
 import dataclasses
@@ -17,8 +17,7 @@ import math
 import multiprocessing
 import resource
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -27,11 +26,10 @@ import cv2
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from skimage.transform import AffineTransform
+from skimage.transform import ProjectiveTransform
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader, Dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -39,7 +37,8 @@ import backbones
 import custom
 import layers
 from benchmarks import measuring, peers
-from benchmarks.peers import Work, prepared
+from benchmarks.peers import Work, repeated, with_and_without_cache
+from doc import plain_pytorch
 from engine import prediction, training
 from engine.checkpoints import Progress
 from engine.examples import Examples
@@ -47,12 +46,11 @@ from engine.experiment import Experiment
 from engine.network import Network, fastest_precision, find_device
 from engine.options import Options
 from engine.steps import Trainer
-from galaxy.affine import build_flip_transform, random_perturbation_transform
-from survey import decoded_cache, images
-from survey.draws import colour_channel_weights
+from galaxy.affine import build_flip_transform
+from survey import images
 from try_finetune_efficientnet_lite0 import EXPERIMENT
 
-# As the script has it.
+# As in the script.
 FROZEN_BLOCKS = 3
 EIGHT = [build_flip_transform(1.0, 45 * turn, flip=turn % 2 == 0) for turn in range(8)]
 
@@ -65,7 +63,7 @@ class PlainConvNorm(backbones.ConvNorm):
 
 
 class PlainNetwork(nn.Module):
-    """EfficientNet-Lite below a linear layer and a softmax a question; its first blocks do not learn."""
+    """EfficientNet-Lite, a linear layer and a softmax for each question; the first blocks do not learn."""
 
     def __init__(self, variant: str, frozen_blocks: int):
         super().__init__()
@@ -75,7 +73,7 @@ class PlainNetwork(nn.Module):
                 each.__class__ = PlainConvNorm
         self.backbone.freeze(frozen_blocks)
         self.linear = nn.Linear(backbones.FEATURES, 37)
-        # What turns 37 activations into predictions holds no parameters: it is ours.
+        # Our output layer turns 37 activations into predictions; it has no parameters.
         answers = layers.DenseLayer(layers.Input2DLayer(1, 1, 1, 1), 37, 0.01, 0.1)
         self.tree = [custom.GalaxyOutputLayer(answers)]
 
@@ -83,41 +81,19 @@ class PlainNetwork(nn.Module):
         return self.tree[0](self.linear(self.backbone(images)))
 
 
-class Galaxies(Dataset):
-    """Galaxies read and warped by OpenCV, at random or under given transforms, one view an item."""
+class Galaxies(plain_pytorch.Galaxies):
+    """Galaxies read and warped by OpenCV."""
 
-    def __init__(self, experiment: Experiment, paths: Sequence[Path], transforms: Sequence[AffineTransform] | None):
-        self.recipe, self.paths, self.transforms = experiment.views, paths, transforms
-        self.labels = images.load_labels()
+    def read(self, path: Path) -> np.ndarray:
+        return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB).astype(np.float32) / 255
 
-    def __len__(self) -> int:
-        return len(self.paths) * (1 if self.transforms is None else len(self.transforms))
-
-    def __getitem__(self, item: int) -> tuple[np.ndarray, np.ndarray]:
-        number, which = divmod(item, 1 if self.transforms is None else len(self.transforms))
-        image = cv2.cvtColor(cv2.imread(str(self.paths[number])), cv2.COLOR_BGR2RGB).astype(np.float32) / 255
-        if self.transforms is None:
-            tform = random_perturbation_transform(**self.recipe.perturbations)
-            noise = np.float32(np.random.default_rng().normal(0, self.recipe.colour_std)) * colour_channel_weights
-        else:
-            tform, noise = self.transforms[which], np.float32(0)
-        [ds_transform], [(rows, columns)] = self.recipe.ds_transforms, self.recipe.target_sizes
+    def warp(self, image: np.ndarray, tform: ProjectiveTransform, size: tuple[int, int]) -> np.ndarray:
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        matrix = (ds_transform + tform).params[:2]
-        view = cv2.warpAffine(image, matrix, (columns, rows), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
-        return np.clip(view + noise, 0, 1).transpose(2, 0, 1), self.labels[number]
-
-
-def loader(
-    experiment: Experiment, paths: Sequence[Path], batch_size: int, num_workers: int, transforms: Sequence | None = None
-) -> DataLoader:
-    """Return a DataLoader of views (n, 3, rows, columns) and labels (n, 37)."""
-    galaxies = Galaxies(experiment, paths, transforms)
-    return DataLoader(galaxies, batch_size, shuffle=transforms is None, num_workers=num_workers)
+        return cv2.warpAffine(image, tform.params[:2], size[::-1], flags=flags, borderMode=cv2.BORDER_REFLECT_101)
 
 
 class PlainTraining:
-    """Steps of AdamW on a plain network, and the average of its weights."""
+    """Training of a plain network with AdamW, and the average of its weights."""
 
     def __init__(self, experiment: Experiment, network: PlainNetwork, decay: float):
         self.network = network.train()
@@ -125,26 +101,21 @@ class PlainTraining:
         self.optimizer = torch.optim.AdamW(network.parameters(), 1e-4, rule.betas, weight_decay=rule.weight_decay)
         self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=False)
 
-    def take(self, batches: Iterator[tuple[Tensor, Tensor]]) -> float:
+    def take(self, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
         """Take a step for each batch; return the root of the mean error."""
-        total, number = 0.0, 0
+        errors = []
         for views, labels in batches:
             self.optimizer.zero_grad()
             error = functional.mse_loss(self.network(views), labels)
             error.backward()
             self.optimizer.step()
             self.average.update_parameters(self.network)
-            total, number = total + error.item(), number + 1
-        return math.sqrt(total / number)
-
-
-def eight_views(experiment: Experiment = EXPERIMENT) -> Experiment:
-    """Return the experiment with eight transforms in prediction."""
-    return dataclasses.replace(experiment, test_transforms=EIGHT)
+            errors.append(error.item())
+        return math.sqrt(np.mean(errors))
 
 
 def train_ours(work: Work, steps: int) -> Callable[[], float]:
-    """Return what trains one chunk of ours, the next being made meanwhile."""
+    """Return a round that trains one chunk of ours while the next one is made."""
     work.paths()
     experiment = dataclasses.replace(EXPERIMENT, chunk_size=steps * EXPERIMENT.batch_size, num_chunks=10**6)
     network = Network(experiment, find_device("cpu"))
@@ -166,22 +137,17 @@ def train_ours(work: Work, steps: int) -> Callable[[], float]:
 
 
 def train_plain(work: Work, steps: int, num_workers: int) -> Callable[[], float]:
-    """Return what trains the plain network for so many steps."""
-    paths = work.paths()
+    """Return a round of so many steps of the plain network."""
+    galaxies = Galaxies(EXPERIMENT.views, work.paths(), images.load_labels())
     plain = PlainTraining(EXPERIMENT, PlainNetwork("lite0", FROZEN_BLOCKS), EXPERIMENT.weight_average)
-    batches = _forever(lambda: loader(EXPERIMENT, paths, EXPERIMENT.batch_size, num_workers))
+    batches = repeated(lambda: plain_pytorch.loader(galaxies, EXPERIMENT.batch_size, num_workers))
     return lambda: plain.take(itertools.islice(batches, steps))
 
 
-def _forever(make: Callable[[], Iterator]) -> Iterator:
-    while True:
-        yield from make()
-
-
 def predict_ours(work: Work, galaxies: int, precision: str) -> Callable[[], np.ndarray]:
-    """Return what predicts so many galaxies under eight transforms."""
+    """Return a round that predicts so many galaxies under eight transforms."""
     work.paths()
-    experiment = eight_views()
+    experiment = dataclasses.replace(EXPERIMENT, test_transforms=EIGHT)
     torch.manual_seed(0)
     network = Network(experiment, find_device("cpu"), precision)
     layers.reset_without_loading(network.output_layer)
@@ -189,14 +155,14 @@ def predict_ours(work: Work, galaxies: int, precision: str) -> Callable[[], np.n
     return lambda: prediction.predict(network, examples, np.arange(galaxies), "train")
 
 
-def predict_plain(work: Work, galaxies: int, num_workers: int) -> Callable[[], torch.Tensor]:
-    """Return what predicts with the plain network, a view an item."""
-    paths = work.paths()[:galaxies]
+def predict_plain(work: Work, num_galaxies: int, num_workers: int) -> Callable[[], torch.Tensor]:
+    """Return a round that predicts with the plain network, one view per item."""
+    galaxies = Galaxies(EXPERIMENT.views, work.paths()[:num_galaxies], images.load_labels(), EIGHT)
     network = PlainNetwork("lite0", FROZEN_BLOCKS).eval()
 
     @torch.inference_mode()
     def run() -> torch.Tensor:
-        batches = loader(EXPERIMENT, paths, 64, num_workers, EIGHT)
+        batches = plain_pytorch.loader(galaxies, 64, num_workers)
         return torch.cat([network(views) for views, _ in batches]).unflatten(0, (-1, 8)).mean(dim=1)
 
     return run
@@ -205,7 +171,7 @@ def predict_plain(work: Work, galaxies: int, num_workers: int) -> Callable[[], t
 def builds(
     work: Work, cached: Work, steps: int, galaxies: int
 ) -> tuple[dict[str, peers.Build], dict[str, peers.Build]]:
-    """Return what is timed of training and of prediction, the plain ones first."""
+    """Return the peers of training and those of prediction, the plain ones first."""
     train = {f"plain, {n} worker{'s'[: n - 1]}": partial(train_plain, work, steps, n) for n in (1, 2)}
     train |= {
         "ours, from JPEGs": partial(train_ours, work, steps),
@@ -221,65 +187,37 @@ def builds(
     return train, predict
 
 
-def _megabytes(build: peers.Build) -> tuple[float, float]:
+def _megabytes(build: peers.Build) -> float:
     run = build()
-    run()
-    run()
-    peaks = (resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return tuple(peaks)
+    run(), run()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def megabytes(build: peers.Build) -> float:
-    """Return what a process that does two rounds holds at its peak, what it shares with its workers counted once."""
+    """Return the peak memory of a process that does two rounds, MB; memory shared with its workers counts once."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
-        return executor.submit(_megabytes, build).result()[0]
-
-
-def rows_of(timings: dict[str, measuring.Timing], memory: dict[str, float]) -> list[list[object]]:
-    """Return the rows of a table, the quicker of the two plain loops being the measure."""
-    plain = min(each.median for name, each in timings.items() if name.startswith("plain"))
-    return [
-        [name, each, f"{1 / each.median:.1f}", f"{plain / each.median:.2f}", f"{memory[name]:.0f} MB"]
-        for name, each in timings.items()
-    ]
-
-
-def draw_figure(timings: dict[str, dict[str, measuring.Timing]]) -> Figure:
-    """Draw what is faster."""
-    figure = Figure(figsize=(9, 2.6), layout="constrained")
-    for ax, (name, unit) in zip(
-        figure.subplots(1, 2), (("training", "images"), ("prediction", "galaxies")), strict=True
-    ):
-        ax.barh(list(timings[name]), [1 / each.median for each in timings[name].values()], color="#4c72b0")
-        ax.set(xlabel=f"{unit} a second", title=name)
-        ax.invert_yaxis()
-    return figure
+        return executor.submit(_megabytes, build).result()
 
 
 def main() -> None:
-    flags = measuring.parser(__doc__)
-    flags.add_argument("--root", type=Path, metavar="DIR", help="prepared real galaxies (default: simulated ones)")
-    options = flags.parse_args()
+    options = measuring.parser(__doc__, survey=True).parse_args()
     steps, galaxies = (1, 2) if options.quick else (8, 32)
     threads = options.threads or torch.get_num_threads()
-    described = measuring.print_environment()
-    results = {"environment": described}
-    with prepared(options.root, 40 if options.quick else 600) as folders, tempfile.TemporaryDirectory() as ram:
-        work = Work(dataclasses.replace(folders, ram=Path(ram) / "none"), min(600, len(images.ids_of("train"))))
-        cached = dataclasses.replace(work, folders=dataclasses.replace(folders, ram=Path(ram)))
-        cached.paths()
-        decoded_cache.build("train")
-        train, predict = builds(work, cached, steps, galaxies)
-        for title, each, items in (
-            ("training", train, steps * EXPERIMENT.batch_size),
-            ("prediction", predict, galaxies),
-        ):
-            results[title] = peers.in_turns(each, items, options.repeats, threads)
-            results[f"{title}, MB"] = {name: megabytes(build) for name, build in each.items()}
-            unit = "an image" if title == "training" else "a galaxy"
-            rows = rows_of(results[title], results[f"{title}, MB"])
-            print(measuring.table([title, unit, "a second", "times plain", "memory"], rows), "\n")
-    measuring.save(options.output, "finetuning", results, draw_figure(results))
+    results = {"environment": measuring.print_environment()}
+    figure = Figure(figsize=(9, 2.6), layout="constrained")
+    with with_and_without_cache(options.root, 40 if options.quick else 600) as works:
+        train, predict = builds(*works, steps, galaxies)
+        for ax, title, each, num_items, item, items in zip(
+            figure.subplots(1, 2), ("training", "prediction"), (train, predict),
+            (steps * EXPERIMENT.batch_size, galaxies), ("image", "galaxy"), ("images", "galaxies"), strict=True,
+        ):  # fmt: skip
+            timings = results[title] = peers.in_turns(each, num_items, options.repeats, threads)
+            memory = results[f"{title}, MB"] = {name: megabytes(build) for name, build in each.items()}
+            reference = min(timing.median for name, timing in timings.items() if name.startswith("plain"))
+            texts = {name: f"{value:.0f} MB" for name, value in memory.items()}
+            print(measuring.rates(title, item, timings, reference, memory=texts), "\n")
+            measuring.draw_rates(ax, title, items, timings)
+    measuring.save(options.output, "finetuning", results, figure)
 
 
 if __name__ == "__main__":

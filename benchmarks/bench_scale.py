@@ -1,15 +1,15 @@
-"""What many images, long runs and large blends cost; doc/scale.md and doc/speed.md plan with it.
+"""The cost of many images, long runs and large blends, for doc/scale.md and doc/speed.md.
 
     python benchmarks/bench_scale.py storage stages runs --images DIR --numbers 1000 10000
     python benchmarks/bench_scale.py memory --chunks 500
     python benchmarks/bench_scale.py blending --models 20
 
 `storage`, `stages` and `runs` measure files, the stages of prediction, and whole runs. `DIR` holds JPEGs, which are
-linked under new names where more are needed. Files are read from disk (their pages dropped before) and from memory.
+linked under new names if more are needed. Files are read from disk (without cached pages) and from memory.
 
-`memory` shows that a long training keeps its memory: resident memory of the parent and its workers over many small
-chunks, with validation and checkpoints, on a simulated survey and a network of milliseconds. It fails where memory
-grows by more than 2 % from a tenth of the chunks on. It reads Linux's /proc.
+`memory` tests that a long training keeps its memory: resident memory of the parent and its workers over many small
+chunks, with validation and checkpoints, on a simulated survey and a network of milliseconds. It fails if memory grows
+by more than 2 % after the first tenth of the chunks. It reads Linux's /proc.
 
 `blending` measures the memory of ensemble_predictions_npy.py with made-up predictions of the real survey's 61,578
 training galaxies, a tenth of which is validated, and 79,975 test galaxies. It fails above a gigabyte.
@@ -25,6 +25,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -53,32 +54,20 @@ from survey.folders import use_folders
 from tests.tiny_network import TINY
 
 FILES_A_FOLDER, ROWS_A_GROUP = 1000, 500
-# Of the images whose stages are timed one by one.
-NUM_STAGED = 300
+NUM_STAGED = 300  # images, for the stages
 
 
-def link_images(images: list[Path], folder: Path, num_files: int) -> Path:
-    """Link images under so many names, a thousand a folder."""
-    for n in range(num_files):
-        place = folder / f"{n // FILES_A_FOLDER:05d}"
-        if n % FILES_A_FOLDER == 0:
-            place.mkdir(parents=True)
-        (place / f"{n:08d}.jpg").symlink_to(images[n % len(images)])
-    return folder
-
-
-def copy_images(images: list[Path], folder: Path, num_files: int) -> list[Path]:
-    """Copy images under so many names, so that each has bytes of its own on the disk."""
-    copies = []
-    for n in range(num_files):
-        copies.append(folder / f"{n // FILES_A_FOLDER:05d}" / f"{n:08d}.jpg")
-        copies[-1].parent.mkdir(parents=True, exist_ok=True)
-        copies[-1].write_bytes(images[n % len(images)].read_bytes())
-    return copies
+def spread(images: list[Path], folder: Path, num_files: int, make: Callable[[Path, Path], object]) -> list[Path]:
+    """Copy or link images with `make(new, image)` under so many names, a thousand per folder; return the paths."""
+    paths = [folder / f"{n // FILES_A_FOLDER:05d}" / f"{n:08d}.jpg" for n in range(num_files)]
+    for n, path in enumerate(paths):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        make(path, images[n % len(images)])
+    return paths
 
 
 def write_tar(paths: list[Path], path: Path) -> Path:
-    """Put files into one tar."""
+    """Write files to a tar."""
     with tarfile.open(path, "w") as tar:
         for each in paths:
             tar.add(each, each.name)
@@ -86,20 +75,14 @@ def write_tar(paths: list[Path], path: Path) -> Path:
 
 
 def write_parquet(paths: list[Path], path: Path) -> Path:
-    """Put files into one Parquet table of names and bytes, which are compressed already."""
+    """Write files to a Parquet table of names and bytes, without further compression."""
     schema = pa.schema([("file_loc", pa.string()), ("image", pa.binary())])
     with parquet.ParquetWriter(path, schema, compression="none") as writer:
         for start in range(0, len(paths), ROWS_A_GROUP):
             group = paths[start : start + ROWS_A_GROUP]
-            writer.write_table(
-                pa.table([[each.name for each in group], [each.read_bytes() for each in group]], schema=schema)
-            )
+            columns = [[each.name for each in group], [each.read_bytes() for each in group]]
+            writer.write_table(pa.table(columns, schema=schema))
     return path
-
-
-def read_files(paths: list[Path]) -> Iterator[bytes]:
-    """Yield the bytes of files."""
-    return (path.read_bytes() for path in paths)
 
 
 def read_tar(path: Path) -> Iterator[bytes]:
@@ -110,13 +93,13 @@ def read_tar(path: Path) -> Iterator[bytes]:
 
 
 def read_parquet(path: Path) -> Iterator[bytes]:
-    """Yield the images of a Parquet table, a group of rows in memory at a time."""
+    """Yield the images of a Parquet table, group by group."""
     for batch in parquet.ParquetFile(path).iter_batches(ROWS_A_GROUP, columns=["image"]):
         yield from (value.as_py() for value in batch.column(0))
 
 
 def forget(paths: list[Path]) -> None:
-    """Have the system drop what it keeps of the files' pages."""
+    """Drop the cached pages of files."""
     for path in paths:
         with path.open("rb") as file:
             os.fsync(file.fileno())
@@ -124,11 +107,11 @@ def forget(paths: list[Path]) -> None:
 
 
 def measure_storage(images: list[Path], folder: Path, num_files: int) -> None:
-    """Print how fast images are read from loose files, a tar, and a Parquet table."""
-    copies = copy_images(images, folder / "loose", num_files)
+    """Print the speed of reading images from loose files, a tar, and a Parquet table."""
+    copies = spread(images, folder / "loose", num_files, lambda new, image: new.write_bytes(image.read_bytes()))
     tar, packed = write_tar(copies, folder / "all.tar"), write_parquet(copies, folder / "all.parquet")
     ways: dict[str, tuple[list[Path], Callable[[], Iterator[bytes]]]] = {
-        "loose files": (copies, lambda: read_files(copies)),
+        "loose files": (copies, lambda: map(Path.read_bytes, copies)),
         "tar": ([tar], lambda: read_tar(tar)),
         "Parquet": ([packed], lambda: read_parquet(packed)),
     }
@@ -144,7 +127,7 @@ def measure_storage(images: list[Path], folder: Path, num_files: int) -> None:
             seconds.append(time.perf_counter() - start)
         rates = [f"{num_files / each:,.0f}" for each in seconds] + [f"{total / seconds[0] / 1e6:.0f} MB/s"]
         rows.append((name, f"{size / 1e6:.1f} MB", f"{512 * blocks / 1e6:.1f} MB", *rates))
-    print(table(("storage", "bytes", "on disk", "a second, from disk", "a second, from memory", "from disk"), rows))
+    print(table(("storage", "bytes", "on disk", "per second, from disk", "per second, from memory", "from disk"), rows))
 
 
 def measure_stages(images: list[Path], model: Model) -> None:
@@ -161,55 +144,52 @@ def measure_stages(images: list[Path], model: Model) -> None:
         return result
 
     for path in chosen:
-        picture = timed("read and decode", lambda path=path: read(path))
-        found, part = timed("measure", lambda picture=picture: framing.measure(picture))
-        frame = timed("frame", lambda: framing.frame_of(picture, found, part, "auto", radius))  # noqa: B023
-        views = timed("views", lambda frame=frame: model.views(frame))
-        del views
-        timed("views and network", lambda frame=frame: model.predict([frame]))
+        picture = timed("read and decode", partial(read, path))
+        segmented, part = timed("measure", partial(framing.measure, picture))
+        frame = timed("frame", partial(framing.frame_of, picture, segmented, part, "auto", radius))
+        timed("views", partial(model.views, frame))
+        timed("views and network", partial(model.predict, [frame]))
     rows = [(stage, f"{np.median(each):.2f} ms") for stage, each in took.items()]
     print(table(("stage, one thread", "an image"), rows))
     print(f"bytes of an image: {np.mean([path.stat().st_size for path in images]):,.0f}")
 
 
 def measure_runs(images: list[Path], folder: Path, path: Path, numbers: list[int]) -> None:
-    """Print what predict_galaxies.py takes for more and more images."""
+    """Print time and memory of predict_galaxies.py for more and more images."""
     rows = []
     for number in numbers:
-        source, output = link_images(images, folder / str(number), number), folder / f"{number}.parquet"
+        source, output = folder / str(number), folder / f"{number}.parquet"
+        spread(images, source, number, Path.symlink_to)
         start = time.process_time()
-        found = find([os.fspath(source)])
+        find([os.fspath(source)])
         listed = time.process_time() - start
-        del found
         run = watched(["predict_galaxies.py", source, "--model", path, "--output", output])
         if run.status:
             sys.exit(f"predict_galaxies.py ended with status {run.status}")
-        told = f"{number:,}", f"{number / run.seconds:.1f}", f"{1e3 * run.processor_seconds / number:.1f} ms"
-        rows.append((*told, f"{run.peak / 1e6:.0f} MB", f"{listed:.2f} s", f"{output.stat().st_size / number:,.0f}"))
+        rates = f"{number:,}", f"{number / run.seconds:.1f}", f"{1e3 * run.processor_seconds / number:.1f} ms"
+        rows.append((*rates, f"{run.peak / 1e6:.0f} MB", f"{listed:.2f} s", f"{output.stat().st_size / number:,.0f}"))
         print(rows[-1], flush=True)
-    head = ("images", "a second", "processor time an image", "memory at its peak", "listing", "bytes a row")
+    head = ("images", "per second", "processor time per image", "memory at its peak", "listing", "bytes a row")
     print(table(head, rows))
 
 
 MOST_GROWTH = 0.02
-# A proportional share (PSS) also depends on which other processes have the same libraries open: it is not judged.
+# The proportional share (PSS) depends on other processes with the same libraries: it has no limit.
 JUDGED = ("parent RSS", "workers RSS")
-
-
 LONG_RUN = dataclasses.replace(
     TINY, name="bench_memory", chunk_size=32, learning_rate=Steps({0: 0.004}), validate_every=10
 )
 
 
 def resident_memory(pid: int) -> tuple[int, int]:
-    """Return a process's resident memory and its proportional share of it, in kB."""
+    """Return the resident memory of a process and its proportional share, in kB."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     sizes = {name: int(rest.split()[0]) for name, rest in (line.split(":") for line in lines)}
     return sizes["Rss"], sizes["Pss"]
 
 
 def memory_of_chunks(chosen: Experiment, every: int) -> dict[int, dict[str, int]]:
-    """Train, and print the memory after every so many chunks; return it, a row a chunk."""
+    """Train; print and return the memory after every so many chunks."""
     measured = {}
 
     def look(progress: Progress) -> None:
@@ -228,8 +208,8 @@ def memory_of_chunks(chosen: Experiment, every: int) -> dict[int, dict[str, int]
 
 
 def measure_memory(num_chunks: int) -> None:
-    """Train, print how memory grew from a tenth of the chunks on; end with status 1 where it grew too much."""
-    # The workers end when the last chunk is made: two more, so that they still live when memory is read last.
+    """Train and print the growth of memory after the first tenth of the chunks; exit with status 1 above the limit."""
+    # The workers end after the last chunk: two more chunks keep them alive for the last reading.
     chosen = dataclasses.replace(LONG_RUN, num_chunks=num_chunks + 2)
     with prepared(None, 40, 10):
         measured = memory_of_chunks(chosen, max(1, num_chunks // 10))
@@ -245,7 +225,7 @@ MOST_BYTES = 1e9
 
 
 def write_predictions(root: Path, num_models: int) -> None:
-    """Write labels, ids and the predictions of so many models, each the truth with noise of its own."""
+    """Write labels, ids and the predictions of so many models: the labels with noise."""
     folders, rng = use_folders(root), np.random.default_rng(0)
 
     def draw(num: int) -> np.ndarray:
@@ -266,7 +246,7 @@ def write_predictions(root: Path, num_models: int) -> None:
 
 
 def measure_blending(num_models: int) -> None:
-    """Blend made-up predictions and print the peak of memory; end with status 1 above a gigabyte."""
+    """Blend made-up predictions and print the peak of memory; exit with status 1 above a gigabyte."""
     with tempfile.TemporaryDirectory() as root:
         write_predictions(Path(root), num_models)
         run = watched(["ensemble_predictions_npy.py", "--root", root])
@@ -281,30 +261,34 @@ def measure_blending(num_models: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", default=["storage", "stages", "runs"], help="default: storage stages runs")
+    parser.add_argument(
+        "what",
+        nargs="*",
+        default=["storage", "stages", "runs"],
+        help="storage, stages, runs, memory, blending (default: the first three)",
+    )
     parser.add_argument("--images", type=Path, metavar="DIR", help="JPEGs, for storage, stages and runs")
     parser.add_argument("--model", type=Path, default=ROOT / "models" / "lite0.onnx")
-    parser.add_argument("--numbers", type=positive_int, nargs="+", default=[1000, 10_000], help="of images a run")
-    parser.add_argument("--stored", type=positive_int, default=10_000, help="images that are stored in three ways")
+    parser.add_argument("--numbers", type=positive_int, nargs="+", default=[1000, 10_000], help="images of the runs")
+    parser.add_argument("--stored", type=positive_int, default=10_000, help="images for storage")
     parser.add_argument("--scratch", type=Path, metavar="DIR", help="for files (default: a temporary folder)")
-    parser.add_argument("--chunks", type=positive_int, default=500, metavar="N", help="of memory, default: 500")
-    parser.add_argument("--models", type=positive_int, default=20, metavar="N", help="of blending, default: 20")
+    parser.add_argument("--chunks", type=positive_int, default=500, metavar="N", help="for memory, default: 500")
+    parser.add_argument("--models", type=positive_int, default=20, metavar="N", help="for blending, default: 20")
     args = parser.parse_args()
     images = sorted(args.images.resolve().glob("*.jpg")) if args.images else []
     if not images and {"storage", "stages", "runs"} & set(args.what):
-        parser.error(f"expected *.jpg in the folder that --images names, got {args.images}")
+        parser.error(f"expected *.jpg in the folder of --images, got {args.images}")
     measuring.print_environment()
     with tempfile.TemporaryDirectory(dir=args.scratch) as folder:
-        if "storage" in args.what:
-            measure_storage(images, Path(folder, "storage"), args.stored)
-        if "stages" in args.what:
-            measure_stages(images, Model(args.model, 1))
-        if "runs" in args.what:
-            measure_runs(images, Path(folder, "runs"), args.model, args.numbers)
-    if "memory" in args.what:
-        measure_memory(args.chunks)
-    if "blending" in args.what:
-        measure_blending(args.models)
+        measurements = {
+            "storage": lambda: measure_storage(images, Path(folder, "storage"), args.stored),
+            "stages": lambda: measure_stages(images, Model(args.model, 1)),
+            "runs": lambda: measure_runs(images, Path(folder, "runs"), args.model, args.numbers),
+            "memory": lambda: measure_memory(args.chunks),
+            "blending": lambda: measure_blending(args.models),
+        }
+        for name in args.what:
+            measurements[name]()
 
 
 if __name__ == "__main__":

@@ -1,17 +1,16 @@
-"""How long SExtractor's measurements of a galaxy take, and how near they come to those of 2014.
+"""The time of SExtractor's measurements of a galaxy, and their agreement with those of 2014.
 
     python benchmarks/bench_source_extraction.py
     python benchmarks/bench_source_extraction.py --images DIR --reference sextractor_2014.csv
 
-Times are milliseconds an image on one core, decoding included: the median over repetitions. Where Debian's
-`source-extractor` is installed, it runs on the same images with the same settings; its time includes the program's
-start and the writing of the image, without which it can not be had. Without `--images`, the galaxies are simulated.
+Times are milliseconds per image on one core, with decoding: the median over repetitions. Debian's `source-extractor`,
+if installed, runs on the same images with the same settings; its time includes the start of the program and a FITS
+file. Without `--images`, the galaxies are simulated.
 
 `--reference` names a table with columns subset, GalaxyID, gen2_x, ..., gen1_fwhm. All of its images below `--images`
 are measured, and each column's agreement is printed.
 """
 
-import argparse
 import shutil
 import subprocess
 import sys
@@ -25,6 +24,7 @@ import numpy as np
 import pandas
 import sep
 import simplejpeg
+from astropy.io import fits
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -37,39 +37,22 @@ from survey.pysex_params import measure
 
 CATALOGUES = {"gen2": GEN2_PARAMS, "gen1": EXTRA_PARAMS}
 PROGRAM = shutil.which("source-extractor")
-# Half of the last digit that the table of 2014 has, and a little for the digits of binary numbers.
+# Half of the last digit in the table of 2014, and a margin for binary numbers.
 ROUNDING = {"theta": 0.05, "petro_radius": 0.005, "kron_radius": 0.005, "fwhm": 0.005}
 PETROSIAN_STEP = 0.66
+SHARES = ("identical", "within a step")
 
-# SExtractor's names of what it counts in pixels of the image.
-OUTPUTS = {
-    "x": "X_IMAGE",
-    "y": "Y_IMAGE",
-    "a": "A_IMAGE",
-    "b": "B_IMAGE",
-    "theta": "THETA_IMAGE",
-    "flux_radius": "FLUX_RADIUS",
-    "kron_radius": "KRON_RADIUS",
-    "petro_radius": "PETRO_RADIUS",
-    "fwhm": "FWHM_IMAGE",
-}
-
-
-def write_fits(path: Path, image: np.ndarray) -> None:
-    """Write an image (rows, columns) as a FITS file of 32-bit floats."""
-    rows, columns = image.shape
-    values = {"SIMPLE": "T", "BITPIX": -32, "NAXIS": 2, "NAXIS1": columns, "NAXIS2": rows}
-    header = "".join(f"{f'{name:8}= {value:>20}':80}" for name, value in values.items()) + f"{'END':80}"
-    data = image.astype(">f4").tobytes()
-    path.write_bytes(header.ljust(2880).encode() + data + bytes(-len(data) % 2880))
+# SExtractor's names of columns, in pixels of the image.
+OUTPUTS = {name: f"{name.upper()}_IMAGE" for name in ("x", "y", "a", "b", "theta", "fwhm")}
+OUTPUTS |= {name: name.upper() for name in ("flux_radius", "kron_radius", "petro_radius")}
 
 
 def run_program(channel: np.ndarray, catalogue: PysexParams, folder: Path) -> np.ndarray:
-    """Measure all objects of an image by `source-extractor` with its defaults: (n, columns), positions from 1.
+    """Measure all objects of an image by `source-extractor` with its defaults: (n, columns).
 
-    theta, too, is SExtractor's own: it runs from the image's columns towards its rows.
+    Positions start at 1; theta runs from the columns towards the rows.
     """
-    write_fits(folder / "image.fits", channel)
+    fits.PrimaryHDU(channel.astype(np.float32)).writeto(folder / "image.fits", overwrite=True)
     (folder / "default.sex").write_text("")
     (folder / "default.param").write_text("\n".join(OUTPUTS[name] for name in catalogue.columns) + "\n")
     (folder / "default.conv").write_text("CONV NORM\n1 2 1\n2 4 2\n1 2 1\n")
@@ -81,9 +64,9 @@ def run_program(channel: np.ndarray, catalogue: PysexParams, folder: Path) -> np
 
 
 def compare(measured: np.ndarray, reference: np.ndarray, columns: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Compare measurements (n, columns) with those of a reference: for each column, what `print_agreement` prints.
+    """Compare measurements (n, columns) with a reference: errors of each column.
 
-    Position angles differ by 90 degrees at most, and are compared where a/b exceeds 1.2.
+    Position angles differ by at most 90 degrees; they are compared if a/b exceeds 1.2.
     """
     agreement = {}
     for column, name in enumerate(columns):
@@ -100,13 +83,6 @@ def compare(measured: np.ndarray, reference: np.ndarray, columns: Sequence[str])
     return agreement
 
 
-def print_agreement(agreement: dict[str, dict[str, float]]) -> None:
-    print(f"    {'':13}{'median error':>14}{'identical':>12}{'within 0.66':>14}{'largest error':>16}")
-    for name, row in agreement.items():
-        shares = f"{row['identical']:12.2%}{row['within a step']:14.2%}"
-        print(f"    {name:13}{row['median']:14.5f}{shares}{row['largest']:16.3f}")
-
-
 def measure_file(catalogue: PysexParams, path: Path) -> np.ndarray:
     return measure(images.read_image(path)[:, :, 1], catalogue)
 
@@ -116,16 +92,11 @@ def measure_by_program(catalogue: PysexParams, folder: Path, path: Path) -> None
 
 
 def time_an_image(
-    measures: Mapping[str, Callable[[Path], object]], paths: Sequence[Path], repetitions: int
+    measures: Mapping[str, Callable[[Path], object]], paths: Sequence[Path], repeats: int
 ) -> dict[str, float]:
-    """Return the milliseconds an image of each peer's median repetition."""
-
-    def measure_all(measure: Callable[[Path], object]) -> None:
-        for path in paths:
-            measure(path)
-
-    peers = {name: partial(measure_all, measure) for name, measure in measures.items()}
-    timings = measuring.side_by_side(peers, repetitions)
+    """Return the milliseconds per image of each peer's median repetition."""
+    peers = {name: lambda measure=measure: list(map(measure, paths)) for name, measure in measures.items()}
+    timings = measuring.side_by_side(peers, repeats)
     return {name: timing.median / len(paths) * 1000 for name, timing in timings.items()}
 
 
@@ -146,7 +117,7 @@ def write_simulated(folder: Path, num_images: int) -> list[Path]:
 
 
 def compare_with_table(table: Path, files: dict[int, Path], num_workers: int | None) -> None:
-    """Measure all images of a table of reference and print how well the columns agree."""
+    """Measure all images of a reference table and print the agreement of each column."""
     reference = pandas.read_csv(table)
     paths = [files[id] for id in reference["GalaxyID"]]
     with ProcessPoolExecutor(num_workers) as pool:
@@ -154,39 +125,43 @@ def compare_with_table(table: Path, files: dict[int, Path], num_workers: int | N
             measured = np.array(list(pool.map(partial(measure_file, catalogue), paths, chunksize=16)))
             expected = reference[[f"{prefix}_{name}" for name in catalogue.columns]].to_numpy()
             print(f"{prefix}, threshold {catalogue.threshold}: agreement on {len(paths)} images of {table.name}")
-            print_agreement(compare(measured, expected, catalogue.columns))
+            rows = [
+                (name, f"{row['median']:.5f}", *(f"{row[share]:.2%}" for share in SHARES), f"{row['largest']:.3f}")
+                for name, row in compare(measured, expected, catalogue.columns).items()
+            ]
+            print(measuring.table(("column", "median error", *SHARES, "largest error"), rows))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=Path, metavar="DIR", help="JPEGs somewhere below here (default: simulated)")
+    parser = measuring.parser(__doc__)
+    parser.add_argument("--images", type=Path, metavar="DIR", help="JPEGs, also in subfolders (default: simulated)")
     parser.add_argument("--num-images", type=positive_int, default=40, metavar="N", help="images that are timed")
-    parser.add_argument("--repetitions", type=positive_int, default=5, metavar="N", help="of each measurement")
     parser.add_argument("--reference", type=Path, metavar="CSV", help="print the agreement with this table as well")
     parser.add_argument("--num-workers", type=positive_int, metavar="N", help="for --reference (default: cores)")
     args = parser.parse_args()
     if args.reference and not args.images:
         parser.error("--reference needs --images, the folder with the images of the table")
     measuring.print_environment(**{"sep": sep.__version__, "source-extractor": program_version()})
+    num_images = 2 if args.quick else args.num_images
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if args.images:
             files = {int(path.stem): path for path in args.images.rglob("*.jpg")}
             if not files:
-                parser.error(f"expected JPEGs below {args.images}, but there is none")
-            # Spread over the ids, whatever their order on disk.
-            chosen = np.linspace(0, len(files) - 1, min(args.num_images, len(files))).astype(int)
+                parser.error(f"expected JPEGs below {args.images}, got none")
+            # Spread over the ids, in any order on disk.
+            chosen = np.linspace(0, len(files) - 1, min(num_images, len(files))).astype(int)
             paths = [files[sorted(files)[index]] for index in chosen]
         else:
-            paths = write_simulated(folder, args.num_images)
-        kind = "real" if args.images else "simulated"
-        print(f"{len(paths)} {kind} images, median of {args.repetitions} repetitions")
+            paths = write_simulated(folder, num_images)
+        source = "real" if args.images else "simulated"
+        print(f"{len(paths)} {source} images, median of {args.repeats} repetitions")
         for prefix, catalogue in CATALOGUES.items():
             peers = {"ours": partial(measure_file, catalogue)}
             if PROGRAM:
                 peers["source-extractor"] = partial(measure_by_program, catalogue, folder)
-            times = time_an_image(peers, paths, args.repetitions)
-            texts = [f"{name} {milliseconds:6.1f} ms an image" for name, milliseconds in times.items()]
+            times = time_an_image(peers, paths, args.repeats)
+            texts = [f"{name} {milliseconds:6.1f} ms per image" for name, milliseconds in times.items()]
             print(f"{prefix}, threshold {catalogue.threshold:2}: {'; '.join(texts)}", flush=True)
     if args.reference:
         compare_with_table(args.reference, files, args.num_workers)

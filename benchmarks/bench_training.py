@@ -2,19 +2,18 @@
 
     python benchmarks/bench_training.py [--root DIR]
 
-1. Examples a second of training, and galaxies a second of prediction: ours, from JPEGs and from the decoded cache,
+1. Examples per second of training, and galaxies per second of prediction: ours, from JPEGs and from the decoded cache,
    against the same network in a plain loop with a `DataLoader` and scikit-image (`doc/plain_pytorch.py`), and against
-   the plain network's step alone, on tensors that are there already.
-2. Linear cost: seconds a chunk from first to last, seconds a galaxy and transform.
-3. The hours that the full recipe would take here, beside the 67 of 2014.
+   the step of the plain network alone, on tensors in memory.
+2. Linear cost: seconds per chunk from first to last, seconds per galaxy and transform.
+3. The hours of the full recipe on this machine, beside the 67 of 2014.
 
-Each runs in a process of its own, in turns. Without `--root`, simulated galaxies are used.
+Each peer runs in a process of its own, in turns. Without `--root`, simulated galaxies are used.
 """
 
 import dataclasses
 import itertools
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -27,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import layers
 from benchmarks import measuring, peers
-from benchmarks.peers import Work, prepared
+from benchmarks.peers import Work, repeated, with_and_without_cache
 from doc import plain_pytorch
 from engine import prediction, training
 from engine.checkpoints import Progress
@@ -35,24 +34,22 @@ from engine.examples import Examples
 from engine.experiment import Experiment, Steps
 from engine.network import Network, find_device
 from engine.options import Options
-from engine.steps import Step, Trainer
+from engine.steps import Trainer
 from galaxy.affine import build_augmentation_transform, sixty_transforms
 from machine.cores import available_cores
-from survey import decoded_cache, images
+from survey import images
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT
 
 FULL_RECIPE_HOURS_2014 = 67
 
 
-def train(experiment: Experiment, options: Options, graphs: bool = True) -> Iterator[float]:
-    """Train from variance-preserving weights; yield each chunk's error, the next chunk being under way."""
+def train(experiment: Experiment, options: Options) -> Iterator[float]:
+    """Train from variance-preserving weights; yield the error of each chunk while the next one is made."""
     device = find_device(options.device)
     torch.manual_seed(experiment.seed)
     normalised = dataclasses.replace(experiment, num_steps_nonorm=0)
     trainer = Trainer(normalised, Network(normalised, device, options.precision))
     layers.reset_variance_preserving(trainer.network.output_layer)
-    if not graphs:
-        trainer.step = Step(trainer.network, trainer.optimizer, normalisation=True)
     indices, _ = images.split(len(images.ids_of("train")))
     chunks = Examples(normalised, options, device).training(0, indices)
     number, upcoming = 0, next(chunks)
@@ -65,7 +62,7 @@ def train(experiment: Experiment, options: Options, graphs: bool = True) -> Iter
 
 
 def at_a_low_rate(num_chunks: int, steps: int) -> Experiment:
-    """Return the best model in chunks of so many steps, at a rate that leads nowhere: only the time counts."""
+    """Return the best model in chunks of so many steps, at a low rate: only the time is measured."""
     return dataclasses.replace(
         EXPERIMENT,
         num_chunks=num_chunks,
@@ -75,14 +72,14 @@ def at_a_low_rate(num_chunks: int, steps: int) -> Experiment:
 
 
 def train_ours(work: Work, device: str, steps: int) -> Callable[[], float]:
-    """Return what trains one chunk of ours."""
+    """Return a round that trains one chunk of ours."""
     work.paths()
     chunks = train(at_a_low_rate(10**6, steps), Options(device=device))
     return lambda: next(chunks)
 
 
 def train_plain(work: Work, device: str, steps: int, preloaded: bool) -> Callable[[], None]:
-    """Return what trains the plain network for so many steps, its examples from a DataLoader or there already."""
+    """Return a round of so many steps of the plain network, on examples of a DataLoader or in memory."""
     paths, batch_size, on = work.paths(), EXPERIMENT.batch_size, find_device(device)
     network = plain_pytorch.PlainNetwork().to(on)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9, nesterov=True)
@@ -91,17 +88,12 @@ def train_plain(work: Work, device: str, steps: int, preloaded: bool) -> Callabl
         batches = itertools.repeat([*batch, torch.rand(batch_size, 37, device=on)])
     else:
         galaxies = plain_pytorch.Galaxies(EXPERIMENT.views, paths, images.load_labels())
-        batches = _forever(lambda: plain_pytorch.loader(galaxies, batch_size, available_cores()))
+        batches = repeated(lambda: plain_pytorch.loader(galaxies, batch_size, available_cores()))
     return lambda: plain_pytorch.train(network, optimizer, itertools.islice(batches, steps), on)
 
 
-def _forever(make: Callable[[], Iterator]) -> Iterator:
-    while True:
-        yield from make()
-
-
 def predict_ours(work: Work, device: str, galaxies: int) -> Callable[[], np.ndarray]:
-    """Return what predicts so many galaxies under the sixty transforms."""
+    """Return a round that predicts so many galaxies under the sixty transforms."""
     work.paths()
     network = Network(EXPERIMENT, find_device(device))
     examples = Examples(EXPERIMENT, Options(device=device), network.device)
@@ -109,7 +101,7 @@ def predict_ours(work: Work, device: str, galaxies: int) -> Callable[[], np.ndar
 
 
 def predict_plain(work: Work, device: str, galaxies: int) -> Callable[[], None]:
-    """Return what predicts with the plain network, a view set a transform."""
+    """Return a round that predicts with the plain network, one set of views per transform."""
     paths, on = work.paths()[:galaxies], find_device(device)
     network = plain_pytorch.PlainNetwork().to(on).eval()
 
@@ -123,7 +115,7 @@ def predict_plain(work: Work, device: str, galaxies: int) -> Callable[[], None]:
 
 
 def compare(work: Work, cached: Work, device: str, steps: int, galaxies: int, repeats: int) -> dict[str, dict]:
-    """Time training (seconds an example) and prediction (seconds a galaxy)."""
+    """Time training (seconds per example) and prediction (seconds per galaxy)."""
     train_builds = {
         "plain network and DataLoader": partial(train_plain, work, device, steps, False),
         "plain network alone": partial(train_plain, work, device, steps, True),
@@ -143,14 +135,14 @@ def compare(work: Work, cached: Work, device: str, steps: int, galaxies: int, re
 
 
 def seconds_a_chunk(device: torch.device, steps: int, num_chunks: int) -> list[float]:
-    """Return how long each chunk takes, one after the other."""
+    """Return the seconds of each chunk in turn."""
     run = train(at_a_low_rate(num_chunks + 1, steps), Options(device=str(device)))
     next(run)
     return [measuring.seconds_a_call(partial(next, run), device=device) for _ in range(num_chunks)]
 
 
 def seconds_a_view_set(device: torch.device, galaxies: list[int], repeats: int) -> list[list[object]]:
-    """Return rows of galaxies, transforms (no two of which have parts in common), and seconds of prediction."""
+    """Return rows: galaxies, transforms without common parts, seconds of prediction, seconds per set of views."""
     network, examples = Network(EXPERIMENT, device), Examples(EXPERIMENT, Options(device=str(device)), device)
 
     def predict(count: int, num: int) -> None:
@@ -166,51 +158,34 @@ def seconds_a_view_set(device: torch.device, galaxies: list[int], repeats: int) 
     ]
 
 
-def draw_figure(timings: dict[str, dict[str, measuring.Timing]], chunks: list[float]) -> Figure:
-    """Draw what is faster, and the seconds of each chunk."""
-    figure = Figure(figsize=(10, 3), layout="constrained")
-    axes = figure.subplots(1, 3)
-    for ax, name, unit in zip(axes, ("training", "prediction"), ("examples", "galaxies"), strict=False):
-        ax.barh(list(timings[name]), [1 / each.median for each in timings[name].values()], color="#4c72b0")
-        ax.set(xlabel=f"{unit} a second", title=name)
-    axes[2].plot(range(1, len(chunks) + 1), chunks, marker="o", markersize=3)
-    axes[2].set(xlabel="chunk", ylabel="seconds", ylim=(0, None), title="cost is linear")
-    return figure
-
-
 def main() -> None:
-    flags = measuring.parser(__doc__)
-    flags.add_argument("--root", type=Path, metavar="DIR", help="prepared real galaxies (default: simulated ones)")
-    options = flags.parse_args()
+    options = measuring.parser(__doc__, survey=True).parse_args()
     steps, galaxies, num_chunks = (1, 1, 2) if options.quick else (8, 8, 20)
     device = find_device(options.device)
     described = measuring.print_environment()
-    with prepared(options.root, 40 if options.quick else 200) as folders, tempfile.TemporaryDirectory() as ram:
-        work = Work(dataclasses.replace(folders, ram=Path(ram) / "none"), len(images.ids_of("train")))
-        cached = dataclasses.replace(work, folders=dataclasses.replace(folders, ram=Path(ram)))
-        cached.paths()
-        decoded_cache.build("train")
+    figure = Figure(figsize=(10, 3), layout="constrained")
+    axes = figure.subplots(1, 3)
+    with with_and_without_cache(options.root, 40 if options.quick else 200) as (work, cached):
         timings = compare(work, cached, str(device), steps, galaxies, options.repeats)
-        for name, unit in (("training", "an example"), ("prediction", "a galaxy")):
+        for ax, name, item, items in zip(axes, timings, ("example", "galaxy"), ("examples", "galaxies"), strict=False):
             reference = timings[name]["plain network and DataLoader"].median
-            rows = [
-                [key, each, f"{1 / each.median:.2f}", f"{reference / each.median:.2f}"]
-                for key, each in timings[name].items()
-            ]
-            print(measuring.table([name, unit, "a second", "times plain"], rows), "\n")
+            print(measuring.rates(name, item, timings[name], reference), "\n")
+            measuring.draw_rates(ax, name, items, timings[name])
 
         work.paths()
         chunks = seconds_a_chunk(device, steps, num_chunks)
         first, second = (np.median(half) for half in np.array_split(chunks, 2))
-        print(f"seconds a chunk of {steps} steps: {' '.join(f'{each:.2f}' for each in chunks)}")
-        print(f"second half against first: {second / first:.3f}\n")
+        print(f"seconds per chunk of {steps} steps: {' '.join(f'{each:.2f}' for each in chunks)}")
+        print(f"second half relative to first: {second / first:.3f}\n")
+        axes[2].plot(range(1, len(chunks) + 1), chunks, marker="o", markersize=3)
+        axes[2].set(xlabel="chunk", ylabel="seconds", ylim=(0, None), title="cost is linear")
         rows = seconds_a_view_set(device, [1, 2] if options.quick else [5, 10, 20], options.repeats)
         print(measuring.table(["galaxies", "transforms", "together", "a view set"], rows), "\n")
         num_steps = EXPERIMENT.num_chunks * EXPERIMENT.chunk_size / EXPERIMENT.batch_size
         hours = np.median(chunks) / steps * num_steps / 3600
         print(f"the full recipe here: {hours:.1f} hours; in 2014, on a GTX 680: {FULL_RECIPE_HOURS_2014}\n")
     results = {"environment": described, **timings, "seconds a chunk": chunks, "linear": rows, "projected hours": hours}
-    measuring.save(options.output, "training", results, draw_figure(timings, chunks))
+    measuring.save(options.output, "training", results, figure)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,18 @@
-"""What each choice in Lite0's script is worth, and how many labels it takes: the script with one thing changed.
+"""The value of each choice in Lite0's script, and of more labels: the script with one thing changed.
 
-    python benchmarks/choices.py --root DIR --classes classes.csv --class-means class_mean_votes.csv --examples 16000
+    python benchmarks/choices.py --root DIR --classes classes.csv --class-means class_mean_votes.csv [CHOICE ...]
     python benchmarks/choices.py labels --root DIR --classes classes.csv --class-means class_mean_votes.csv
 
-Each run of the first learns from the training galaxies and is validated on the others, by one view and by the script's
-test transforms, from the same seeds. Each run of the second sees the same number of examples, drawn from the first 100,
-300, ... training galaxies, and starts from ImageNet's weights or from random ones; it is validated by one view.
+The first trains each choice with the same seeds, and validates it by one view and by the script's test transforms. The
+second trains on the first 100, 300, ... training galaxies, from ImageNet's weights and from random ones, always for the
+same number of examples, and validates by one view.
 
-Results are kept in `choices.json` and `fewer_labels.json` as they come: a run with a result is not repeated.
+Results are kept in `choices.json` and `fewer_labels.json`: a run with a result is not repeated.
 """
 
 import contextlib
 import dataclasses
+import itertools
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,9 +20,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -33,6 +35,7 @@ import realtime_augmentation as ra
 from benchmarks.ensemble_results import class_flags, scorer
 from benchmarks.measuring import KeptResults, table
 from engine import prediction, training
+from engine.checkpoints import Progress
 from engine.experiment import Experiment
 from engine.options import Options
 from galaxy.decision_tree import SLICES
@@ -44,7 +47,7 @@ from try_finetune_efficientnet_lite0 import EXPERIMENT
 
 
 class StackLayer(layers.Layer):
-    """Lays the minibatches of several layers one after another: (batch, ...) each -> (layers * batch, ...)."""
+    """Concatenates the minibatches of several layers: (batch, ...) each -> (layers * batch, ...)."""
 
     def get_output_shape(self) -> tuple[int, ...]:
         batch, *rest = self.input_layers[0].get_output_shape()
@@ -54,30 +57,21 @@ class StackLayer(layers.Layer):
         return torch.cat(views)
 
 
-class MeanOverViewsLayer(layers.Layer):
-    """Averages what was stacked: (views * batch, features) -> (batch, features)."""
+class MeanOverViews(nn.Module):
+    """Averages stacked minibatches: (views * batch, features) -> (batch, features)."""
 
-    def __init__(self, input_layer: layers.Layer, num_views: int):
-        super().__init__(input_layer)
+    def __init__(self, num_views: int):
+        super().__init__()
         self.num_views = num_views
-
-    def get_output_shape(self) -> tuple[int, ...]:
-        rows, *rest = self.input_layer.get_output_shape()
-        return rows // self.num_views, *rest
 
     def forward(self, x: Tensor) -> Tensor:
         return x.unflatten(0, (self.num_views, -1)).mean(dim=0)
 
 
 class GrowingLayer(layers.Layer):
-    """Shrinks views in the first thirds of a run, so that they grow to their own size: (batch, colours, n, n)."""
+    """Shrinks views (batch, colours, n, n) in training to `size`."""
 
-    def __init__(self, input_layer: layers.Layer, sizes: Sequence[int] = (96, 128)):
-        super().__init__(input_layer)
-        self.sizes, self.size = (*sizes, input_layer.get_output_shape()[-1]), sizes[0]
-
-    def get_output_shape(self) -> tuple[int, ...]:
-        return self.input_layer.get_output_shape()
+    size = 96
 
     def forward(self, x: Tensor) -> Tensor:
         return x
@@ -85,23 +79,24 @@ class GrowingLayer(layers.Layer):
     def forward_dropout(self, x: Tensor) -> Tensor:
         return functional.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True)
 
-    def grow(self, chunk: int, num_chunks: int) -> None:
-        """Take the size of the third of a run that the next chunk lies in."""
-        self.size = self.sizes[min(len(self.sizes) - 1, len(self.sizes) * chunk // num_chunks)]
-
 
 def grow(run: training.Run) -> None:
-    """Have a run's views grow from chunk to chunk."""
+    """Let the views of a run grow after each third: 96, 128, all pixels."""
     [layer] = (each for each in layers.all_layers(run.network.output_layer) if isinstance(each, GrowingLayer))
-    run.on_chunk = lambda progress: layer.grow(progress.chunk, run.experiment.num_chunks)
-    run.on_chunk(run.progress)
+    sizes, num_chunks = (96, 128, layer.get_output_shape()[-1]), run.experiment.num_chunks
+
+    def on_chunk(progress: Progress) -> None:
+        layer.size = sizes[min(2, 3 * progress.chunk // num_chunks)]
+
+    run.on_chunk = on_chunk
+    on_chunk(run.progress)
 
 
 @torch.no_grad()
 def fit_head(run: training.Run, num_galaxies: int = 1600) -> None:
-    """Begin a run with a head that was fitted to ImageNet's features: ridge regression on the logarithms of answers.
+    """Initialise the head of a new run by ridge regression of the logarithms of answers on ImageNet's features.
 
-    Each answer is taken among those of its question, and is 0.02 at least; the ridge is the mean variance of a feature.
+    Answers are fractions of their question, at least 0.02. The ridge is the mean variance of a feature.
     """
     if run.progress.seconds:
         return
@@ -131,7 +126,7 @@ def network(
     bias: float = 0.0,
     growing: bool = False,
 ) -> tuple[list[layers.Layer], layers.Layer]:
-    """Return the input layers and the output layer of Lite0 with other numbers than the script's."""
+    """Return the input layers and the output layer of Lite0 with changed numbers."""
     inputs = [layers.Input2DLayer(batch_size, 3, pixels, pixels) for _ in range(views)]
     images = inputs[0] if views == 1 else StackLayer(*inputs)
     features = layers.ModuleLayer(
@@ -141,20 +136,20 @@ def network(
         load=partial(backbones.load, variant="lite0", frozen_blocks=frozen_blocks),
     )
     if views > 1:
-        features = MeanOverViewsLayer(features, views)
+        features = layers.ModuleLayer(features, MeanOverViews(views), (batch_size, backbones.FEATURES))
     dense = layers.DenseLayer(features, 37, weights_std=0.001, init_bias_value=bias, nonlinearity=layers.identity)
     return inputs, output(dense)
 
 
 def built(**changes: object) -> Experiment:
-    """Return the script with another network."""
+    """Return the experiment with another network."""
     return dataclasses.replace(EXPERIMENT, build_network=partial(network, **changes))
 
 
 def seen(
     crops: Sequence[float] = (200,), pixels: int = 128, rotations: Sequence[float] = (0,), **changes: object
 ) -> Experiment:
-    """Return the script with views of other crops (pixels of 424), of other numbers of pixels, with another network."""
+    """Return the experiment with other crops (pixels of 424), sizes and rotations of views, and another network."""
     transforms = [
         ra.build_ds_transform(crop / pixels, target_size=(pixels, pixels))
         + ra.build_augmentation_transform(rotation=rotation)
@@ -190,24 +185,40 @@ CHOICES: dict[str, Experiment] = {
     "views that grow: 96, 128, 160 pixels": seen(pixels=160, growing=True),
     "a head from a ridge solution": EXPERIMENT,
 }  # fmt: skip
-# What becomes of a run before its first step.
+# Called before the first step of a run.
 PREPARATIONS: dict[str, Callable[[training.Run], None]] = {
     "views that grow: 96, 128, 160 pixels": grow,
     "a head from a ridge solution": fit_head,
 }
+STARTS = {"2014": "fine-tuned", "random": "from scratch"}
+IsRight = Callable[[np.ndarray], np.ndarray]
 
 
-def measured(
-    choice: str, seed: int, num_examples: int, options: Options, is_right: Callable[[np.ndarray], np.ndarray]
-) -> dict[str, float | None]:
-    """Return accuracy and RMSE of the validation galaxies by one view and by all, and processor seconds of training.
+def split_of(num_galaxies: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices of the first galaxies for training, and of all validation galaxies."""
+    train, valid = images.split(len(images.load_labels()))
+    return train[:num_galaxies], valid
 
-    The seconds are those of this process, whose workers make the views; None of a run that went on from a checkpoint.
+
+def resized(experiment: Experiment, name: str, seed: int, num_examples: int) -> Experiment:
+    """Return an experiment for so many examples, without validation on the way."""
+    changed = dataclasses.replace(experiment, name=name, seed=seed, validate_every=10**6)
+    return changed.resized(max(1, round(num_examples / EXPERIMENT.chunk_size)))
+
+
+def scores(run: training.Run, predictions: np.ndarray, is_right: IsRight, views: str = "") -> dict[str, float]:
+    """Return accuracy and RMSE of the validation galaxies; `views` follows their names."""
+    error = rmse(predictions, run.labels[run.valid_indices])
+    return {f"accuracy{views}": float(is_right(predictions).mean()), f"rmse{views}": float(error)}
+
+
+def measured(choice: str, seed: int, num_examples: int, options: Options, is_right: IsRight) -> dict[str, float | None]:
+    """Train a choice; return its scores by one view and by all, and processor seconds of training.
+
+    The seconds are those of this process, without the workers that make views; None for a resumed run.
     """
-    experiment = dataclasses.replace(
-        CHOICES[choice], name=f"choice_{list(CHOICES).index(choice)}_{seed}", seed=seed, validate_every=10**6
-    ).resized(max(1, round(num_examples / EXPERIMENT.chunk_size)))
-    run = training.Run.prepare(experiment, options)
+    name = f"choice_{list(CHOICES).index(choice)}_{seed}"
+    run = training.Run.prepare(resized(CHOICES[choice], name, seed, num_examples), options)
     is_new, start = not run.progress.seconds, time.process_time()
     if prepare := PREPARATIONS.get(choice):
         prepare(run)
@@ -217,131 +228,87 @@ def measured(
     with run.trainer.predicting():
         averaged = prediction.predict(run.network, run.examples, run.valid_indices, "train")
     run.store.clear()
-    found: dict[str, float | None] = {"seconds": seconds}
-    for name, each in (("", one_view), (", all", averaged)):
-        found[f"accuracy{name}"] = float(is_right(each).mean())
-        found[f"rmse{name}"] = float(rmse(each, run.labels[run.valid_indices]))
-    return found
+    return {"seconds": seconds, **scores(run, one_view, is_right), **scores(run, averaged, is_right, ", all")}
 
 
-def rows_of(results: Sequence[dict]) -> list[list[object]]:
-    """Return a row for each choice: the mean over seeds."""
-    rows = []
-    for choice in dict.fromkeys(each["choice"] for each in results):
-        same = [each for each in results if each["choice"] == choice]
-        means = [np.mean([each[name] for each in same]) for name in ("accuracy", "rmse", "accuracy, all", "rmse, all")]
-        seconds = [each["seconds"] for each in same if each["seconds"] is not None]
-        minutes = f"{np.mean(seconds) / 60:.1f}" if seconds else "-"
-        rows.append([choice, len(same), *(f"{mean:.4f}" for mean in means), minutes])
-    return rows
-
-
-STARTS = {"2014": "fine-tuned", "random": "from scratch"}
-
-
-def split_of(num_galaxies: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices of the first galaxies for training, and of all validation galaxies."""
-    train, valid = images.split(len(images.load_labels()))
-    return train[:num_galaxies], valid
-
-
-def learn(num_galaxies: int, start: str, seed: int, num_examples: int, options: Options) -> np.ndarray:
-    """Return predictions (n, 37) of the validation galaxies after a run."""
-    experiment = dataclasses.replace(
-        EXPERIMENT, name=f"fewer_labels_{num_galaxies}_{start}_{seed}", seed=seed, validate_every=10**6
-    ).resized(max(1, round(num_examples / EXPERIMENT.chunk_size)))
+def learn(
+    num_galaxies: int, start: str, seed: int, num_examples: int, options: Options, is_right: IsRight
+) -> dict[str, float]:
+    """Train on the first galaxies; return the scores by one view."""
+    experiment = resized(EXPERIMENT, f"fewer_labels_{num_galaxies}_{start}_{seed}", seed, num_examples)
     options = dataclasses.replace(options, initialisation=start)
     run = training.Run.prepare(experiment, options, split=split_of(num_galaxies))
     run.train()
     run.store.clear()
-    return run.predict(run.valid_indices, "train")
+    return scores(run, run.predict(run.valid_indices, "train"), is_right)
 
 
-def rows_of_labels(results: Sequence[dict]) -> list[list[object]]:
-    """Return a row for each number of labels and start: the mean over seeds."""
-    rows = []
-    for number in sorted({each["labels"] for each in results}):
-        for start, words in STARTS.items():
-            same = [each for each in results if each["labels"] == number and each["start"] == start]
-            if same:
-                accuracy, error = (np.mean([each[name] for each in same]) for name in ("accuracy", "rmse"))
-                rows.append([number, words, len(same), f"{accuracy:.4f}", f"{error:.4f}"])
-    return rows
+def rows_of(results: pandas.DataFrame, keys: Sequence[str], columns: Sequence[str]) -> list[list[object]]:
+    """Return a row for each combination of keys: the number of seeds, and means over them."""
+    groups = results.groupby(list(keys), sort=False)
+    return [[*key, len(same), *(f"{same[name].mean():.4f}" for name in columns)] for key, same in groups]
 
 
-def draw_labels(results: Sequence[dict]) -> Figure:
-    """Draw accuracy and RMSE over the number of labels."""
+def print_choices(results: pandas.DataFrame) -> None:
+    """Print a row for each choice."""
+    columns = ("accuracy", "rmse", "accuracy, all", "rmse, all")
+    minutes = (results["seconds"].astype(float) / 60).groupby(results["choice"], sort=False).mean()
+    texts = ["-" if np.isnan(value) else f"{value:.1f}" for value in minutes]
+    rows = [[*row, text] for row, text in zip(rows_of(results, ["choice"], columns), texts, strict=True)]
+    head = ["choice", "seeds", "accuracy, one view", "RMSE", "accuracy, all views", "RMSE", "minutes"]
+    print(table(head, rows))
+
+
+def print_labels(results: pandas.DataFrame, path: Path) -> None:
+    """Print a row for each number of labels and start; draw accuracy and RMSE over the number of labels."""
+    results = results.replace({"start": STARTS}).sort_values(["labels", "start"], kind="stable")
+    rows = rows_of(results, ["labels", "start"], ("accuracy", "rmse"))
+    print(table(["labels", "", "seeds", "accuracy", "RMSE"], rows))
     figure = Figure(figsize=(8, 3), layout="constrained")
     for ax, name in zip(figure.subplots(1, 2), ("accuracy", "rmse"), strict=True):
-        for start, words in STARTS.items():
-            of_start = [each for each in results if each["start"] == start]
-            numbers = sorted({each["labels"] for each in of_start})
-            means = [np.mean([each[name] for each in of_start if each["labels"] == number]) for number in numbers]
-            [line] = ax.plot(numbers, means, marker="o", markersize=4, label=words)
-            ax.plot(
-                [e["labels"] for e in of_start], [e[name] for e in of_start], ".", color=line.get_color(), alpha=0.4
-            )
+        for words, group in results.groupby("start"):
+            [line] = ax.plot(group.groupby("labels")[name].mean(), marker="o", markersize=4, label=words)
+            ax.plot(group["labels"], group[name], ".", color=line.get_color(), alpha=0.4)
         ax.set(xscale="log", xlabel="labelled galaxies", ylabel=name.replace("rmse", "RMSE"))
-        everywhere = sorted({each["labels"] for each in results})
-        ax.set_xticks(everywhere, [f"{number:,}" for number in everywhere], minor=False)
+        numbers = results["labels"].unique()
+        ax.set_xticks(numbers, [f"{number:,}" for number in numbers], minor=False)
         ax.minorticks_off()
         ax.legend(frameon=False)
-    return figure
-
-
-def main_of_labels() -> None:
-    """Measure how many labels it takes."""
-    parser = class_flags(__doc__)
-    parser.add_argument("--labels", type=positive_int, nargs="+", default=[100, 300, 1000, 3600], metavar="N")
-    parser.add_argument("--examples", type=positive_int, default=16000, metavar="N", help="that each run sees")
-    parser.add_argument("--seeds", type=positive_int, default=3, metavar="N")
-    parser.add_argument("--num-workers", type=positive_int, default=1, metavar="N")
-    args = parser.parse_args()
-    use_folders(args.root, args.data)
-    results = KeptResults(args.output / "fewer_labels.json")
-    options = Options(root=args.root, data=args.data, device="cpu", num_workers=args.num_workers)
-    is_right = scorer(args.classes, args.class_means)
-    labels = images.load_labels()
-    _, valid = images.split(len(labels))
-
-    def scores(num_labels: int, start: str, seed: int) -> dict[str, float]:
-        predictions = learn(num_labels, start, seed, args.examples, options)
-        return {"accuracy": float(is_right(predictions).mean()), "rmse": float(rmse(predictions, labels[valid]))}
-
-    for seed in range(args.seeds):
-        for num_labels in args.labels:
-            for start in STARTS:
-                key = {"labels": num_labels, "start": start, "seed": seed, "examples": args.examples}
-                results.add(key, partial(scores, num_labels, start, seed))
-    print(table(["labels", "", "seeds", "accuracy", "RMSE"], rows_of_labels(results)))
-    figure = results.path.with_suffix(".png")
-    draw_labels(results).savefig(figure, dpi=90)
-    print(f"wrote {results.path}, {figure}")
+    figure.savefig(path, dpi=90)
+    print(f"wrote {path}")
 
 
 def main() -> None:
-    if "labels" in sys.argv[1:2]:
-        del sys.argv[1]
-        return main_of_labels()
     parser = class_flags(__doc__)
-    parser.add_argument("--examples", type=positive_int, default=16000, metavar="N", help="that each run sees")
-    parser.add_argument("--seeds", type=positive_int, default=1, metavar="N")
+    parser.add_argument("--labels", type=positive_int, nargs="+", default=[100, 300, 1000, 3600], metavar="N")
+    parser.add_argument("--examples", type=positive_int, default=16000, metavar="N", help="examples of each run")
+    parser.add_argument("--seeds", type=positive_int, metavar="N", help="default: 1, and 3 for labels")
     parser.add_argument("--num-workers", type=positive_int, default=1, metavar="N")
-    parser.add_argument("choices", nargs="*", metavar="CHOICE", help=f"of: {'; '.join(CHOICES)} (default: all)")
+    parser.add_argument(
+        "choices", nargs="*", metavar="CHOICE", help=f"labels, or of: {'; '.join(CHOICES)} (default: all)"
+    )
     args = parser.parse_args()
-    if strangers := sorted(set(args.choices) - set(CHOICES)):
-        parser.error(f"expected choices among {'; '.join(CHOICES)}, got {strangers[0]}")
+    of_labels = args.choices == ["labels"]
+    if not of_labels and (strangers := sorted(set(args.choices) - set(CHOICES))):
+        parser.error(f"expected labels or choices among {'; '.join(CHOICES)}, got {strangers[0]}")
     use_folders(args.root, args.data)
-    results = KeptResults(args.output / "choices.json")
+    results = KeptResults(args.output / ("fewer_labels.json" if of_labels else "choices.json"))
     options = Options(root=args.root, data=args.data, device="cpu", num_workers=args.num_workers)
-    is_right = scorer(args.classes, args.class_means)
-    for seed in range(args.seeds):
-        for choice in args.choices or CHOICES:
-            key = {"choice": choice, "seed": seed, "examples": args.examples}
-            results.add(key, partial(measured, choice, seed, args.examples, options, is_right))
-    told = [each for each in results if each["examples"] == args.examples]
-    head = ["choice", "seeds", "accuracy, one view", "RMSE", "accuracy, all views", "RMSE", "minutes"]
-    print(table(head, rows_of(told)))
+    end = args.examples, options, scorer(args.classes, args.class_means)
+    for seed in range(args.seeds or (3 if of_labels else 1)):
+        numbers = {"seed": seed, "examples": args.examples}
+        if of_labels:
+            for num_labels, start in itertools.product(args.labels, STARTS):
+                key = {"labels": num_labels, "start": start, **numbers}
+                results.add(key, partial(learn, num_labels, start, seed, *end))
+        else:
+            for choice in args.choices or CHOICES:
+                results.add({"choice": choice, **numbers}, partial(measured, choice, seed, *end))
+    same = pandas.DataFrame(each for each in results if each["examples"] == args.examples)
+    if of_labels:
+        print_labels(same, results.path.with_suffix(".png"))
+    else:
+        print_choices(same)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Algorithms of convolution in three modes, which give the same result at very different cost; and a LeNet of them.
+"""Algorithms of convolution in three modes, with the same result at different cost; and a LeNet of them.
 
 Convolution is correlation, as everywhere in the project: filters are not flipped. Images are (batch, channels, rows,
 columns), weights (filters, channels, size, size). With n input pixels along an axis and a filter of f, there are
-n - f + 1 output pixels in `valid` mode, n + f - 1 in `full` mode, n in `same` mode. All can be differentiated.
+n - f + 1 output pixels in `valid` mode, n + f - 1 in `full` mode, n in `same` mode. All are differentiable.
 
 The LeNet is that of Theano's tutorial: 28 x 28 pixels; twice a convolution of 5 x 5, 2 x 2 max-pooling and tanh; 500
 units; 10 digits. It is built of the project's layers, of the same with another convolution, and of PyTorch's modules.
@@ -28,21 +28,20 @@ MODES = ("valid", "full", "same")
 
 
 def margins(filter_size: int, mode: str) -> tuple[int, int]:
-    """Return how many zeros stand before and after each axis of the image."""
+    """Return the number of zeros before and after each axis of the image."""
     zeros = {
         "valid": (0, 0),
         "full": (filter_size - 1, filter_size - 1),
         "same": ((filter_size - 1) // 2, filter_size // 2),
     }
     if mode not in zeros:
-        raise ValueError(f"mode is one of {', '.join(MODES)}, not {mode!r}")
+        raise ValueError(f"expected a mode of {', '.join(MODES)}, got {mode!r}")
     return zeros[mode]
 
 
 def pad(x: Tensor, filter_size: int, mode: str) -> Tensor:
     """Surround images by the zeros of a mode."""
-    before_after = margins(filter_size, mode)
-    return functional.pad(x, before_after * 2) if any(before_after) else x
+    return functional.pad(x, margins(filter_size, mode) * 2)
 
 
 def direct(x: Tensor, w: Tensor, mode: str = "valid") -> Tensor:
@@ -59,7 +58,7 @@ def direct(x: Tensor, w: Tensor, mode: str = "valid") -> Tensor:
 
 
 def im2col(x: Tensor, w: Tensor, mode: str = "valid") -> Tensor:
-    """Copy every window to a column of a matrix, size^2 times the image's memory, and multiply once."""
+    """Copy every window to a column of a matrix (size^2 times the memory of the image) and multiply once."""
     size = w.shape[3]
     x = pad(x, size, mode)
     out = w.flatten(1) @ functional.unfold(x, size)
@@ -67,11 +66,11 @@ def im2col(x: Tensor, w: Tensor, mode: str = "valid") -> Tensor:
 
 
 def fft(x: Tensor, w: Tensor, mode: str = "valid") -> Tensor:
-    """Multiply the spectra of images and filters; the size of the filter hardly matters."""
+    """Multiply the spectra of images and filters; the cost depends little on the filter size."""
     size = w.shape[3]
     before, after = margins(size, mode)
-    # Products of spectra convolve in a circle. What wraps around must not reach the pixels that are kept, from
-    # size - 1 - before on. The transform is fastest at multiples of 4 without large prime factors.
+    # Products of spectra are circular convolutions: enough zeros keep wrapped values out of the result, which starts
+    # at pixel size - 1 - before. The transform is fastest at multiples of 4 without large prime factors.
     needed = [length + max(before, after) for length in x.shape[2:]]
     lengths = [4 * next_fast_len(-(-length // 4), real=True) for length in needed]
     spectra = torch.fft.rfft2(x, s=lengths), torch.fft.rfft2(w.flip(2, 3), s=lengths)
@@ -86,7 +85,7 @@ def library(x: Tensor, w: Tensor, mode: str = "valid") -> Tensor:
 
 
 def library_pads(x: Tensor, w: Tensor, mode: str = "valid") -> Tensor:
-    """Convolve by PyTorch, which is told how many zeros to think of."""
+    """Convolve by PyTorch, which pads by itself."""
     before, after = margins(w.shape[3], mode)
     if before != after:
         x = functional.pad(x, (0, after - before) * 2)
@@ -96,20 +95,20 @@ def library_pads(x: Tensor, w: Tensor, mode: str = "valid") -> Tensor:
 ALGORITHMS = {"direct": direct, "im2col": im2col, "FFT": fft, "library": library, "library pads": library_pads}
 
 NUM_FILTERS = (32, 64)
-# A fifth of the digits is kept back.
+# The other fifth of the digits is for testing.
 NUM_TRAIN = 1437
 BATCH_SIZE, LEARNING_RATE, MOMENTUM = 50, 0.05, 0.9
 
 
 class TanhLayer(cc_layers.C01BLayer):
-    """tanh after pooling, where it has a quarter of the work."""
+    """tanh after pooling, for a quarter of the pixels."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.tanh(x)
 
 
 class AlgorithmConv2DLayer(cc_layers.CudaConvnetConv2DLayer):
-    """A convolution by one of `ALGORITHMS`, which is set after construction; all else is the layer's."""
+    """A convolution by one of `ALGORITHMS`, which is set after construction."""
 
     algorithm: str
 
@@ -126,8 +125,8 @@ def build(batch: int, algorithm: str | None = None) -> tuple[layers.Layer, layer
     l0 = layers.Input2DLayer(batch, 1, 28, 28)
     below = cc_layers.ShuffleBC01ToC01BLayer(l0)
     for n_filters in NUM_FILTERS:
-        kind = AlgorithmConv2DLayer if algorithm else cc_layers.CudaConvnetConv2DLayer
-        below = kind(below, n_filters, 5, weights_std=0.05, init_bias_value=0.0, nonlinearity=layers.identity)
+        layer_class = AlgorithmConv2DLayer if algorithm else cc_layers.CudaConvnetConv2DLayer
+        below = layer_class(below, n_filters, 5, weights_std=0.05, init_bias_value=0.0, nonlinearity=layers.identity)
         if algorithm:
             below.algorithm = algorithm
         below = TanhLayer(cc_layers.CudaConvnetPooling2DLayer(below, pool_size=2))
@@ -137,7 +136,7 @@ def build(batch: int, algorithm: str | None = None) -> tuple[layers.Layer, layer
 
 
 def build_plain() -> nn.Sequential:
-    """Build the network as it is written without the project."""
+    """Build the network of PyTorch's modules."""
     first, second = NUM_FILTERS
     return nn.Sequential(
         nn.Conv2d(1, first, 5), nn.MaxPool2d(2), nn.Tanh(), nn.Conv2d(first, second, 5), nn.MaxPool2d(2), nn.Tanh(),
@@ -178,10 +177,10 @@ def steps(batch: int, device: torch.device) -> dict[str, Callable[[], Tensor]]:
 
 
 def load_digits() -> tuple[Tensor, Tensor]:
-    """Load scikit-learn's 1,797 digits: images (n, 1, 28, 28) from 0 to 1, and which digit each is (n,).
+    """Load scikit-learn's 1,797 digits: images (n, 1, 28, 28) from 0 to 1, and their digits (n,).
 
-    They have 8 x 8 pixels, which become 24 x 24 by bilinear interpolation, in a frame of two black ones: about as large
-    as MNIST's 20 x 20 in 28 x 28. Raises DataError where scikit-learn is not installed.
+    Their 8 x 8 pixels become 24 x 24 by bilinear interpolation, with a black border of two, similar to MNIST's 20 x 20
+    in 28 x 28. Raises DataError without scikit-learn.
     """
     try:
         from sklearn import datasets
@@ -200,7 +199,7 @@ def enlarge(images: Tensor) -> Tensor:
 
 
 def train(images: Tensor, digits: Tensor, num_epochs: int, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """Train the network of the project's layers; return a function that tells which digits images show."""
+    """Train the network of the project's layers; return a function that maps images to digits."""
     torch.manual_seed(0)
     l0, output = build(BATCH_SIZE)
     output.to(device)
@@ -220,7 +219,7 @@ def train(images: Tensor, digits: Tensor, num_epochs: int, device: torch.device)
 
 
 def report_error(num_epochs: int, device: torch.device) -> dict[str, float]:
-    """Train on the first digits and test on the last, print the error and the time; return both."""
+    """Train on the first digits and test on the last; print and return the error and the time."""
     images, digits = load_digits()
     start = time.perf_counter()
     predict = train(images[:NUM_TRAIN], digits[:NUM_TRAIN], num_epochs, device)

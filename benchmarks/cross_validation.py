@@ -1,11 +1,11 @@
-"""Cross-validate an experiment: each labelled galaxy predicted by a network that never saw it.
+"""Cross-validate an experiment: each labelled galaxy is predicted by a network that was not trained on it.
 
     python benchmarks/cross_validation.py --root DIR --classes classes.csv --class-means class_mean_votes.csv \
         --epochs 18 NAME
 
-Every fifth galaxy is a fold (of five), the rest train. Predictions are kept fold by fold in `cross_validation/`: folds
-that are there are not done again, and one that was cut short goes on. Printed are RMSE and five-class accuracy of one
-view and of the script's test transforms. The tables are those of `ensemble_results.py`.
+Every fifth galaxy is in a fold; the others train. Predictions are kept fold by fold in `cross_validation/`: a finished
+fold is not repeated, and an interrupted one resumes. The output is RMSE and five-class accuracy, by one view and by the
+script's test transforms. The tables are those of `ensemble_results.py`.
 """
 
 import dataclasses
@@ -66,7 +66,7 @@ def report(predictions: np.ndarray, labels: np.ndarray, is_right: Callable[[np.n
 
 def main() -> None:
     parser = class_flags(__doc__)
-    parser.add_argument("--folds", type=positive_int, default=5, metavar="N", help="default: 5")
+    parser.add_argument("--folds", type=positive_int, default=5, metavar="N", help="default: %(default)s")
     parser.add_argument("--epochs", type=positive_int, metavar="N", help="default: the script's number of chunks")
     parser.add_argument("--num-workers", type=positive_int, metavar="N", help="default: cores")
     parser.add_argument("name", help="the experiment: the name of its training script")

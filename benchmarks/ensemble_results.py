@@ -1,20 +1,19 @@
-"""What an ensemble scores: each model and its cost, blends of more and more models, and what own seeds gain.
+"""Scores of an ensemble: each model and its cost, blends of more and more models, and the gain of own seeds.
 
     python benchmarks/ensemble_results.py --root DIR --classes classes.csv --class-means class_mean_votes.csv [NAME]
     python benchmarks/ensemble_results.py seeds [--root DIR]
 
-The first reads what the workflow (`make ensemble`) left in `DIR`: predictions of the validation galaxies, and the costs
-of trainings and predictions in `analysis/costs`, in minutes of processor time. It prints tables in Markdown, and draws
-how the error falls as models are added, the best ones first; weights are cross-validated. Blends have the
-sums of the decision tree restored, as with --obey-tree. With a NAME it scores that model alone.
+The first reads the results of the workflow (`make ensemble`) in `DIR`: predictions of the validation galaxies, and the
+costs of trainings and predictions in `analysis/costs`. It prints tables in Markdown, with minutes of processor time. It
+draws how the error falls when models are added, the best ones first; weights are cross-validated. Blends have the sums
+of the decision tree restored, as with --obey-tree. With a NAME it scores that model alone.
 
 The second trains pairs of models, the best one and the same on centred galaxies: once with one seed for both (the same
-images in the same order with the same perturbations, from the same weights), once with another seed for the second. It
-compares the validation RMSE of the pairs' means.
+images, order, perturbations and first weights), once with another seed for the second. It compares the validation RMSE
+of the pairs' means.
 """
 
 import argparse
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +25,7 @@ from matplotlib.figure import Figure
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measuring import RESULTS, parser, print_environment, save, table
-from benchmarks.peers import ROOT, prepared
+from benchmarks.peers import prepared, run_command
 from galaxy import decision_tree
 from machine.arrays import load_pickle
 from machine.command_line import positive_int, run_script, script_parser
@@ -48,27 +47,31 @@ WORDS = {
 DRAWN = {file: words for file, words in WORDS.items() if "question" not in words}
 
 
-def scorer(classes_csv: str, means_csv: str, indices: np.ndarray | None = None) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a function that says which predictions (n, 37) of training galaxies have the right class (n,) bool.
+def nearest_class(predictions: np.ndarray, means: np.ndarray) -> np.ndarray:
+    """Return the class (n,) with the nearest mean votes (classes, 37) to each prediction (n, 37): least squares."""
+    return ((predictions[:, None] - means) ** 2).sum(axis=2).argmin(axis=1)
 
-    A prediction has the class whose mean votes are nearest: squared distance over the 37 answers. The classes are those
-    of the clean sample of Dai & Tong 2018 (arXiv 1807.10406): completely round, in-between, cigar-shaped, edge-on,
-    spiral. `indices` (n,) choose the galaxies; the default is the validation galaxies.
+
+def load_means(csv: str | Path) -> pandas.DataFrame:
+    """Load the mean votes (classes, 37) of each class."""
+    return pandas.read_csv(csv, index_col=0)[list(decision_tree.COLUMN_NAMES)]
+
+
+def scorer(classes_csv: str, means_csv: str, indices: np.ndarray | None = None) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function that maps predictions (n, 37) of training galaxies to whether the class is right (n,) bool.
+
+    The classes are those of the clean sample of Dai & Tong 2018 (arXiv 1807.10406): completely round, in-between,
+    cigar-shaped, edge-on, spiral. `indices` (n,) choose the galaxies; the default is the validation galaxies.
     """
     ids = images.load_ids("train")
     indices = images.split(len(ids))[1] if indices is None else indices
     classes = pandas.read_csv(classes_csv).set_index("GalaxyID")["class"].loc[ids].to_numpy()[indices]
-    means = pandas.read_csv(means_csv, index_col=0)[list(decision_tree.COLUMN_NAMES)]
-
-    def is_right(predictions: np.ndarray) -> np.ndarray:
-        distances = ((predictions[:, None] - means.to_numpy()) ** 2).sum(axis=2)
-        return means.index.to_numpy()[distances.argmin(axis=1)] == classes
-
-    return is_right
+    means = load_means(means_csv)
+    return lambda predictions: means.index.to_numpy()[nearest_class(predictions, means.to_numpy())] == classes
 
 
 def class_flags(description: str | None) -> argparse.ArgumentParser:
-    """Return the argument parser of a benchmark that scores classes: a script's flags, and the two tables."""
+    """Return the argument parser of a benchmark that scores classes: `--root`, `--data`, the two tables."""
     flags = script_parser(description)
     flags.add_argument("--classes", required=True, metavar="CSV", help="GalaxyID,class")
     flags.add_argument("--class-means", required=True, metavar="CSV", help="class and 37 columns of mean votes")
@@ -77,12 +80,12 @@ def class_flags(description: str | None) -> argparse.ArgumentParser:
 
 
 def short(name: str) -> str:
-    """Return a model's name without what all names of its kind begin with."""
+    """Return a model's name without the common prefix."""
     return name.removeprefix("try_convnet_cc_multirotflip_3x69r45_").removeprefix("try_")
 
 
 def cost(folders: Folders, commands: str) -> tuple[str, str]:
-    """Return processor minutes and memory of the last runs of some commands, as words; dashes for the unknown."""
+    """Return processor minutes and memory of the last runs of some commands as text; dashes if unknown."""
     paths = sorted((folders.root / "analysis" / "costs").glob(f"{commands}.tsv"))
     if not paths:
         return "-", "-"
@@ -91,14 +94,14 @@ def cost(folders: Folders, commands: str) -> tuple[str, str]:
 
 
 def draw_gain(scores: dict[str, list[float]], members: list[float], beside: dict[str, float]) -> Figure:
-    """Draw the error of blends of the best 1, 2, ... models, and beside them some errors by name.
+    """Draw the errors `scores` (n,) of each blend of the best 1, 2, ... models, and errors by name as bars.
 
-    `members` (n,) are the errors of the models by themselves, `scores` (n,) those of each kind of blend.
+    `members` (n,) are the errors of single models.
     """
     figure = Figure(figsize=(8.5, 3.8), layout="constrained")
     ax, bars = figure.subplots(1, 2, width_ratios=(3, 2))
     numbers, values, least = np.arange(1, len(members) + 1), np.array(members), min(map(min, scores.values()))
-    # What blends gain is a fraction of what members differ by: those far above stand at the edge, with their number.
+    # A blend gains less than members differ: models far above the blends are drawn at the edge, with their error.
     top = max(members[0], *map(max, scores.values())) + 1.5 * (members[0] - least) + 1e-4
     near = values <= top
     ax.plot(numbers[near], values[near], "o", color="#999999", markersize=4, label="each model by itself")
@@ -123,7 +126,7 @@ def draw_gain(scores: dict[str, list[float]], members: list[float], beside: dict
 
 
 def score_one(folders: Folders, name: str, is_right: Callable[[np.ndarray], np.ndarray]) -> None:
-    """Print RMSE and accuracy of a model's validation predictions, beside those of mean votes."""
+    """Print RMSE and accuracy of a model's validation predictions and of mean votes."""
     analysis = load_pickle(folders.analysis(name), f"{name}.py")
     labels = images.load_labels()
     train, valid = images.split(len(labels))
@@ -138,14 +141,8 @@ def score_one(folders: Folders, name: str, is_right: Callable[[np.ndarray], np.n
         report("mean over its transforms", load_predictions(folders, "valid", name, len(valid)))
 
 
-def run_command(name: str, *arguments: object) -> None:
-    """Run one of the project's scripts."""
-    command = [sys.executable, ROOT / f"{name}.py", *arguments]
-    subprocess.run([str(each) for each in command], check=True, stdout=subprocess.DEVNULL)
-
-
 def trained(folders: Folders, name: str, seed: int, chunks: int, chunk_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Train a model, and return the predictions and the labels (n, 37) of its validation galaxies."""
+    """Train a model; return predictions and labels (n, 37) of its validation galaxies."""
     run_command(
         name, "--root", folders.root, "--data", folders.data, "--device", "cpu", "--seed", seed,
         "--num-chunks", chunks, "--chunk-size", chunk_size, "--initialisation", "variance-preserving", "--no-resume",
@@ -155,9 +152,8 @@ def trained(folders: Folders, name: str, seed: int, chunks: int, chunk_size: int
 
 
 def main_of_seeds() -> None:
-    """Train pairs of models and print what own seeds gain."""
-    flags = parser(__doc__)
-    flags.add_argument("--root", type=Path, metavar="DIR", help="prepared real galaxies (default: simulated ones)")
+    """Train pairs of models and print the gain of own seeds."""
+    flags = parser(__doc__, survey=True)
     flags.add_argument("--pairs", type=positive_int, default=5, metavar="N", help="default: 5")
     flags.add_argument("--chunks", type=positive_int, default=8, metavar="N", help="of 600 examples, default: 8")
     args = flags.parse_args()
@@ -181,7 +177,7 @@ def main_of_seeds() -> None:
 
 
 def obeying(predictions: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Return each blend (n, 37) of predictions (models, n, 37), cross-validated, its sums of the tree restored."""
+    """Return each blend (n, 37) of predictions (models, n, 37), cross-validated, with the sums of the tree."""
     return {name: decision_tree.obey(blended) for name, blended in blending.cross_predict(predictions, labels).items()}
 
 
@@ -193,56 +189,56 @@ def main() -> None:
     flags.add_argument("name", nargs="?", metavar="NAME", help="the training script of the one model to score")
     args = flags.parse_args()
     folders = use_folders(args.root, args.data)
-    if args.name:
-        return score_one(folders, args.name, scorer(args.classes, args.class_means))
     is_right = scorer(args.classes, args.class_means)
+    if args.name:
+        return score_one(folders, args.name, is_right)
     labels = images.load_labels()
     train, valid = images.split(len(labels))
-    mean = rmse(np.broadcast_to(labels[train].mean(axis=0), labels[valid].shape), labels[valid])
+    truth = labels[valid]
     names = find_models(folders, "valid")
     predictions = {name: load_predictions(folders, "valid", name, len(valid)) for name in names}
-    errors = {name: rmse(each, labels[valid]) for name, each in predictions.items()}
+    errors = {name: rmse(each, truth) for name, each in predictions.items()}
     names.sort(key=errors.__getitem__)
+
+    def scores(values: np.ndarray) -> tuple[str, str]:
+        return f"{rmse(values, truth):.4f}", f"{is_right(values).mean():.4f}"
+
     rows = []
     for name in names:
         single = load_pickle(folders.analysis(name), f"{name}.py")["predictions"]
         costs = *cost(folders, f"train_{name}"), cost(folders, f"predict_{name}.*of*")[0]
-        one = f"{rmse(single, labels[valid]):.4f}", f"{is_right(single).mean():.4f}"
-        rows.append((short(name), *one, f"{errors[name]:.4f}", f"{is_right(predictions[name]).mean():.4f}", *costs))
+        rows.append((short(name), *scores(single), *scores(predictions[name]), *costs))
     head = ("model", "RMSE, one", "accuracy, one", "RMSE", "accuracy", "training, minutes", "memory", "prediction")
     print(table(head, rows), "\n")
 
     old = [name for name in names if not name.startswith(OF_TODAY)]
+    ensembles = {f"the {len(old)} of 2014": old} | ({f"all {len(names)}": names} if len(old) < len(names) else {})
     rows, crossed = [], {}
-    for title, of in ((f"the {len(old)} of 2014", old), (f"all {len(names)}", names)):
-        stacked = np.stack([predictions[name] for name in of])
-        fitted = blending.fit_blends(blending.residual_grams(stacked - labels[valid]))
-        crossed[title] = obeying(stacked, labels[valid])
+    for title, members in ensembles.items():
+        stacked = np.stack([predictions[name] for name in members])
+        fitted = blending.fit_blends(blending.residual_grams(stacked - truth))
+        crossed[title] = obeying(stacked, truth)
         for name, words in WORDS.items():
             by_fit = decision_tree.obey(blending.blend(fitted[name], stacked))
-            by_others = crossed[title][name]
-            scores = [f"{rmse(each, labels[valid]):.4f}" for each in (by_fit, by_others)]
-            rows.append((title, words, *scores, f"{is_right(by_others).mean():.4f}"))
-        weights = dict(zip(of, fitted["blended_predictions"][0], strict=True))
-        told = ", ".join(f"{short(name)} {weight:.3f}" for name, weight in weights.items() if weight > 5e-4)
-        print(f"weights of {title}: {told}\n")
-        if of is old and len(old) == len(names):
-            break
+            rows.append((title, words, f"{rmse(by_fit, truth):.4f}", *scores(crossed[title][name])))
+        weights = zip(members, fitted["blended_predictions"][0], strict=True)
+        texts = [f"{short(name)} {weight:.3f}" for name, weight in weights if weight > 5e-4]
+        print(f"weights of {title}: {', '.join(texts)}\n")
     print(table(("blend of", "weights", "RMSE, fitted", "RMSE, cross-validated", "accuracy, cross-validated"), rows))
 
     gains: dict[str, list[float]] = {words: [] for words in DRAWN.values()}
     for number in range(1, len(old) + 1):
-        blends = obeying(np.stack([predictions[name] for name in old[:number]]), labels[valid])
+        blends = obeying(np.stack([predictions[name] for name in old[:number]]), truth)
         for file, words in DRAWN.items():
-            gains[words].append(rmse(blends[file], labels[valid]))
-    best = min(values[-1] for values in gains.values())
-    beside = {"mean votes": mean, "the best of 2014": errors[old[0]], f"the {len(old)} of 2014, blended": best}
-    if of_today := [errors[name] for name in names if name not in old]:
-        blends = crossed[f"all {len(names)}"].values()
-        beside |= {
-            "the best of today": min(of_today),
-            "all, blended": min(rmse(each, labels[valid]) for each in blends),
-        }
+            gains[words].append(rmse(blends[file], truth))
+    beside = {
+        "mean votes": rmse(np.broadcast_to(labels[train].mean(axis=0), truth.shape), truth),
+        "the best of 2014": errors[old[0]],
+        f"the {len(old)} of 2014, blended": min(values[-1] for values in gains.values()),
+    }
+    if len(ensembles) > 1:
+        beside["the best of today"] = min(errors[name] for name in names if name not in old)
+        beside["all, blended"] = min(rmse(each, truth) for each in crossed[f"all {len(names)}"].values())
     args.output.mkdir(parents=True, exist_ok=True)
     path = args.output / "ensemble.png"
     with replacing(path) as temporary:

@@ -1,6 +1,6 @@
-"""A field with known contents: real galaxies at places and scales that are noted, stars with and without spikes, noise.
+"""A field with known contents: real galaxies at known positions and scales, stars with and without spikes, noise.
 
-Light is counted in 255ths, as in the galaxies' JPEGs, whose light is stretched; their neighbours are left out.
+Pixel values are those of the galaxies' JPEGs, with their stretch; neighbours of the galaxies are removed.
 """
 
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ from galaxy.photometry import Source, detect, flux_radius, kron_radius, petrosia
 SKY, NOISE = 12.0, 3.0
 STAR_FWHM = 3.5
 LEAST_SCALE = 0.2
-# Stars brighter than so many 255ths at their peak are drawn with spikes.
+# Stars with a brighter peak than this get spikes.
 SPIKES_FROM = 400.0
 
 
 @dataclass(frozen=True, eq=False)
 class Stamp:
-    """A galaxy of its own: light (rows, columns, 3) float32 without sky, its centre and Petrosian radius, pixels."""
+    """A galaxy: light (rows, columns, 3) float32 without sky, centre and Petrosian radius in pixels."""
 
     light: np.ndarray
     x: float
@@ -33,28 +33,28 @@ class Stamp:
 
 
 def stamp_of(pixels: np.ndarray) -> Stamp | None:
-    """Cut the galaxy in the middle of an image (rows, columns, 3) uint8 out; None where there is none."""
+    """Cut out the galaxy in the middle of an image (rows, columns, 3) uint8; None without an object."""
     image = pixels.astype(np.float32)
     sky = np.median(image.reshape(-1, 3), axis=0)
     light = image - sky
     grey = cv2.GaussianBlur(np.ascontiguousarray(light.mean(axis=2)), (0, 0), BLUR)
     noise = max(0.5, 1.4826 * float(np.median(np.abs(grey[grey <= 0]))))
-    objects, whose = detect(grey, noise, THRESHOLD)
+    objects, segmentation = detect(grey, noise, THRESHOLD)
     if not len(objects):
         return None
     middle = (len(grey) - 1) / 2
     distance = np.hypot(objects["x"] - middle, objects["y"] - middle) / len(grey)
     best = int(np.argmax(objects["a"] * objects["b"] * np.exp(-((distance / 0.12) ** 2) / 2)))
-    own = whose == best + 1
+    own = segmentation == best + 1
     x, y, a, b, theta = (float(objects[name][best]) for name in ("x", "y", "a", "b", "theta"))
-    around = cv2.dilate(((whose > 0) & ~own).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    around = cv2.dilate(((segmentation > 0) & ~own).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
     source = Source(grey, own, around & ~own, x, y, a, b, theta)
     radius = petrosian_radius(source) * a
     half = flux_radius(source, kron_radius(source))
     x_window, y_window, failed = sep.winpos(without_neighbours(source), [x], [y], [2 * half / 2.3548])
     if failed[0]:
         return None
-    # Where another object stands, what stands opposite.
+    # Neighbours are replaced by the pixels opposite the centre.
     rows, columns = np.nonzero(source.neighbours)
     opposite = np.floor(2 * y - rows + 0.5).astype(int), np.floor(2 * x - columns + 0.5).astype(int)
     inside = (opposite[0] >= 0) & (opposite[0] < len(grey)) & (opposite[1] >= 0) & (opposite[1] < len(grey))
@@ -69,10 +69,10 @@ def stamp_of(pixels: np.ndarray) -> Stamp | None:
     return Stamp(faded, float(x_window[0]), float(y_window[0]), radius)
 
 
-def draw_stars(field: np.ndarray, places: np.ndarray, peaks: np.ndarray, angle: float = 0.4) -> None:
-    """Add stars of Moffat's profile at places (n, 2: x, y) with peaks (n,), bright ones with four spikes."""
+def draw_stars(field: np.ndarray, positions: np.ndarray, peaks: np.ndarray, angle: float = 0.4) -> None:
+    """Add stars with Moffat's profile at positions (n, 2: x, y), bright ones with four spikes."""
     core = STAR_FWHM / 2 / np.sqrt(2 ** (1 / 3) - 1)
-    for (x, y), peak in zip(places, peaks, strict=True):
+    for (x, y), peak in zip(positions, peaks, strict=True):
         half = int(np.clip(core * (peak / 0.2) ** (1 / 6), 6, 400)) + (60 if peak > SPIKES_FROM else 0)
         left, top = max(0, int(x) - half), max(0, int(y) - half)
         part = field[top : int(y) + half + 1, left : int(x) + half + 1]
@@ -87,24 +87,22 @@ def draw_stars(field: np.ndarray, places: np.ndarray, peaks: np.ndarray, angle: 
         part += light[..., None].astype(np.float32)
 
 
-def places_apart(
-    radii: np.ndarray, shape: tuple[int, int], rng: np.random.Generator, near: float, border: int
-) -> np.ndarray:
-    """Return places (n, 2: x, y) of galaxies that keep `near` of the sum of their radii apart, the largest first.
+def positions_apart(radii: np.ndarray, side: int, rng: np.random.Generator, near: float, border: int) -> np.ndarray:
+    """Return positions (n, 2: x, y) of galaxies, the largest first, at least `near` sums of radii apart.
 
     Every tenth is moved onto the nearest line of x or y that is a multiple of `border`.
     """
-    places = np.empty((len(radii), 2))
-    for number, radius in enumerate(radii):
+    positions = np.empty((len(radii), 2))
+    for n, radius in enumerate(radii):
         for _ in range(10_000):
-            place = rng.uniform(0.5 * radius, np.array(shape[::-1]) - 0.5 * radius)
-            if number % 10 == 0:
-                axis = number // 10 % 2
-                place[axis] = np.clip(round(place[axis] / border), 1, shape[1 - axis] // border) * border - 0.5
-            if (np.hypot(*(places[:number] - place).T) > near * (radii[:number] + radius)).all():
+            position = rng.uniform(0.5 * radius, side - 0.5 * radius, 2)
+            if n % 10 == 0:
+                axis = n // 10 % 2
+                position[axis] = np.clip(round(position[axis] / border), 1, side // border) * border - 0.5
+            if (np.hypot(*(positions[:n] - position).T) > near * (radii[:n] + radius)).all():
                 break
-        places[number] = place
-    return places
+        positions[n] = position
+    return positions
 
 
 def make_field(
@@ -112,8 +110,8 @@ def make_field(
 ) -> tuple[np.ndarray, pandas.DataFrame, pandas.DataFrame]:
     """Return a field (side, side, 3) uint8, its galaxies (GalaxyID, x, y, radius, ...) and stars (x, y, peak).
 
-    A tenth of the galaxies lies on lines every `border` pixels, where tiles meet. Scales are between LEAST_SCALE and 1,
-    evenly in their logarithm.
+    A tenth of the galaxies lies on the borders of tiles, every `border` pixels. Scales are log-uniform from LEAST_SCALE
+    to 1.
     """
     table = pandas.read_csv(root / "classes.csv")
     chosen = table.iloc[rng.permutation(len(table))]
@@ -129,10 +127,10 @@ def make_field(
             break
     order = np.argsort([-row["radius"] for row in rows])
     radii = np.array([rows[each]["radius"] for each in order])
-    places = places_apart(radii, (side, side), rng, 0.6, border)
+    positions = positions_apart(radii, side, rng, 0.6, border)
     field = np.zeros((side, side, 3), np.float32)
-    for (x, y), each in zip(places, order, strict=True):
-        rows[each] |= _lay(field, stamps[each], rows[each]["scale"], float(x), float(y))
+    for (x, y), each in zip(positions, order, strict=True):
+        rows[each] |= _paste(field, stamps[each], rows[each]["scale"], float(x), float(y))
     peaks = 10 * rng.pareto(0.9, num_stars).clip(0, 500) + 15
     stars = rng.uniform(0, side, (num_stars, 2))
     draw_stars(field, stars, peaks)
@@ -141,11 +139,11 @@ def make_field(
     return pixels, pandas.DataFrame(rows), pandas.DataFrame({"x": stars[:, 0], "y": stars[:, 1], "peak": peaks})
 
 
-def _lay(field: np.ndarray, stamp: Stamp, scale: float, x: float, y: float) -> dict[str, float]:
-    """Add a galaxy, its centre at (x, y); return where it is, and how clear it is beside the noise."""
+def _paste(field: np.ndarray, stamp: Stamp, scale: float, x: float, y: float) -> dict[str, float]:
+    """Add a galaxy with its centre at (x, y); return the position and the signal over the noise."""
     half = int(np.ceil(1.6 * stamp.radius * scale)) + 2
     left, top = int(x) - half, int(y) - half
-    # Averaged, not sampled: blurred before it is shrunk.
+    # A blur before the reduction prevents aliasing.
     blurred = cv2.GaussianBlur(stamp.light, (0, 0), 0.45 / scale) if scale < 1 else stamp.light
     matrix = np.array([[1 / scale, 0, stamp.x - (x - left) / scale], [0, 1 / scale, stamp.y - (y - top) / scale]])
     light = cv2.warpAffine(blurred, matrix, (2 * half + 1, 2 * half + 1), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)

@@ -1,10 +1,10 @@
-"""Measure times on an accelerator: a training step and its parts, chunks, prediction, fine-tuning; in under 9 minutes.
+"""Times on an accelerator: a training step and its parts, chunks, prediction, fine-tuning; in under 9 minutes.
 
     python benchmarks/gpu.py [--root DIR] [--only NAME ...]
 
-`make test-cuda` tests whether results are right. Values are written to `gpu.json` as they come, and printed as tables.
-A measurement that fails is noted, and the next one follows. `--root` names prepared real galaxies; without it,
-simulated ones are used. `--quick` does in small what a CPU can do: its times mean nothing.
+`make test-cuda` tests the results. Values are written to `gpu.json` one by one, and printed as tables. A failed
+measurement does not stop the next one. `--root` names prepared real galaxies; without it, simulated ones are used.
+`--quick` runs on a CPU too, with small sizes; its times mean nothing.
 """
 
 import contextlib
@@ -61,21 +61,21 @@ class Setting:
 
     @property
     def experiment(self) -> Experiment:
-        """The best model; a network of milliseconds where sizes are small."""
+        """The best model; a network of milliseconds for small sizes."""
         return TINY if self.is_quick else EXPERIMENT
 
     def milliseconds(self, function: Callable[[], object]) -> float:
-        """Return the median milliseconds of a call, the device's work included."""
+        """Return the median milliseconds of a call, with the work of the device."""
         timer = Timer("function()", globals={"function": function}, num_threads=torch.get_num_threads())
         return 1000 * timer.blocked_autorange(min_run_time=0.01 if self.is_quick else 1.0).median
 
     def seconds(self, function: Callable[[], object]) -> float:
-        """Return the seconds of one long call, the device's work included."""
+        """Return the seconds of one long call, with the work of the device."""
         return measuring.seconds_a_call(function, device=self.device)
 
 
 def bandwidth(setting: Setting) -> Values:
-    """What the device could do: copies, copies from the host, matrix products."""
+    """The limits of the device: copies, copies from the host, matrix products."""
     size, rows = (2**20, 256) if setting.is_quick else (2**30, 8192)
     source = torch.zeros(size, dtype=torch.uint8, device=setting.device)
     target = torch.empty_like(source)
@@ -92,13 +92,13 @@ def bandwidth(setting: Setting) -> Values:
 
 
 def random_batch(experiment: Experiment, device: torch.device) -> Batch:
-    """Return views and labels of a minibatch, made of random numbers."""
+    """Return random views and labels of a minibatch."""
     views = [torch.rand(experiment.batch_size, *shape, device=device) for shape in experiment.views.shapes]
     return views, torch.rand(experiment.batch_size, 37, device=device)
 
 
 def new_network(setting: Setting, precision: str = "tf32") -> tuple[Network, torch.optim.Optimizer]:
-    """Return a network and its optimizer, at a rate that leads nowhere."""
+    """Return a network and its optimizer at a negligible learning rate."""
     network = Network(setting.experiment, setting.device, precision)
     layers.reset_variance_preserving(network.output_layer)
     optimizer = setting.experiment.make_optimizer(network.output_layer)
@@ -107,17 +107,17 @@ def new_network(setting: Setting, precision: str = "tf32") -> tuple[Network, tor
 
 
 def step(setting: Setting) -> Values:
-    """A step with one setting changed at a time; then its parts, each from a graph of its own."""
+    """A step with one setting changed at a time; then its parts, each in a graph of its own."""
     batch, cudnn = random_batch(setting.experiment, setting.device), torch.backends.cudnn
-    for name, flag, precision, graphs in (
-        ("tf32, graph", None, "tf32", True),
-        ("no graph", None, "tf32", False),
-        ("cudnn.benchmark", "benchmark", "tf32", True),
-        ("cudnn.deterministic", "deterministic", "tf32", True),
-        ("bf16", None, "bf16", True),
-        ("float32", None, "float32", True),
+    for name, precision, graphs in (
+        ("tf32, graph", "tf32", True),
+        ("no graph", "tf32", False),
+        ("cudnn.benchmark", "tf32", True),
+        ("cudnn.deterministic", "tf32", True),
+        ("bf16", "bf16", True),
+        ("float32", "float32", True),
     ):
-        cudnn.benchmark, cudnn.deterministic = flag == "benchmark", flag == "deterministic"
+        cudnn.benchmark, cudnn.deterministic = name == "cudnn.benchmark", name == "cudnn.deterministic"
         take = steps.make_step(*new_network(setting, precision), True, graphs=graphs)
         yield f"ms a step, {name}", setting.milliseconds(lambda take=take: take(*batch))
         del take
@@ -130,7 +130,7 @@ def step(setting: Setting) -> Values:
 
     forward_and_backward()
     for name, function in (
-        # The value alone is returned: autograd's graph, if it outlived the call, would break the next capture.
+        # Autograd's graph would break the next capture if it outlived the call.
         ("forward", lambda: network.error(*batch, True).detach()),
         ("forward and backward", forward_and_backward),
         ("optimizer", optimizer.step),
@@ -139,7 +139,7 @@ def step(setting: Setting) -> Values:
 
 
 def captured(function: Callable[[], object], device: torch.device) -> Callable[[], object]:
-    """Return the replay of a function from a graph; the function itself on a device without graphs."""
+    """Capture a function in a graph and return its replay; the function itself on a device without graphs."""
     if device.type != "cuda":
         return function
     stream = torch.cuda.Stream()
@@ -154,7 +154,7 @@ def captured(function: Callable[[], object], device: torch.device) -> Callable[[
     return graph.replay
 
 
-# Operators that compute nothing, though they are not marked as views.
+# Operators that do not compute, though they are not marked as views.
 _NOTHING = {
     "_unsafe_view", "_reshape_alias", "detach", "lift_fresh", "empty", "empty_like", "empty_strided", "new_empty",
     "new_empty_strided", "_record_function_enter_new", "_record_function_exit",
@@ -162,7 +162,7 @@ _NOTHING = {
 
 
 class _Counting(TorchDispatchMode):
-    """Counts the operators that are called in the block, by name."""
+    """Counts the calls of each operator in a block."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -178,20 +178,21 @@ class _Counting(TorchDispatchMode):
 
 
 def count_operators(trainer: Trainer, batch: Batch) -> Counter[str]:
-    """Count the operators that compute in the second normalised step of a run: forward, backward and update.
+    """Count the computing operators in the second normalised step of a run: forward, backward and update.
 
     A call of an operator is one kernel or a few; views and allocations are not counted.
     """
-    experiment = trainer.experiment
-    first = experiment.first_normalised_step
-    trainer.take(*batch, *divmod(first, experiment.steps_a_chunk))
+    first, second = (
+        divmod(trainer.experiment.first_normalised_step + n, trainer.experiment.steps_a_chunk) for n in (0, 1)
+    )
+    trainer.take(*batch, *first)
     with _Counting() as counting:
-        trainer.take(*batch, *divmod(first + 1, experiment.steps_a_chunk))
+        trainer.take(*batch, *second)
     return counting.calls
 
 
 def kernels(setting: Setting) -> Values:
-    """The operators and kernels of a single step, and the kernels that take longest."""
+    """The operators and kernels of a single step, and the slowest kernels."""
     batch = random_batch(setting.experiment, setting.device)
     calls = count_operators(Trainer(setting.experiment, new_network(setting)[0], graphs=False), batch)
     yield "operators that compute", calls.total()
@@ -214,12 +215,10 @@ def kernels(setting: Setting) -> Values:
 
 
 def tally(events: Iterable) -> tuple[Counter[str], Counter[str]]:
-    """Count each kernel and its microseconds; copies and fills count, annotations do not."""
+    """Count calls and microseconds of each kernel, with copies and fills, without annotations."""
     counts, microseconds = Counter(), Counter()
     for event in events:
-        annotation = getattr(event, "is_user_annotation", False) or event.name.startswith(
-            ("Optimizer.", "ProfilerStep")
-        )
+        annotation = event.is_user_annotation or event.name.startswith(("Optimizer.", "ProfilerStep"))
         if event.device_type.name == "CUDA" and not annotation:
             counts[event.name] += 1
             microseconds[event.name] += event.time_range.elapsed_us()
@@ -229,7 +228,7 @@ def tally(events: Iterable) -> tuple[Counter[str], Counter[str]]:
 def timed_run(
     setting: Setting, experiment: Experiment, options: Options, num_chunks: int
 ) -> tuple[training.Run, list[float]]:
-    """Train chunks, all normalised; return the run, and the seconds of each chunk but the first and the last."""
+    """Train normalised chunks; return the run, and the seconds of each chunk without the first and the last."""
     adopt(dataclasses.replace(folders.current, root=setting.folder, data_override=folders.current.data))
     chosen = dataclasses.replace(
         experiment, name="gpu_run", num_chunks=num_chunks, num_steps_nonorm=0, validate_every=10**6
@@ -247,14 +246,14 @@ def timed_run(
 
 
 def chunks(setting: Setting) -> Values:
-    """Whole chunks, and apart from them a checkpoint, a validation and the sampling: minutes of the full recipe."""
+    """Whole chunks, a checkpoint, a validation, the sampling, and the minutes of the full recipe."""
     experiment = dataclasses.replace(setting.experiment, learning_rate=Steps({0: 1e-4}))
     options = Options(device=str(setting.device), initialisation="variance-preserving")
     run, seconds = timed_run(setting, experiment, options, 5 if setting.is_quick else 10)
-    a_chunk, third = float(np.median(seconds)), max(1, len(seconds) // 3)
+    a_chunk, third = np.median(seconds), max(1, len(seconds) // 3)
     yield "seconds a chunk", a_chunk
-    yield "chunks at the end over those at the start", float(np.median(seconds[-third:]) / np.median(seconds[:third]))
-    checkpoint = float(np.median([setting.seconds(run.save) for _ in range(3)]))
+    yield "chunks at the end over those at the start", np.median(seconds[-third:]) / np.median(seconds[:third])
+    checkpoint = np.median([setting.seconds(run.save) for _ in range(3)])
     yield "seconds a checkpoint", checkpoint
     run.valid_indices = np.resize(run.valid_indices, 4 if setting.is_quick else NUM_VALID)
     run.validate()
@@ -265,18 +264,18 @@ def chunks(setting: Setting) -> Values:
         yield "seconds to sample a chunk", setting.seconds(lambda: next(made))
     if setting.device.type == "cuda":
         yield "GB in use on the device", torch.cuda.memory_allocated(setting.device) / 1e9
-    minutes = {
-        "chunks": experiment.num_chunks * a_chunk / 60,
-        "validations": experiment.num_chunks / experiment.validate_every * validation / 60,
-    }
-    minutes["checkpoints"] = sum(minutes.values()) * 60 / training.Run.CHECKPOINT_SECONDS * checkpoint / 60
-    for name, value in minutes.items():
-        yield f"minutes of the recipe's {name}", value
-    yield f"minutes of the recipe ({FULL_RECIPE_HOURS_2014} hours in 2014)", sum(minutes.values())
+    training_minutes = experiment.num_chunks * a_chunk / 60
+    validation_minutes = experiment.num_chunks / experiment.validate_every * validation / 60
+    checkpoint_minutes = (training_minutes + validation_minutes) / training.Run.CHECKPOINT_SECONDS * checkpoint
+    yield "minutes of the recipe's chunks", training_minutes
+    yield "minutes of the recipe's validations", validation_minutes
+    yield "minutes of the recipe's checkpoints", checkpoint_minutes
+    total = training_minutes + validation_minutes + checkpoint_minutes
+    yield f"minutes of the recipe ({FULL_RECIPE_HOURS_2014} hours in 2014)", total
 
 
 def predictions(setting: Setting) -> Values:
-    """Predictions under all transforms, whole, the device alone and the decoding alone, at two sizes."""
+    """Predictions under all transforms, of the device alone and the decoding alone, at two sizes."""
     network, options = new_network(setting)[0], Options(device=str(setting.device), augment_on="device")
     experiment = setting.experiment
     resident, num_train = Images("train", setting.device, resident=True), len(images.ids_of("train"))
@@ -310,29 +309,25 @@ def predictions(setting: Setting) -> Values:
 
 
 def finetuning(setting: Setting) -> Values:
-    """The training of EfficientNet-Lite0 from random weights, which costs the same as from published ones."""
+    """Training of EfficientNet-Lite0 from random weights, at the cost of published ones."""
     experiment = dataclasses.replace(LITE0, batch_size=4, chunk_size=4) if setting.is_quick else LITE0
     for precision in ("tf32", "bf16"):
         options = Options(device=str(setting.device), initialisation="random", precision=precision)
         run, seconds = timed_run(setting, experiment, options, 4 if setting.is_quick else 12)
-        del run  # its images leave the device before those of the next run are loaded
+        del run  # frees its images on the device
         pace = experiment.chunk_size / float(np.median(seconds))
         yield f"images a second, {precision}", pace
         yield f"minutes for {NUM_TRAIN:,} x {EPOCHS} epochs, {precision}", NUM_TRAIN * EPOCHS / pace / 60
 
 
 MEASUREMENTS: dict[str, Callable[[Setting], Values]] = {
-    "bandwidth": bandwidth,
-    "step": step,
-    "chunks": chunks,
-    "prediction": predictions,
-    "finetuning": finetuning,
+    "bandwidth": bandwidth, "step": step, "chunks": chunks, "prediction": predictions, "finetuning": finetuning,
     "kernels": kernels,
-}
+}  # fmt: skip
 
 
 def measure(names: Sequence[str], setting: Setting, output: Path) -> bool:
-    """Make measurements, write and print their values; return whether all succeeded."""
+    """Measure, write and print values; return whether all measurements succeeded."""
     results: dict[str, object] = {"environment": measuring.print_environment()}
     before, succeeded = folders.current, True
     for name in names:
@@ -342,7 +337,7 @@ def measure(names: Sequence[str], setting: Setting, output: Path) -> bool:
         use_precision("tf32")
         try:
             for what, value in MEASUREMENTS[name](setting):
-                values[what] = value
+                values[what] = value.item() if isinstance(value, np.generic) else value
         except Exception as error:  # the next measurement does not depend on this one
             values["failed"], succeeded = f"{type(error).__name__}: {first_line(error)}", False
         rows = [(what, f"{value:.4g}" if isinstance(value, float) else value) for what, value in values.items()]
@@ -352,8 +347,7 @@ def measure(names: Sequence[str], setting: Setting, output: Path) -> bool:
 
 
 def main() -> None:
-    flags = measuring.parser(__doc__)
-    flags.add_argument("--root", type=Path, metavar="DIR", help="prepared real galaxies (default: simulated ones)")
+    flags = measuring.parser(__doc__, survey=True)
     flags.add_argument("--only", nargs="+", choices=list(MEASUREMENTS), default=list(MEASUREMENTS), metavar="NAME")
     args = flags.parse_args()
     device = find_device(args.device)

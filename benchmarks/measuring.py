@@ -1,7 +1,7 @@
-"""What the benchmarks share: the environment, peers timed side by side, tables, curves, and results on disk.
+"""Shared by all benchmarks: flags, the environment, peers timed side by side, tables, curves, results on disk.
 
-Peers run in turns, A B C A B C ..., so that whatever else the machine does meets them all; what counts is the ratio of
-their medians within one run.
+Peers run in turns, A B C A B C ..., so that a busy machine slows all of them. The ratio of their medians within one run
+is the result.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from machine.command_line import positive_int
+from machine.cores import available_cores
 from machine.files import replacing
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -28,7 +29,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds a call: the median of the repetitions, and the quartiles around it."""
+    """Seconds per call: median and quartiles of the repetitions."""
 
     median: float
     lower: float
@@ -38,39 +39,38 @@ class Timing:
         return format_seconds(self.median)
 
 
-def parser(description: str | None) -> argparse.ArgumentParser:
-    """Return the argument parser that a benchmark starts from."""
+def parser(description: str | None, survey: bool = False) -> argparse.ArgumentParser:
+    """Return the argument parser of a benchmark, with `--root` where it runs on a survey."""
     flags = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    flags.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: cuda where there is one)")
+    flags.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: cuda if available)")
     flags.add_argument("--threads", type=positive_int, metavar="N", help="CPU threads of PyTorch")
-    flags.add_argument("--repeats", type=positive_int, default=5, metavar="N", help="of each measurement")
-    flags.add_argument("--quick", action="store_true", help="sizes so small that the figures mean nothing: a trial")
+    flags.add_argument("--repeats", type=positive_int, default=5, metavar="N", help="repetitions of each measurement")
+    flags.add_argument("--quick", action="store_true", help="a trial with small sizes; its figures mean nothing")
     flags.add_argument("--output", type=Path, default=RESULTS, metavar="DIR", help="for figures and numbers")
+    if survey:
+        flags.add_argument("--root", type=Path, metavar="DIR", help="prepared real galaxies (default: simulated ones)")
     return flags
 
 
 def cpu_model() -> str:
-    """Return the processor's name, as far as the system tells."""
-    model = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next((line.split(": ")[1] for line in lines if line.startswith("model name")), model)
-    return model
+    """Return the name of the processor."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.split(": ")[1] for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
 
 
 def environment() -> dict[str, str]:
     """Describe the machine and the engines."""
-    # The cores that this process may use, which in a container can be fewer than there are.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     described = {
         "Python": platform.python_version(),
         "PyTorch": torch.__version__,
         "NumPy": np.__version__,
         "OpenCV": cv2.__version__,
-        "CPU": f"{cpu_model()}, {cores} cores{load}",
+        "CPU": f"{cpu_model()}, {available_cores()} cores{load}",
         "threads": str(torch.get_num_threads()),
         "GPU": "none",
     }
@@ -80,7 +80,7 @@ def environment() -> dict[str, str]:
 
 
 def print_environment(**more: str) -> dict[str, str]:
-    """Print the environment and what else a benchmark depends on; return it, for `save`."""
+    """Print and return the environment and further versions."""
     described = environment() | more
     for name, value in described.items():
         print(f"{name:18}{value}")
@@ -89,7 +89,7 @@ def print_environment(**more: str) -> dict[str, str]:
 
 
 def seconds_a_call(function: Callable[[], object], calls: int = 1, device: torch.device = CPU) -> float:
-    """Call a function `calls` times and return the seconds each took, the device's work included."""
+    """Return the mean seconds of `calls` calls, with the work of the device."""
     _wait_for(device)
     start = time.perf_counter()
     for _ in range(calls):
@@ -112,8 +112,7 @@ def side_by_side(
 ) -> dict[str, Timing]:
     """Time peers in turns, after `warm_up` calls of each.
 
-    A measurement repeats a call until it lasts about `least_seconds`, which short calls need: a clock and a launch on
-    an accelerator take microseconds.
+    A measurement repeats short calls for about `least_seconds`, because the clock and a launch take microseconds.
     """
     calls = {}
     for name, function in candidates.items():
@@ -156,8 +155,35 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(lines)
 
 
+def rates(
+    title: str, item: str, timings: Mapping[str, Timing], reference: float, **columns: Mapping[str, object]
+) -> str:
+    """Lay out seconds per item, items per second, and the speed relative to a reference in seconds.
+
+    `columns` are further columns: their cells by peer.
+    """
+    rows = [
+        (
+            name,
+            each,
+            f"{1 / each.median:.4g}",
+            f"{reference / each.median:.2f}",
+            *(c.get(name, "") for c in columns.values()),
+        )
+        for name, each in timings.items()
+    ]
+    return table((title, f"per {item}", "per second", "relative speed", *columns), rows)
+
+
+def draw_rates(ax: Axes, title: str, items: str, timings: Mapping[str, Timing]) -> None:
+    """Draw items per second as bars."""
+    ax.barh(list(timings), [1 / each.median for each in timings.values()], color="#4c72b0")
+    ax.set(xlabel=f"{items} per second", title=title)
+    ax.invert_yaxis()
+
+
 def draw_curves(ax: Axes, x: Sequence[float], curves: Mapping[str, Sequence[Timing | None]]) -> None:
-    """Draw medians over x, and the quartiles as a band; None leaves a gap."""
+    """Draw medians over x with a band between the quartiles; None leaves a gap."""
     for name, timings in curves.items():
         values = np.array([(t.median, t.lower, t.upper) if t else (np.nan,) * 3 for t in timings])
         [line] = ax.plot(x, values[:, 0], marker="o", markersize=3, linewidth=1.3, label=name)
@@ -165,7 +191,7 @@ def draw_curves(ax: Axes, x: Sequence[float], curves: Mapping[str, Sequence[Timi
 
 
 def save(folder: Path, name: str, results: Mapping[str, object], figure: Figure | None = None) -> None:
-    """Write results as `name`.json, and a figure as `name`.png; say where."""
+    """Write results to `name`.json and a figure to `name`.png, and print the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.json"]
     paths[0].write_text(json.dumps(results, indent=1, ensure_ascii=False, default=_plain) + "\n", encoding="utf-8")
@@ -176,14 +202,14 @@ def save(folder: Path, name: str, results: Mapping[str, object], figure: Figure 
 
 
 def _plain(value: object) -> object:
-    """Return what JSON can hold."""
+    """Convert a dataclass to a dict."""
     if is_dataclass(value):
         return asdict(value)
     raise TypeError(f"expected numbers, text, lists, dicts and dataclasses, got {value!r}")
 
 
 class KeptResults(list[dict]):
-    """The results in a JSON file, each a dict that begins with what tells it from the others."""
+    """The results in a JSON file: dicts, each with the items of a unique key."""
 
     def __init__(self, path: Path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -191,7 +217,7 @@ class KeptResults(list[dict]):
         self.path = path
 
     def add(self, key: Mapping[str, object], measure: Callable[[], Mapping[str, object]]) -> None:
-        """Measure what a key names, unless it is there; print it, and keep it."""
+        """Measure, print and save the result of a key that has none yet."""
         if any(key.items() <= each.items() for each in self):
             return
         self.append({**key, **measure()})

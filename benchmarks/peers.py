@@ -1,9 +1,10 @@
-"""Peers in processes of their own, the survey that they run on, and what a script's processes take.
+"""Peers in processes of their own, the survey that they run on, and the resources that a command takes.
 
-A peer in its own process shares neither allocator nor threads nor libraries with another one.
+Peers in separate processes share no allocator, threads or libraries.
 """
 
 import contextlib
+import dataclasses
 import multiprocessing
 import os
 import resource
@@ -15,16 +16,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from unittest import mock
 
 import cv2
 import torch
 
 from benchmarks.measuring import Timing, timing
 from engine.network import use_precision
-from survey import folders, images
+from survey import decoded_cache, folders, images
 from survey.folders import Folders, adopt, use_folders
 
 ROOT = Path(__file__).resolve().parent.parent
+INTERVAL = 0.5
 # Builds the function that is timed, which does a round of work.
 Build = Callable[[], Callable[[], object]]
 
@@ -34,30 +37,19 @@ def _serve(build: Build, threads: int, connection: Connection) -> None:
     cv2.setNumThreads(threads if threads > 1 else 0)
     use_precision("tf32")  # the same for all peers
     work = build()
-    _finish(work)  # warm-up
+    _seconds(work)  # warm-up
     connection.send(None)
     while connection.recv():
-        start = time.perf_counter()
-        _finish(work)
-        connection.send(time.perf_counter() - start)
+        connection.send(_seconds(work))
 
 
-def _finish(work: Callable[[], object]) -> None:
-    """Do a round of work, that of an accelerator included, which else would be timed by its launches."""
+def _seconds(work: Callable[[], object]) -> float:
+    """Do a round of work and return its seconds, with the work of an accelerator."""
+    start = time.perf_counter()
     work()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-
-
-@contextlib.contextmanager
-def _openmp_threads(threads: int) -> Iterator[None]:
-    before = os.environ.copy()
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+    return time.perf_counter() - start
 
 
 @contextlib.contextmanager
@@ -65,7 +57,7 @@ def _peer(build: Build, threads: int) -> Iterator[Connection]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(build, threads, theirs))
-    with _openmp_threads(threads):  # read when its libraries are loaded
+    with mock.patch.dict(os.environ, OMP_NUM_THREADS=str(threads)):  # read when OpenMP is loaded
         process.start()
     theirs.close()
     try:
@@ -78,7 +70,7 @@ def _peer(build: Build, threads: int) -> Iterator[Connection]:
 
 
 def in_turns(peers: Mapping[str, Build], items: int, repeats: int, threads: int = 1) -> dict[str, Timing]:
-    """Return the seconds an item of each peer's rounds, A B C A B C ...; `items` are what a round works through."""
+    """Return the seconds per item of each peer's rounds, A B C A B C ...; a round has so many `items`."""
     seconds = {name: [] for name in peers}
     with contextlib.ExitStack() as stack:
         connections = {name: stack.enter_context(_peer(build, threads)) for name, build in peers.items()}
@@ -91,9 +83,15 @@ def in_turns(peers: Mapping[str, Build], items: int, repeats: int, threads: int 
     return {name: timing(each) for name, each in seconds.items()}
 
 
+def repeated(make: Callable[[], Iterator]) -> Iterator:
+    """Iterate again and again."""
+    while True:
+        yield from make()
+
+
 @dataclass(frozen=True)
 class Work:
-    """The first `num` training galaxies of a survey, which peers in other processes look at."""
+    """The first `num` training galaxies of a survey, for peers in other processes."""
 
     folders: Folders
     num: int
@@ -106,33 +104,41 @@ class Work:
 
 @contextlib.contextmanager
 def prepared(root: Path | None, num_train: int, num_test: int = 8) -> Iterator[Folders]:
-    """Use a prepared survey, or simulate one of that size and prepare it; it vanishes afterwards."""
+    """Use a prepared survey; without a root, simulate one of that size, and delete it afterwards."""
     before = folders.current
     with tempfile.TemporaryDirectory() as temporary:
         if root is None:
             root = Path(temporary)
             print(f"simulating {num_train + num_test} galaxies", flush=True)
-            steps = [
-                ["simulate_galaxies.py", "--num-train", num_train, "--num-test", num_test],
-                ["create_train_ids_file.py"],
-                ["create_test_ids_file.py"],
-                ["convert_training_labels_to_npy.py"],
-            ]
-            for step in steps:
-                command = [sys.executable, ROOT / step[0], *step[1:], "--root", root]
-                subprocess.run([str(each) for each in command], check=True, stdout=subprocess.DEVNULL)
+            run_command("simulate_galaxies", "--num-train", num_train, "--num-test", num_test, "--root", root)
+            for name in ("create_train_ids_file", "create_test_ids_file", "convert_training_labels_to_npy"):
+                run_command(name, "--root", root)
         try:
             yield use_folders(root)
         finally:
             adopt(before)
 
 
-INTERVAL = 0.5
+@contextlib.contextmanager
+def with_and_without_cache(root: Path | None, num_train: int) -> Iterator[tuple[Work, Work]]:
+    """Yield the first galaxies of a prepared survey (see `prepared`), read from JPEGs and from the decoded cache."""
+    with prepared(root, num_train) as current, tempfile.TemporaryDirectory() as ram:
+        num = min(num_train, len(images.ids_of("train")))
+        work, cached = (Work(dataclasses.replace(current, ram=Path(ram, name)), num) for name in ("none", ""))
+        cached.paths()
+        decoded_cache.build("train")
+        yield work, cached
+
+
+def run_command(name: str, *arguments: object) -> None:
+    """Run one of the project's scripts without its output."""
+    command = [sys.executable, ROOT / f"{name}.py", *arguments]
+    subprocess.run([str(each) for each in command], check=True, stdout=subprocess.DEVNULL)
 
 
 @dataclass(frozen=True)
 class Watched:
-    """What a command took: seconds, processor seconds of all its processes, their memory at its peak in bytes."""
+    """Seconds of a command, processor seconds and peak memory (bytes) of all its processes, and its exit status."""
 
     seconds: float
     processor_seconds: float
@@ -141,9 +147,9 @@ class Watched:
 
 
 def watched(command: Sequence[object], kill_after: float | None = None) -> Watched:
-    """Run a script of this project, killed after so many seconds, and return what it took.
+    """Run a script of this project and measure it; kill it after so many seconds.
 
-    The peak is that of proportional set sizes, pages that processes share counted once, looked at every half second.
+    The peak is the largest sum of proportional set sizes (shared pages count once), sampled every half second.
     """
     before, peak, start = resource.getrusage(resource.RUSAGE_CHILDREN), 0, time.monotonic()
     process = subprocess.Popen([sys.executable, *map(str, command)], cwd=ROOT)
@@ -158,14 +164,14 @@ def watched(command: Sequence[object], kill_after: float | None = None) -> Watch
 
 
 def memory(pid: int) -> int:
-    """Return the memory of a process and of those that it started, shared pages counted once (Linux), bytes."""
+    """Return the memory of a process and its descendants in bytes; shared pages count once (Linux)."""
     total, waiting = 0, [pid]
     while waiting:
         current = Path("/proc", str(waiting.pop()))
         try:
             lines = (current / "smaps_rollup").read_text().splitlines()
             total += 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-            # Each thread has processes of its own.
+            # Each thread has child processes of its own.
             for task in (current / "task").iterdir():
                 waiting += map(int, (task / "children").read_text().split())
         except OSError:  # it has ended

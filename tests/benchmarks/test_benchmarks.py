@@ -67,30 +67,11 @@ class TestAlgorithms:
             assert sizes == {"valid": (6, 5), "full": (12, 11), "same": (9, 8)}, name
 
     def test_an_unknown_mode_is_refused(self):
-        with pytest.raises(ValueError, match="valid, full, same, not 'half'"):
+        with pytest.raises(ValueError, match="expected a mode of valid, full, same, got 'half'"):
             margins(3, "half")
 
 
-class TestCrossings:
-    SIZES = (3, 5, 7, 9)
-
-    @pytest.mark.parametrize(
-        ("challenger", "holder", "ranges", "text"),
-        [
-            ((4, 4, 4, 4), (1, 2, 5, 9), [(7, 9)], "7 and up"),
-            ((4, 4, 4, 4), (1, 5, 6, 2), [(5, 7)], "5 to 7"),
-            ((4, 4, 4, 4), (5, 3, 6, 6), [(3, 3), (7, 9)], "3, 7 and up"),
-            ((4, 4, 4, 4), (1, 2, 3, 5), [(9, 9)], "9 and up"),
-            ((4, 4, 4, 4), (4, 4, 4, 4), [], "never"),
-            ((4, 4, 4, 4), (9, 9, 9, 9), [(3, 9)], "always"),
-            ((4, 4, 4, 4), (1, 9, None, None), [(5, 9)], "5 and up"),
-            ((1, 9, None, None), (2, 4, 4, None), [(3, 3)], "3"),
-        ],
-    )
-    def test_ranges_of_made_up_curves(self, challenger, holder, ranges, text):
-        assert bench.where_faster(self.SIZES, timings(*challenger), timings(*holder)) == ranges
-        assert bench.describe_ranges(ranges, self.SIZES) == text
-
+class TestSweep:
     def test_an_algorithm_far_behind_is_left_out_of_larger_filters(self, monkeypatch: pytest.MonkeyPatch):
         def side_by_side(candidates, *_):
             return {name: Timing(*[10.0 if name == "im2col" else 1.0] * 3) for name in candidates}
@@ -224,6 +205,15 @@ class TestMeasuring:
         with pytest.raises(ValueError, match=r"expected 2 cells in every row, got \[2, 3\]"):
             measuring.table(("a", "b"), [(1, 2, 3)])
 
+    def test_rates_are_relative_to_a_reference(self):
+        peers = {name: Timing(s, s, s) for name, s in (("plain", 3.0), ("ours", 1.0))}
+        rows = measuring.rates("training", "image", peers, 2.0, memory={"ours": "100 MB"}).splitlines()[2:]
+        cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
+        assert cells == [["plain", "3.00 s", "0.3333", "0.67", ""], ["ours", "1.00 s", "1", "2.00", "100 MB"]]
+        ax = Figure().subplots()
+        measuring.draw_rates(ax, "training", "images", peers)
+        assert [bar.get_width() for bar in ax.patches] == [1 / 3, 1]
+
     def test_curves_have_gaps_where_nothing_was_measured(self):
         ax = Figure().subplots()
         measuring.draw_curves(ax, (3, 5, 7), {"ours": timings(1, None, 2)})
@@ -249,7 +239,7 @@ class TestMeasuring:
 def test_a_quick_run(run_main: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture, same_threads: None):
     run_main(bench, "--quick", "--repeats", 1, "--device", "cpu", "--output", tmp_path)
     printed = capsys.readouterr().out
-    for header in ("| mode  | batch | FFT beats library", "| layer ", "| convolution ", "PyTorch"):
+    for header in ("| mode  | batch | filter |", "| layer ", "| convolution ", "PyTorch"):
         assert header in printed
     results = json.loads((tmp_path / "convolutions.json").read_text())
     assert results["environment"]["threads"] == "1"

@@ -2,19 +2,22 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from skimage.transform import AffineTransform
 from tiny import CPU, OPTIONS
 
 import layers
 import try_finetune_efficientnet_lite0
 from benchmarks import bench_finetuning as bench
 from benchmarks import choices, cross_validation, ensemble_results
-from benchmarks.bench_finetuning import PlainNetwork, PlainTraining, loader
-from benchmarks.measuring import Timing
+from benchmarks.bench_finetuning import PlainNetwork, PlainTraining
 from benchmarks.peers import Work
+from doc.plain_pytorch import loader
 from engine.examples import Examples
 from engine.network import Network
 from machine.arrays import load_gz
@@ -25,6 +28,10 @@ from survey.predictions import rmse
 @pytest.fixture
 def work(prepared_survey) -> Work:
     return Work(folders.current, 6)
+
+
+def galaxies(paths: Sequence[Path], transforms: Sequence[AffineTransform] | None = None) -> bench.Galaxies:
+    return bench.Galaxies(bench.EXPERIMENT.views, paths, images.load_labels(), transforms)
 
 
 def test_the_plain_network_predicts_what_ours_does():
@@ -43,7 +50,7 @@ def test_the_plain_network_predicts_what_ours_does():
 
 
 def test_the_plain_loop_sees_the_views_that_ours_does(work):
-    [theirs, labels] = next(iter(loader(bench.EXPERIMENT, work.paths(), 8, 0, bench.EIGHT)))
+    [theirs, labels] = next(iter(loader(galaxies(work.paths(), bench.EIGHT), 8, 0)))
     [ours] = next(Examples(bench.EXPERIMENT, OPTIONS, CPU).fixed(np.arange(1), "train", bench.EIGHT))
     np.testing.assert_allclose(theirs.permute(0, 2, 3, 1).numpy(), ours, rtol=0, atol=1e-5)
     np.testing.assert_allclose(labels.numpy(), images.load_labels()[[0] * 8])
@@ -53,7 +60,7 @@ def test_a_plain_step_moves_what_ours_moves(work):
     network = PlainNetwork("lite0", 3)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     training = PlainTraining(bench.EXPERIMENT, network, 0.9)
-    error = training.take(iter(loader(bench.EXPERIMENT, work.paths()[:2], 2, 0)))
+    error = training.take(iter(loader(galaxies(work.paths()[:2]), 2, 0)))
     assert 0 < error < 1
     moved = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
     frozen = ("backbone.stem", "backbone.blocks.0.", "backbone.blocks.1.", "backbone.blocks.2.")
@@ -68,15 +75,6 @@ def test_each_peer_does_its_round(work, monkeypatch):
     train, predict = bench.builds(work, work, steps=1, galaxies=2)
     assert 0 < train["ours, from JPEGs"]()() < 1
     assert predict["ours, from JPEGs"]()().shape == (2, 37)
-
-
-def test_rows_are_measured_against_the_quicker_plain_loop():
-    timings = {
-        name: Timing(s, s, s) for name, s in (("plain, 1 worker", 3.0), ("plain, 2 workers", 2.0), ("ours", 1.0))
-    }
-    rows = bench.rows_of(timings, dict.fromkeys(timings, 100.0))
-    assert [row[3] for row in rows] == ["0.67", "1.00", "2.00"]
-    assert bench.draw_figure({"training": timings, "prediction": timings}).axes
 
 
 def test_a_prediction_belongs_to_the_class_whose_mean_votes_are_nearest(tables):
