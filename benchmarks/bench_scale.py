@@ -190,12 +190,15 @@ def resident_memory(pid: int) -> tuple[int, int]:
 
 def memory_of_chunks(chosen: Experiment, every: int) -> dict[int, dict[str, int]]:
     """Train; print and return the memory after every so many chunks."""
-    measured = {}
+    measured, strangers = {}, multiprocessing.active_children()
 
     def look(progress: Progress) -> None:
-        workers = multiprocessing.active_children()
+        workers = [process.pid for process in multiprocessing.active_children() if process not in strangers]
         if progress.chunk % every == 0 and workers:
-            parent, *rest = (resident_memory(pid) for pid in (os.getpid(), *(process.pid for process in workers)))
+            try:
+                parent, *rest = map(resident_memory, (os.getpid(), *workers))
+            except OSError:  # a worker has ended meanwhile
+                return
             row = {"parent RSS": parent[0], "parent PSS": parent[1]}
             row |= {f"workers {kind}": sum(each[i] for each in rest) for i, kind in enumerate(("RSS", "PSS"))}
             measured[progress.chunk] = row

@@ -32,9 +32,10 @@ import backbones
 import custom
 import layers
 import realtime_augmentation as ra
+from benchmarks.cross_validation import predict_both
 from benchmarks.ensemble_results import class_flags, scorer
 from benchmarks.measuring import KeptResults, table
-from engine import prediction, training
+from engine import training
 from engine.checkpoints import Progress
 from engine.experiment import Experiment
 from engine.options import Options
@@ -186,10 +187,7 @@ CHOICES: dict[str, Experiment] = {
     "a head from a ridge solution": EXPERIMENT,
 }  # fmt: skip
 # Called before the first step of a run.
-PREPARATIONS: dict[str, Callable[[training.Run], None]] = {
-    "views that grow: 96, 128, 160 pixels": grow,
-    "a head from a ridge solution": fit_head,
-}
+PREPARATIONS = {"views that grow: 96, 128, 160 pixels": grow, "a head from a ridge solution": fit_head}
 STARTS = {"2014": "fine-tuned", "random": "from scratch"}
 IsRight = Callable[[np.ndarray], np.ndarray]
 
@@ -224,10 +222,7 @@ def measured(choice: str, seed: int, num_examples: int, options: Options, is_rig
         prepare(run)
     run.train()
     seconds = time.process_time() - start if is_new else None
-    one_view = run.predict(run.valid_indices, "train")
-    with run.trainer.predicting():
-        averaged = prediction.predict(run.network, run.examples, run.valid_indices, "train")
-    run.store.clear()
+    one_view, averaged = predict_both(run)
     return {"seconds": seconds, **scores(run, one_view, is_right), **scores(run, averaged, is_right, ", all")}
 
 

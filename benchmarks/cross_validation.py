@@ -42,6 +42,15 @@ def split_of(num_galaxies: int, fold: int, num_folds: int) -> tuple[np.ndarray, 
     return np.setdiff1d(np.arange(num_galaxies), valid), valid
 
 
+def predict_both(run: training.Run) -> tuple[np.ndarray, np.ndarray]:
+    """Return a run's predictions (n, 37) of the validation galaxies by one view and by all; delete its checkpoint."""
+    one_view = run.predict(run.valid_indices, "train")
+    with run.trainer.predicting():
+        averaged = prediction.predict(run.network, run.examples, run.valid_indices, "train")
+    run.store.clear()
+    return one_view, averaged
+
+
 def predict_fold(experiment: Experiment, options: Options, fold: int, num_folds: int, epochs: int | None) -> np.ndarray:
     """Train on the other folds and return this one's predictions (2, n, 37), of one view and of all."""
     num_galaxies = len(images.load_labels())
@@ -52,11 +61,7 @@ def predict_fold(experiment: Experiment, options: Options, fold: int, num_folds:
         experiment = experiment.resized(max(1, round(epochs * num_train / experiment.chunk_size)))
     run = training.Run.prepare(experiment, options, split=split_of(num_galaxies, fold, num_folds))
     run.train()
-    one_view = run.predict(run.valid_indices, "train")
-    with run.trainer.predicting():
-        averaged = prediction.predict(run.network, run.examples, run.valid_indices, "train")
-    run.store.clear()
-    return np.stack([one_view, averaged])
+    return np.stack(predict_both(run))
 
 
 def report(predictions: np.ndarray, labels: np.ndarray, is_right: Callable[[np.ndarray], np.ndarray]) -> list[str]:

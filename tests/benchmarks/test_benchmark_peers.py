@@ -104,16 +104,24 @@ def test_cost_is_measured_chunk_by_chunk(prepared_survey, monkeypatch):
     assert [row[:2] for row in rows] == [[1, 20], [1, 60], [2, 20], [2, 60]]
 
 
+def memory(parent: int, workers: int) -> dict[str, int]:
+    return {"parent RSS": parent, "parent PSS": 1, "workers RSS": workers, "workers PSS": 10**6}
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_is_measured_and_judged(run_main, monkeypatch, capsys):
     monkeypatch.setattr(bench_scale, "MOST_GROWTH", 100)
-    run_main(bench_scale, "memory", "--chunks", 20)
-    assert re.findall(r"memory at chunk (\d+): parent RSS \d+ kB", capsys.readouterr().out) == [
-        str(chunk) for chunk in range(2, 21, 2)
-    ]
-    monkeypatch.setattr(bench_scale, "MOST_GROWTH", -1)
-    with pytest.raises(SystemExit, match="expected memory to grow by -100% at most"):
-        run_main(bench_scale, "memory", "--chunks", 20)
+    run_main(bench_scale, "memory", "--chunks", 10)
+    measured = list(map(int, re.findall(r"memory at chunk (\d+): parent RSS \d+ kB", capsys.readouterr().out)))
+    # Workers may end while their memory is read; then a chunk has no row.
+    assert len(measured) >= 2 and set(measured) <= set(range(1, 11))
+    monkeypatch.setattr(bench_scale, "memory_of_chunks", lambda *_: {1: memory(100, 200), 9: memory(101, 205)})
+    monkeypatch.setattr(bench_scale, "MOST_GROWTH", 0.03)
+    run_main(bench_scale, "memory", "--chunks", 10)
+    assert "chunk 1 to 9: parent RSS +1.00%, workers RSS +2.50%" in capsys.readouterr().out
+    monkeypatch.setattr(bench_scale, "MOST_GROWTH", 0.02)
+    with pytest.raises(SystemExit, match="expected memory to grow by 2% at most"):
+        run_main(bench_scale, "memory", "--chunks", 10)
 
 
 def test_a_plain_training_step_lowers_the_error():
