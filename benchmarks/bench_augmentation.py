@@ -19,8 +19,8 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import cv2
@@ -168,32 +168,27 @@ def compare(work: Work, cached: Work, repeats: int) -> dict[str, measuring.Timin
     return peers.in_turns(builds, work.num, repeats)
 
 
+_rounds: list[Round] = []  # of this worker process
+
+
+def _start(work: Work) -> None:
+    cv2.setNumThreads(0)
+    _rounds[:] = [ours(work)]
+
+
+def _do_round(_: int) -> None:
+    _rounds[0]()
+
+
 def alone(work: Work, num_workers: int, repeats: int) -> float:
     """Return the images per second of worker processes whose views are not read."""
-    context = multiprocessing.get_context("fork")
-    barrier = context.Barrier(num_workers + 1)
-
-    def serve() -> None:
-        cv2.setNumThreads(0)
-        run = ours(work)
-        run()
-        for _ in range(repeats):
-            barrier.wait()
-            run()
-            barrier.wait()
-
-    processes = [context.Process(target=serve) for _ in range(num_workers)]
-    for process in processes:
-        process.start()
     rates = []
-    for _ in range(repeats):
-        barrier.wait()
-        start = time.perf_counter()
-        barrier.wait()
-        rates.append(num_workers * work.num / (time.perf_counter() - start))
-    for process in processes:
-        process.join()
-    return float(np.median(rates))
+    with ProcessPoolExecutor(num_workers, multiprocessing.get_context("fork"), _start, (work,)) as pool:
+        for _ in range(1 + repeats):
+            start = time.perf_counter()
+            list(pool.map(_do_round, range(num_workers)))
+            rates.append(num_workers * work.num / (time.perf_counter() - start))
+    return float(np.median(rates[1:]))  # without the warm-up
 
 
 def chunks(chunk_size: int, num_workers: int, num_chunks: int | None = None) -> Iterator[tuple[list[np.ndarray], Draw]]:
@@ -231,26 +226,23 @@ def scale(work: Work, cached: Work, repeats: int) -> list[list[object]]:
     return rows
 
 
-def _peak(work: Work, chunk_size: int, connection: Connection) -> None:
+def _grown(work: Work, chunk_size: int) -> int:
+    """Read four chunks; return the bytes by which the peak memory of this process grew."""
     work.paths()
     gen = chunks(chunk_size, num_workers=2, num_chunks=4)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for views, _ in gen:
         for view in views:
             view.sum()  # touches every page
-    connection.send((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
 
 
 def peak_memory(work: Work, chunk_sizes: list[int]) -> list[list[object]]:
     """Return rows: chunk size, its bytes, growth of the consumer's memory in bytes and in chunks."""
     rows = []
-    context = multiprocessing.get_context("spawn")
     for chunk_size in chunk_sizes:
-        receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=_peak, args=(work, chunk_size, sender))
-        process.start()
-        grown = receiver.recv()
-        process.join()
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            grown = pool.submit(_grown, work, chunk_size).result()
         chunk = chunk_size * sum(height * width * 3 * 4 for height, width in VIEWS.target_sizes)
         rows.append([chunk_size, f"{chunk / 1e6:.0f} MB", f"{grown / 1e6:.0f} MB", f"{grown / chunk:.2f}"])
     return rows

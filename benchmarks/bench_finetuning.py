@@ -36,16 +36,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import backbones
 import custom
 import layers
-from benchmarks import measuring, peers
+from benchmarks import bench_training, measuring, peers
 from benchmarks.peers import Work, repeated, with_and_without_cache
 from doc import plain_pytorch
-from engine import prediction, training
-from engine.checkpoints import Progress
+from engine import prediction
 from engine.examples import Examples
 from engine.experiment import Experiment
 from engine.network import Network, fastest_precision, find_device
 from engine.options import Options
-from engine.steps import Trainer
 from galaxy.affine import build_flip_transform
 from survey import images
 from try_finetune_efficientnet_lite0 import EXPERIMENT
@@ -114,26 +112,20 @@ class PlainTraining:
         return math.sqrt(np.mean(errors))
 
 
+def reset(output_layer: layers.Layer) -> None:
+    """Draw random weights, and freeze the blocks that do not learn."""
+    layers.reset_without_loading(output_layer)
+    for each in layers.all_layers(output_layer):
+        if isinstance(each, layers.ModuleLayer):
+            each.module.freeze(FROZEN_BLOCKS)
+
+
 def train_ours(work: Work, steps: int) -> Callable[[], float]:
     """Return a round that trains one chunk of ours while the next one is made."""
     work.paths()
     experiment = dataclasses.replace(EXPERIMENT, chunk_size=steps * EXPERIMENT.batch_size, num_chunks=10**6)
-    network = Network(experiment, find_device("cpu"))
-    layers.reset_without_loading(network.output_layer)
-    for each in layers.all_layers(network.output_layer):
-        if isinstance(each, layers.ModuleLayer):
-            each.module.freeze(FROZEN_BLOCKS)
-    trainer = Trainer(experiment, network)
-    indices, _ = images.split(len(images.ids_of("train")))
-    chunks = Examples(experiment, Options(device="cpu", num_workers=1), network.device).training(0, indices)
-
-    def run() -> float:
-        views, labels = next(chunks)
-        progress = Progress()
-        training.train_chunk(trainer, views, labels, progress)
-        return sum(training.read_errors(progress.errors)) / len(labels)
-
-    return run
+    chunks = bench_training.train(experiment, Options(device="cpu", num_workers=1), reset)
+    return lambda: next(chunks)
 
 
 def train_plain(work: Work, steps: int, num_workers: int) -> Callable[[], float]:

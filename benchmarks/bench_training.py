@@ -43,22 +43,24 @@ from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT
 FULL_RECIPE_HOURS_2014 = 67
 
 
-def train(experiment: Experiment, options: Options) -> Iterator[float]:
-    """Train from variance-preserving weights; yield the error of each chunk while the next one is made."""
+def train(
+    experiment: Experiment, options: Options, reset: Callable[[layers.Layer], None] = layers.reset_variance_preserving
+) -> Iterator[float]:
+    """Train from weights that `reset` draws; yield the error of each chunk while the next one is made."""
     device = find_device(options.device)
     torch.manual_seed(experiment.seed)
     normalised = dataclasses.replace(experiment, num_steps_nonorm=0)
     trainer = Trainer(normalised, Network(normalised, device, options.precision))
-    layers.reset_variance_preserving(trainer.network.output_layer)
+    reset(trainer.network.output_layer)
     indices, _ = images.split(len(images.ids_of("train")))
     chunks = Examples(normalised, options, device).training(0, indices)
-    number, upcoming = 0, next(chunks)
+    progress, upcoming = Progress(), next(chunks)
     while upcoming is not None:
         views, labels = upcoming
-        progress = Progress(chunk=number)
         training.train_chunk(trainer, views, labels, progress)
-        number, upcoming = number + 1, next(chunks, None)
+        upcoming = next(chunks, None)
         yield sum(training.read_errors(progress.errors)) / len(labels)
+        progress = Progress(chunk=progress.chunk + 1)
 
 
 def at_a_low_rate(num_chunks: int, steps: int) -> Experiment:

@@ -233,14 +233,14 @@ def timed_run(
     chosen = dataclasses.replace(
         experiment, name="gpu_run", num_chunks=num_chunks, num_steps_nonorm=0, validate_every=10**6
     )
-    run, ends = training.Run.prepare(chosen, dataclasses.replace(options, resume=False, checkpoint_every=10**6)), []
+    chosen_options, ends = dataclasses.replace(options, resume=False, checkpoint_every=10**6), []
 
-    def note(_: object) -> None:
+    def on_chunk(_: object) -> None:
         if setting.device.type == "cuda":
             torch.cuda.synchronize()
         ends.append(time.perf_counter())
 
-    run.on_chunk = note
+    run = training.Run.prepare(chosen, chosen_options, on_chunk)
     run.train()
     return run, np.diff(ends)[:-1].tolist()
 
@@ -264,14 +264,12 @@ def chunks(setting: Setting) -> Values:
         yield "seconds to sample a chunk", setting.seconds(lambda: next(made))
     if setting.device.type == "cuda":
         yield "GB in use on the device", torch.cuda.memory_allocated(setting.device) / 1e9
-    training_minutes = experiment.num_chunks * a_chunk / 60
-    validation_minutes = experiment.num_chunks / experiment.validate_every * validation / 60
-    checkpoint_minutes = (training_minutes + validation_minutes) / training.Run.CHECKPOINT_SECONDS * checkpoint
-    yield "minutes of the recipe's chunks", training_minutes
-    yield "minutes of the recipe's validations", validation_minutes
-    yield "minutes of the recipe's checkpoints", checkpoint_minutes
-    total = training_minutes + validation_minutes + checkpoint_minutes
-    yield f"minutes of the recipe ({FULL_RECIPE_HOURS_2014} hours in 2014)", total
+    minutes = {"chunks": experiment.num_chunks * a_chunk / 60}
+    minutes["validations"] = experiment.num_chunks / experiment.validate_every * validation / 60
+    minutes["checkpoints"] = sum(minutes.values()) / training.Run.CHECKPOINT_SECONDS * checkpoint
+    for name, value in minutes.items():
+        yield f"minutes of the recipe's {name}", value
+    yield f"minutes of the recipe ({FULL_RECIPE_HOURS_2014} hours in 2014)", sum(minutes.values())
 
 
 def predictions(setting: Setting) -> Values:

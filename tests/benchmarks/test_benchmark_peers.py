@@ -1,5 +1,6 @@
 """The peers of the benchmarks of augmentation and training compute what they are compared by."""
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -115,6 +116,7 @@ def test_memory_is_measured_and_judged(run_main, monkeypatch, capsys):
     measured = list(map(int, re.findall(r"memory at chunk (\d+): parent RSS \d+ kB", capsys.readouterr().out)))
     # Workers may end while their memory is read; then a chunk has no row.
     assert len(measured) >= 2 and set(measured) <= set(range(1, 11))
+    monkeypatch.setattr(bench_scale, "prepared", lambda *_: contextlib.nullcontext())
     monkeypatch.setattr(bench_scale, "memory_of_chunks", lambda *_: {1: memory(100, 200), 9: memory(101, 205)})
     monkeypatch.setattr(bench_scale, "MOST_GROWTH", 0.03)
     run_main(bench_scale, "memory", "--chunks", 10)
