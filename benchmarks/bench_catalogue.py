@@ -8,7 +8,6 @@ no network was trained. Half of them calibrate intervals, the other half tests t
 
 import argparse
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,11 +21,14 @@ from skimage import data as photographs
 sys.path.insert(0, os.fspath(Path(__file__).resolve().parent.parent))
 
 from benchmarks.ensemble_results import load_means, nearest_class
-from benchmarks.peers import ROOT
+from benchmarks.peers import ROOT, run_command
 from catalogue import calibration, framing
 from catalogue.calibration import FAR_FROM, fit_intervals
 from catalogue.framing import Frame
 from catalogue.model_file import Answers, Model
+from engine.network import Network, find_device
+from engine.prediction import load_network
+from export_model import find_experiment
 from galaxy.image_files import read
 from galaxy.pictures import Picture
 from machine.command_line import positive_int, run_script
@@ -129,35 +131,29 @@ def measure_trust(model: Model, paths: list[Path], labels: np.ndarray) -> None:
             print(f"framing {choice}: {subject}: far {far.mean():.3f}, far or without an object {either.mean():.3f}")
 
 
-def plain_loop(model: Model, paths: list[Path], script: str | None) -> float:
-    """Return images per second of a loop that reads, frames and predicts; with torch if a script is named."""
-    network = None
-    if script is not None:
-        from engine.network import find_device, load_network
-        from export_model import find_experiment
-
-        network = load_network(find_experiment(script), find_device("cpu"), "float32")
-    start = time.perf_counter()
-    for path in paths:
-        frame = framing.frame(read(path), "auto", model.card.framing_radius)
-        if network is None:
-            model.predict([frame])
-        else:
-            network.predict(model.views(frame)).mean(axis=0)
-    return len(paths) / (time.perf_counter() - start)
+def torch_network(script: str) -> Network:
+    """Load the network of a training script."""
+    return load_network(find_experiment(script), find_device("cpu"), "float32")
 
 
 def measure_speed(path: Path, paths: list[Path], num_images: int, script: str | None) -> None:
-    """Print images per second of predict_galaxies.py, and of a plain loop with the same network and views."""
+    """Print images per second of predict_galaxies.py, and of a plain loop, with torch if a script is named."""
+    model, network = Model(path), torch_network(script) if script else None
+    start, few = time.perf_counter(), paths[: max(1, num_images // 10)]
+    for each in few:
+        frame = framing.frame(read(each), "auto", model.card.framing_radius)
+        if network:
+            network.predict(model.views(frame)).mean(axis=0)
+        else:
+            model.predict([frame])
+    plain = len(few) / (time.perf_counter() - start)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "in")
         source.mkdir()
         for n in range(num_images):
             (source / f"{n}.jpg").symlink_to(paths[n % len(paths)].resolve())
-        plain = plain_loop(Model(path), sorted(source.iterdir())[: max(1, num_images // 10)], script)
-        command = [sys.executable, "predict_galaxies.py", source, "--model", path, "--output", f"{folder}/c.parquet"]
         start = time.perf_counter()
-        subprocess.run(list(map(str, command)), check=True, cwd=ROOT)
+        run_command("predict_galaxies", source, "--model", path, "--output", f"{folder}/c.parquet")
         ours = num_images / (time.perf_counter() - start)
     print(
         f"{num_images} images: {ours:.1f} per second with its start, a plain loop {plain:.1f}, {ours / plain:.2f} times"

@@ -36,6 +36,7 @@ from machine.command_line import positive_int, run_script
 
 # A galaxy is clear if its pixels, down to a fifth of the brightest, have on average more sigma than this.
 CLEAR = 3.0
+KILLS, KILL_AFTER = 3, 60.0  # seconds
 
 
 def matched(x: np.ndarray, y: np.ndarray, truth: pandas.DataFrame, within: np.ndarray | float) -> np.ndarray:
@@ -138,7 +139,7 @@ def print_others(sources: FieldSources, objects: np.ndarray, truth: pandas.DataF
 
 def measure_known(args: argparse.Namespace) -> None:
     """Make a field of known galaxies and stars, and print what is detected and how it is classified."""
-    rng = np.random.default_rng(args.seed)
+    rng = np.random.default_rng(1)
     pixels, truth, stars = make_field(args.galaxies, args.side, args.number, 2 * args.number, rng, CORE)
     empty = np.clip(np.rint(12 + np.random.default_rng(9).normal(0, NOISE, (1500, 1500, 3))), 0, 255).astype(np.uint8)
     with tempfile.TemporaryDirectory() as folder:
@@ -154,10 +155,9 @@ def measure_known(args: argparse.Namespace) -> None:
         print_others(sources, objects, truth, stars)
         cv2.imwrite(str(Path(folder, "empty.png")), empty)
         print("objects in noise alone:", len(find_sources(Path(folder, "empty.png"), Path(folder, "none"), 0).objects))
-        if not args.without_photutils:
-            theirs = print_found("photutils", *with_photutils(pixels), truth)
-            alone = ((objects >= 0) & (theirs < 0)).sum(), ((objects < 0) & (theirs >= 0)).sum()
-            print(f"found here alone {alone[0]}, by photutils alone {alone[1]}")
+        theirs = print_found("photutils", *with_photutils(pixels), truth)
+        alone = ((objects >= 0) & (theirs < 0)).sum(), ((objects < 0) & (theirs >= 0)).sum()
+        print(f"found here alone {alone[0]}, by photutils alone {alone[1]}")
         print_answers(Model(args.model, 1), sources, objects, truth, args)
 
 
@@ -213,7 +213,7 @@ def measure_large(args: argparse.Namespace) -> None:
         print(f"four times the area took {seconds[1] / seconds[0]:.2f} times as long")
         again, kills = folder / "again.parquet", 0
         while not again.exists():
-            catalogue(path, again, args.model, args.kill_after if kills < args.kills else None)
+            catalogue(path, again, args.model, KILL_AFTER if kills < KILLS else None)
             kills += not again.exists()
         print(f"killed {kills} times: {'the same' if again.read_bytes() == output.read_bytes() else 'OTHER'} bytes")
 
@@ -225,14 +225,10 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=ROOT / "models" / "lite0.onnx")
     parser.add_argument("--number", type=positive_int, default=200, help="galaxies of the known field")
     parser.add_argument("--side", type=positive_int, default=5000, help="pixels of its side")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--without-photutils", action="store_true")
     parser.add_argument(
         "--large", type=positive_int, metavar="SIDE", help="catalogue a mosaic with this side in pixels"
     )
     parser.add_argument("--objects", type=positive_int, default=20_000)
-    parser.add_argument("--kills", type=positive_int, default=3)
-    parser.add_argument("--kill-after", type=float, default=60.0, metavar="SECONDS")
     args = parser.parse_args()
     (measure_large if args.large else measure_known)(args)
 

@@ -272,9 +272,13 @@ def main() -> None:
     )
     parser.add_argument("--images", type=Path, metavar="DIR", help="JPEGs, for storage, stages and runs")
     parser.add_argument("--model", type=Path, default=ROOT / "models" / "lite0.onnx")
-    parser.add_argument("--numbers", type=positive_int, nargs="+", default=[1000, 10_000], help="images of the runs")
-    parser.add_argument("--stored", type=positive_int, default=10_000, help="images for storage")
-    parser.add_argument("--scratch", type=Path, metavar="DIR", help="for files (default: a temporary folder)")
+    parser.add_argument(
+        "--numbers",
+        type=positive_int,
+        nargs="+",
+        default=[1000, 10_000],
+        help="of images: of the runs, and the largest for storage",
+    )
     parser.add_argument("--chunks", type=positive_int, default=500, metavar="N", help="for memory, default: 500")
     parser.add_argument("--models", type=positive_int, default=20, metavar="N", help="for blending, default: 20")
     args = parser.parse_args()
@@ -282,14 +286,16 @@ def main() -> None:
     if not images and {"storage", "stages", "runs"} & set(args.what):
         parser.error(f"expected *.jpg in the folder of --images, got {args.images}")
     measuring.print_environment()
-    with tempfile.TemporaryDirectory(dir=args.scratch) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         measurements = {
-            "storage": lambda: measure_storage(images, Path(folder, "storage"), args.stored),
+            "storage": lambda: measure_storage(images, Path(folder, "storage"), max(args.numbers)),
             "stages": lambda: measure_stages(images, Model(args.model, 1)),
             "runs": lambda: measure_runs(images, Path(folder, "runs"), args.model, args.numbers),
             "memory": lambda: measure_memory(args.chunks),
             "blending": lambda: measure_blending(args.models),
         }
+        if strangers := set(args.what) - set(measurements):
+            parser.error(f"expected names of {', '.join(measurements)}, got {strangers.pop()}")
         for name in args.what:
             measurements[name]()
 

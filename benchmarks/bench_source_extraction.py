@@ -116,11 +116,11 @@ def write_simulated(folder: Path, num_images: int) -> list[Path]:
     return paths
 
 
-def compare_with_table(table: Path, files: dict[int, Path], num_workers: int | None) -> None:
+def compare_with_table(table: Path, files: dict[int, Path]) -> None:
     """Measure all images of a reference table and print the agreement of each column."""
     reference = pandas.read_csv(table)
     paths = [files[id] for id in reference["GalaxyID"]]
-    with ProcessPoolExecutor(num_workers) as pool:
+    with ProcessPoolExecutor() as pool:
         for prefix, catalogue in CATALOGUES.items():
             measured = np.array(list(pool.map(partial(measure_file, catalogue), paths, chunksize=16)))
             expected = reference[[f"{prefix}_{name}" for name in catalogue.columns]].to_numpy()
@@ -137,7 +137,6 @@ def main() -> None:
     parser.add_argument("--images", type=Path, metavar="DIR", help="JPEGs, also in subfolders (default: simulated)")
     parser.add_argument("--num-images", type=positive_int, default=40, metavar="N", help="images that are timed")
     parser.add_argument("--reference", type=Path, metavar="CSV", help="print the agreement with this table as well")
-    parser.add_argument("--num-workers", type=positive_int, metavar="N", help="for --reference (default: cores)")
     args = parser.parse_args()
     if args.reference and not args.images:
         parser.error("--reference needs --images, the folder with the images of the table")
@@ -164,7 +163,7 @@ def main() -> None:
             texts = [f"{name} {milliseconds:6.1f} ms per image" for name, milliseconds in times.items()]
             print(f"{prefix}, threshold {catalogue.threshold:2}: {'; '.join(texts)}", flush=True)
     if args.reference:
-        compare_with_table(args.reference, files, args.num_workers)
+        compare_with_table(args.reference, files)
 
 
 if __name__ == "__main__":
