@@ -188,13 +188,13 @@ def resident_memory(pid: int) -> tuple[int, int]:
     return sizes["Rss"], sizes["Pss"]
 
 
-def memory_of_chunks(chosen: Experiment, every: int) -> dict[int, dict[str, int]]:
-    """Train; print and return the memory after every so many chunks."""
+def memory_of_chunks(chosen: Experiment, every: int, last: int) -> dict[int, dict[str, int]]:
+    """Train; print and return the memory after every so many chunks up to the last to be measured."""
     measured, strangers = {}, multiprocessing.active_children()
 
     def look(progress: Progress) -> None:
         workers = [process.pid for process in multiprocessing.active_children() if process not in strangers]
-        if progress.chunk % every == 0 and workers:
+        if progress.chunk % every == 0 and progress.chunk <= last and workers:
             try:
                 parent, *rest = map(resident_memory, (os.getpid(), *workers))
             except OSError:  # a worker has ended meanwhile
@@ -215,7 +215,7 @@ def measure_memory(num_chunks: int) -> None:
     # The workers end after the last chunk: two more chunks keep them alive for the last reading.
     chosen = dataclasses.replace(LONG_RUN, num_chunks=num_chunks + 2)
     with prepared(None, 40, 10):
-        measured = memory_of_chunks(chosen, max(1, num_chunks // 10))
+        measured = memory_of_chunks(chosen, max(1, num_chunks // 10), num_chunks)
     first, *_, last = measured
     growth = {name: measured[last][name] / measured[first][name] - 1 for name in JUDGED}
     print(f"chunk {first} to {last}: " + ", ".join(f"{name} {value:+.2%}" for name, value in growth.items()))
