@@ -122,7 +122,9 @@ def test_each_galaxy_is_predicted_by_a_network_that_never_saw_it(
     predictions = np.empty((2, *labels.shape))
     for fold in range(2):
         indices = cross_validation.fold_of(len(labels), fold, 2)
-        predictions[:, indices] = load_gz(tmp_path / "folds" / f"{bench.EXPERIMENT.name}_1epochs_fold{fold}of2.npy.gz")
+        predictions[:, indices] = load_gz(
+            tmp_path / "folds" / "cross_validation" / f"{bench.EXPERIMENT.name}_1epochs_fold{fold}of2.npy.gz"
+        )
     assert (predictions[0] != predictions[1]).any()
     last = capsys.readouterr().out.splitlines()[-1].split("|")
     assert [cell.strip() for cell in (last[1], last[2], last[4])] == [
@@ -130,9 +132,9 @@ def test_each_galaxy_is_predicted_by_a_network_that_never_saw_it(
         f"{rmse(predictions[0], labels):.4f}",
         f"{rmse(predictions[1], labels):.4f}",
     ]
-    written = (tmp_path / "folds").stat().st_mtime_ns
+    written = (tmp_path / "folds" / "cross_validation").stat().st_mtime_ns
     run_main(cross_validation, *flags, bench.EXPERIMENT.name)
-    assert (tmp_path / "folds").stat().st_mtime_ns == written
+    assert (tmp_path / "folds" / "cross_validation").stat().st_mtime_ns == written
     assert not list((prepared_survey.root / "analysis").rglob("*.pt"))
 
 
