@@ -27,8 +27,10 @@ _OTHERS = {
     "ERR", "ERROR", "ERRORS", "SIGMA", "STD", "STDDEV", "UNC", "UNCERT", "UNCERTAINTY", "RMS", "NOISE", "VAR",
     "VARIANCE", "CTX", "CON", "CONTEXT", "EXP", "EXPMAP", "EXPOSURE", "TIME", "NUM", "NEXP", "NIMAGES", "COVERAGE",
     "COV", "HITS", "SAMP", "AREA", "THUMB", "THUMBNAIL", "PREVIEW", "BKG", "BKGD", "BACKGROUND", "SKY", "PSF", "SEG",
-    "SEGM", "SEGMAP", "SEGMENTATION", "CHI", "WCSDVARR", "D2IMARR", "WAVELENGTH", "RESIDUAL",
+    "SEGM", "SEGMAP", "SEGMENTATION", "CHI", "WAVELENGTH", "RESIDUAL",
 }  # fmt: skip
+# Lookup tables of distortions, which are stored as images.
+_DISTORTIONS = {"WCSDVARR", "D2IMARR"}
 # An image of less than this fraction of the largest one's pixels is a preview.
 _PREVIEW_FRACTION = 1 / 16
 # Bits of a data quality array that mean "no data": DO_NOT_USE of JWST, INVALID of Euclid; of HST also 2 (filled), 4
@@ -52,14 +54,18 @@ class Choice:
 
 
 def images_of(hdus: fits.HDUList) -> list[int]:
-    """Return the indices of all images of two or more axes, in order; raises Unreadable where there are none."""
+    """Return the indices of all images of two or more axes, in order; raises Unreadable where there are none.
+
+    Lookup tables of distortions are not images.
+    """
     indices = []
     for index in range(MAX_HDUS):
         try:
             hdu = hdus[index]
         except IndexError:
             break
-        if hdu.is_image and hdu.header.get("NAXIS", 0) >= 2 and hdu.shape and min(hdu.shape) > 0:
+        is_filled = hdu.is_image and hdu.header.get("NAXIS", 0) >= 2 and hdu.shape and min(hdu.shape) > 0
+        if is_filled and not _words(hdu) & _DISTORTIONS:
             indices.append(index)
     if not indices:
         raise Unreadable("has no image in it")

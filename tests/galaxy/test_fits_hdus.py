@@ -37,6 +37,11 @@ def test_names_tell_light_from_the_rest(names: list[str], expected: list[int]):
     assert [index for choice in choices_of(hdus) for index in choice.light] == expected
 
 
+def test_tables_of_distortions_are_not_images():
+    with pytest.raises(Unreadable, match="has no image in it"):
+        choices_of(file_of(named("D2IMARR"), named("WCSDVARR")))
+
+
 def test_previews_and_masks_without_names_are_left_out():
     preview = file_of(fits.ImageHDU(LIGHT), primary=fits.PrimaryHDU(np.ones((9, 9), np.uint8)))
     assert choices_of(preview)[0].light == (1,)
