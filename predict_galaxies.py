@@ -1,7 +1,7 @@
 """Catalogue your own images of galaxies: a folder, files, a list or a table in, a table of their appearance out.
 
-The suffix of --output chooses the format: Parquet, CSV, FITS or ECSV. A file that cannot be read is a row with the
-reason. A killed run resumes with the same command. No torch is needed. From Python, call `catalogue`. See
+The suffix of --output chooses the format: Parquet, CSV, FITS, ECSV, VOTable. A file that cannot be read is a row with
+the reason. A killed run resumes with the same command. No torch is needed. From Python, call `catalogue`. See
 doc/own_images.md, and doc/fields.md for images of many galaxies (--detect).
 """
 
@@ -164,7 +164,7 @@ def main() -> None:
     )
     group = parser.group("output")
     group.add_argument(
-        "--output", type=Path, required=True, metavar="FILE", help="catalogue.parquet, .csv, .fits or .ecsv"
+        "--output", type=Path, required=True, metavar="FILE", help="catalogue.parquet, .csv, .fits, .ecsv or .vot"
     )
     group.add_argument("--report", type=Path, metavar="HTML", help="also write a web page, one file")
     group.add_argument(

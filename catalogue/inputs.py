@@ -7,7 +7,7 @@ import contextlib
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,11 +17,14 @@ from catalogue.targets import FileTarget, Target
 from galaxy.image_formats import SUFFIXES, Unreadable, format_of
 from galaxy.image_names import chosen, parse
 from machine.files import DataError, first_line
+from machine.table_cells import TableColumn
 
 LISTS = (".txt", ".list", ".lst")
-TABLES = (".csv", ".parquet", ".ecsv")
+TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".ecsv", ".vot", ".votable")
 MAX_LIST_BYTES = 2**30
 _ID, _FILE = "id_str", "file_loc"
+# float64 holds every whole number up to this one.
+MAX_EXACT = 2**53
 
 
 class FileTargets(Sequence[FileTarget]):
@@ -62,7 +65,7 @@ class Inputs:
     ids: list[str]
     names: list[str]
     targets: Sequence[Target]
-    known: dict[str, np.ndarray] = field(default_factory=dict)
+    known: dict[str, np.ndarray | TableColumn] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -201,7 +204,7 @@ def _table_suffix(path: Path) -> str | None:
         return None
     if suffix in SUFFIXES["FITS"] and _is_fits_table(path):
         return ".fits"
-    return suffix if suffix in TABLES else None
+    return next((ending for ending in TABLES if path.name.lower().endswith(ending)), None)
 
 
 def _is_fits_table(path: Path) -> bool:
@@ -221,22 +224,36 @@ def _is_fits_table(path: Path) -> bool:
 
 
 def _read_table(path: Path, suffix: str) -> Inputs:
-    from machine.tables import read_columns
+    from machine.tables import read_table
 
-    columns = read_columns(path, suffix)
-    if missing := [name for name in (_ID, _FILE) if name not in columns]:
-        raise DataError(f"{path}: expected columns {_ID} and {_FILE}, but {missing[0]} is missing; rename yours")
-    ids, names = ([str(value) for value in columns.pop(name)] for name in (_ID, _FILE))
+    columns = {name.strip(): column for name, column in read_table(path, suffix).items()}
+    ids, names = (_texts(path, name, columns.pop(_named(path, columns, name)).values) for name in (_ID, _FILE))
     if not ids:
         raise DataError(f"{path}: expected rows, got none")
     try:
         targets = FileTargets([os.fspath(_beside(path, name)) for name in names])
     except (ValueError, OSError) as error:
         raise DataError(f"{path}: a {_FILE} is not a file name ({first_line(error)}); correct it") from None
-    return Inputs(ids, names, targets, {name: _in_64_bits(values) for name, values in columns.items()})
+    return Inputs(ids, names, targets, columns)
 
 
-def _in_64_bits(values: np.ndarray) -> np.ndarray:
-    """Return a column; as text, in all rows, where a whole number needs more than 64 bits with a sign."""
-    beyond = values.dtype == np.uint64 and len(values) and values.max() > np.iinfo(np.int64).max
-    return values.astype(str).astype(object) if beyond else values
+def _named(path: Path, columns: Mapping[str, object], name: str) -> str:
+    """Return the column that is called `name`, in upper or lower case; raises DataError."""
+    if name in columns:
+        return name
+    if same := [each for each in columns if each.lower() == name]:
+        return same[0]
+    raise DataError(f"{path}: expected columns {_ID} and {_FILE}, but {name} is missing; rename yours")
+
+
+def _texts(path: Path, name: str, values: np.ndarray) -> list[str]:
+    """Return ids or names of files as texts; a missing one is empty. Raises DataError for numbers that lost digits."""
+    if values.dtype.kind == "f":
+        lost = values[np.isfinite(values) & ((values != np.floor(values)) | (np.abs(values) > MAX_EXACT))]
+        if len(lost):
+            raise DataError(
+                f"{path}: expected whole numbers or text in {name}, got {lost[0]!s}, which lost digits; "
+                "store the ids as text"
+            )
+        values = np.ma.MaskedArray(np.nan_to_num(values).astype(np.int64), ~np.isfinite(values))
+    return ["" if value is None else str(value) for value in values.tolist()]

@@ -29,10 +29,11 @@ from catalogue.rows import identity, make_rows
 from catalogue.table_shards import MergedShards, shard_path, with_shard_note
 from galaxy import thumbnails
 from galaxy.image_names import chosen
-from machine import table_writers, tables
+from machine import table_writers
 from machine.cores import available_cores
 from machine.files import DataError
 from machine.locks import alone
+from machine.passed_columns import passed_fields
 from machine.shared_folders import touch
 
 SAMPLE_ROWS = 100
@@ -106,7 +107,7 @@ def plan(request: Request, output: Path) -> Plan:
     models = [Model(path, request.threads) for path in find_models(request.model, request.root)]
     # Columns of the user's table; of a table of fields, none describes an object.
     known = {} if choices.detect else inputs.known
-    passed = tables.passed_fields(known, schema_of(models, choices, []).names)
+    passed = passed_fields(known, schema_of(models, choices, []).names)
     light_unit = field_tiles.light_unit(target.path for target in inputs.targets) if choices.detect else ""
     schema = schema_of(models, choices, [column for column, _ in passed], light_unit)
     inputs = replace(inputs, known={column.name: values for column, values in passed})

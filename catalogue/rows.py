@@ -24,6 +24,7 @@ from galaxy import thumbnails
 from galaxy.image_names import parse
 from machine import tables
 from machine.files import DataError, first_line
+from machine.passed_columns import arrow_array
 from machine.progress import showing
 
 
@@ -78,14 +79,15 @@ def make_rows(
             flags = columns["flag"]
             columns |= {name: values[start:stop] for name, values in inputs.known.items()}
             columns["flag"] = columns["flag"] | flags
-            arrays = [pa.array(columns[column.name], column.type, from_pandas=True) for column in schema]
+            arrays = [arrow_array(columns[column.name], column.type) for column in schema]
             store.save(index, pa.table(arrays, schema=schema), pictures)
 
 
 def _blank(schema: pa.Schema, num_rows: int) -> dict[str, np.ndarray]:
-    """Return columns without values: empty texts, zero flags, NaN."""
+    """Return columns without values: empty texts, zero flags, NaN; None for a text that a row may lack."""
     blank = {pa.string(): ("", object), pa.int32(): (0, np.int32)}
-    return {column.name: np.full(num_rows, *blank.get(column.type, (np.nan, np.float32))) for column in schema}
+    columns = {column.name: np.full(num_rows, *blank.get(column.type, (np.nan, np.float32))) for column in schema}
+    return columns | {name: np.full(num_rows, None) for name in ("reason", "most_likely_path")}
 
 
 def _row_or_reason(result: Frame | Rejected, models: Sequence[Model], choices: Choices) -> dict[str, object]:

@@ -13,5 +13,6 @@
 - `buffering`: generators that run ahead of their consumer.
 - `command_line`: flags and errors of all scripts; `progress`: bars and lines of progress.
 - `onnx_runtime`: options of ONNX Runtime for networks in 8 bits.
-- `tables`: tables in four formats, and how they are read; `table_writers`: how they are written.
+- `tables`: tables in five formats, and how they are read; `table_writers`: how they are written.
+- `table_cells`, `passed_columns`: types of columns as they are read, and as they pass through to another table.
 """

@@ -1,19 +1,25 @@
-"""Writers of tables in four formats, a batch of rows at a time, so that a table may exceed the memory.
+"""Writers of tables in five formats, a batch of rows at a time, so that a table may exceed the memory.
 
-Unknown fractions are empty cells, and NaN in FITS. CSV has no place for units and provenance: they are written beside
-it, to NAME.csv-metadata.json. `tables` describes the text and reads the formats.
+Unknown fractions are empty cells, and NaN in FITS. Missing whole numbers are empty cells, and TNULL in FITS. Vectors
+of one length are arrays in Parquet, FITS, ECSV and VOTable; lists of different lengths are lists in Parquet; elsewhere
+both are JSON. CSV has no place for units and provenance: they are written beside it, to NAME.csv-metadata.json.
+`tables` describes the text and reads the formats.
 
 Rows of CSV and ECSV are written with `csv`, since pyarrow.csv quotes all texts and astropy writes only whole tables.
 FITS rows are written as bytes after astropy's header, since its StreamingHDU does not name a full disk.
 
-Source: Pence et al. 2010 (FITS 3.0); Astropy's ECSV 1.0; W3C, Metadata Vocabulary for Tabular Data (CSVW).
+Source: Pence et al. 2010 (FITS 3.0); Astropy's ECSV 1.0; IVOA VOTable 1.4; W3C, Metadata Vocabulary for Tabular Data
+(CSVW).
 """
 
 import csv
 import io
 import json
+import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 import pyarrow as pa
@@ -25,14 +31,16 @@ from machine.tables import escaped, printable, provenance
 # Rows of a group in Parquet, which readers skip or read as a whole.
 _ROWS_PER_GROUP = 4096
 _FITS_BLOCK = 2880  # bytes
-# Of each column type: in ECSV, in FITS, in a FITS row.
+# Of each column type: in ECSV, in FITS, in a FITS row, in VOTable.
 _TYPES = {
-    pa.string(): ("str", "A", "S"),
-    pa.bool_(): ("bool", "L", "i1"),
-    pa.int32(): ("i4", "J", ">i4"),
-    pa.int64(): ("i8", "K", ">i8"),
-    pa.float32(): ("f4", "E", ">f4"),
-    pa.float64(): ("f8", "D", ">f8"),
+    pa.string(): ("str", "A", "S", "unicodeChar"),
+    pa.bool_(): ("bool", "L", "i1", "boolean"),
+    pa.uint8(): ("u1", "B", "u1", "unsignedByte"),
+    pa.int16(): ("i2", "I", ">i2", "short"),
+    pa.int32(): ("i4", "J", ">i4", "int"),
+    pa.int64(): ("i8", "K", ">i8", "long"),
+    pa.float32(): ("f4", "E", ">f4", "float"),
+    pa.float64(): ("f8", "D", ">f8", "double"),
 }
 
 
@@ -43,6 +51,10 @@ def write(path: Path, schema: pa.Schema, batches: Iterable[pa.Table], num_rows: 
     be written.
     """
     writers = {".parquet": _write_parquet, ".csv": _write_csv, ".fits": _write_fits, ".ecsv": _write_ecsv}
+    writers[".vot"] = _write_votable
+    held = {".parquet": ("list", "vector"), ".csv": ()}.get(path.suffix, ("vector",))
+    if as_text := [column.name for column in schema if (shape := _shape_of(column.type)) and shape not in held]:
+        print(f"{path.name}: columns {', '.join(as_text)} hold lists, which are written as text", file=sys.stderr)
     with replacing(path) as temporary:
         writers[path.suffix](temporary, schema, batches, num_rows)
     if path.suffix == ".csv":
@@ -69,12 +81,22 @@ def _cells(table: pa.Table) -> Iterator[list[str]]:
     """Yield the rows of a table as text: the shortest exact form of a number, nothing for NaN."""
     columns = []
     for column in table.columns:
-        values = column.to_numpy()
-        if pa.types.is_floating(column.type):
-            columns.append(["" if value != value else str(value) for value in values])
+        if _shape_of(column.type):
+            columns.append(["" if value is None else json.dumps(value) for value in column.to_pylist()])
+        elif pa.types.is_floating(column.type):
+            columns.append(["" if value != value else str(value) for value in column.to_numpy()])
+        elif column.null_count:
+            columns.append(["" if value is None else str(value) for value in column.to_pylist()])
         else:
-            columns.append([str(value) for value in values])
+            columns.append([str(value) for value in column.to_numpy()])
     yield from map(list, zip(*columns, strict=True))
+
+
+def _shape_of(data_type: pa.DataType) -> str:
+    """Return what a cell holds beside a single value: a "vector" of the column's length, or a "list"; else ""."""
+    if pa.types.is_fixed_size_list(data_type):
+        return "vector"
+    return "list" if pa.types.is_list(data_type) else ""
 
 
 def _write_parquet(path: Path, schema: pa.Schema, batches: Iterable[pa.Table], num_rows: int) -> None:
@@ -120,9 +142,15 @@ def _write_ecsv(path: Path, schema: pa.Schema, batches: Iterable[pa.Table], num_
     from astropy.table import Column, Table
 
     empty = Table(meta=provenance(schema))
-    for column in schema:
-        dtype, description = _TYPES[column.type][0], _note(column, b"description")
-        empty[column.name] = Column([], dtype=dtype, description=description, unit=_note(column, b"unit") or None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # astropy warns of units that it does not know
+        for column in schema:
+            data_type, shape = column.type, (0,)
+            if _shape_of(data_type) == "vector":
+                data_type, shape = data_type.value_type, (0, data_type.list_size)
+            dtype = _TYPES.get(data_type, _TYPES[pa.string()])[0]
+            notes = {"description": _note(column, b"description"), "unit": _note(column, b"unit") or None}
+            empty[column.name] = Column(np.empty(shape, dtype), **notes)
     header = io.StringIO()
     empty.write(header, format="ascii.ecsv", delimiter=",")
     _write_rows(path, header.getvalue().rstrip("\n") + "\n", batches)
@@ -131,14 +159,19 @@ def _write_ecsv(path: Path, schema: pa.Schema, batches: Iterable[pa.Table], num_
 def _write_fits(path: Path, schema: pa.Schema, batches: Iterable[pa.Table], num_rows: int) -> None:
     from astropy.io import fits
 
-    widths = _text_widths(schema, batches)
+    widths, nulls = _scan(schema, batches)
     columns, dtype = [], []
     for column in schema:
-        _, form, row_type = _TYPES[column.type]
-        if width := widths.get(column.name):
-            form, row_type = f"{width}{form}", f"{row_type}{width}"
-        columns.append(fits.Column(column.name, form, unit=_note(column, b"unit") or None))
-        dtype.append((column.name, row_type))
+        unit = printable(_note(column, b"unit"), True)[:68] or None
+        if column.name in widths:
+            form, row_type, shape = f"{widths[column.name]}A", f"S{widths[column.name]}", ()
+        else:
+            is_vector = _shape_of(column.type) == "vector"
+            _, form, row_type, _ = _TYPES[column.type.value_type if is_vector else column.type]
+            shape = (column.type.list_size,) if is_vector else ()
+            form = f"{shape[0]}{form}" if is_vector else form
+        columns.append(fits.Column(column.name, form, unit=unit, null=nulls.get(column.name)))
+        dtype.append((column.name, row_type, shape))
     hdu = fits.BinTableHDU.from_columns(columns, nrows=0, name="CATALOGUE")
     for index, column in enumerate(schema, start=1):
         hdu.header.set(f"TCOMM{index}", printable(_note(column, b"description"), True)[:68])
@@ -153,29 +186,84 @@ def _write_fits(path: Path, schema: pa.Schema, batches: Iterable[pa.Table], num_
         for batch in batches:
             rows = np.zeros(len(batch), dtype=dtype)
             for name in batch.column_names:
-                rows[name] = _fits_values(batch[name])
+                rows[name] = _fits_values(batch[name], nulls.get(name))
             size += file.write(rows.tobytes())
         file.write(bytes(-size % _FITS_BLOCK))
 
 
-def _text_widths(schema: pa.Schema, batches: Iterable[pa.Table]) -> dict[str, int]:
-    """Return the width in characters, at least 1, of each text column."""
-    widths = {column.name: 1 for column in schema if column.type == pa.string()}
-    for batch in batches if widths else ():
+def _scan(schema: pa.Schema, batches: Iterable[pa.Table]) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the width in characters, at least 1, of each column of text, and TNULL of whole numbers with gaps."""
+    texts = [column for column in schema if column.type == pa.string() or _shape_of(column.type) == "list"]
+    widths = {column.name: 1 for column in texts}
+    whole = {column.name: column.type for column in schema if pa.types.is_integer(column.type)}
+    gaps: set[str] = set()
+    lowest: set[str] = set()
+    for batch in batches if widths or whole else ():
         for name in widths:
-            widths[name] = max([widths[name], *(len(_ascii(text)) for text in batch[name].to_pylist())])
-    return widths
+            widths[name] = max([widths[name], *map(len, _ascii_cells(batch[name]))])
+        for name, data_type in whole.items():
+            if batch[name].null_count:
+                gaps.add(name)
+            limit = _limits(data_type)[0]
+            if (batch[name].drop_null().to_numpy() == limit).any():
+                lowest.add(name)
+    return widths, {name: _limits(whole[name])[name in lowest] for name in gaps}
 
 
-def _ascii(text: str) -> str:
-    """Return a printable text, whose backslashes are doubled already, in ASCII."""
-    if text.isascii():
-        return text
-    return "".join(character if character == "\\" else escaped(character, True) for character in text)
+def _limits(data_type: pa.DataType) -> tuple[int, int]:
+    """Return values that stand for a gap in whole numbers: the first unless it occurs as a value."""
+    limits = np.iinfo(data_type.to_pandas_dtype())
+    return (limits.min, limits.max) if limits.min < 0 else (limits.max, limits.min)
 
 
-def _fits_values(column: pa.ChunkedArray) -> np.ndarray:
-    if column.type == pa.string():
-        return np.array([_ascii(text).encode("ascii") for text in column.to_pylist()])
-    values = column.to_numpy()
-    return np.where(values, ord("T"), ord("F")) if column.type == pa.bool_() else values
+def _ascii_cells(column: pa.ChunkedArray) -> list[str]:
+    """Return texts, and lists as JSON, in ASCII; the backslashes of printable texts are doubled already."""
+    cells = ["" if cell is None else cell if isinstance(cell, str) else json.dumps(cell) for cell in column.to_pylist()]
+    return [cell if cell.isascii() else "".join(_ascii(character) for character in cell) for cell in cells]
+
+
+def _ascii(character: str) -> str:
+    return character if character == "\\" else escaped(character, True)
+
+
+def _fits_values(column: pa.ChunkedArray, null: int | None) -> np.ndarray:
+    if column.type == pa.string() or _shape_of(column.type) == "list":
+        return np.array([cell.encode("ascii") for cell in _ascii_cells(column)])
+    if _shape_of(column.type) == "vector":
+        array = column.combine_chunks()
+        values = array.flatten().to_numpy(zero_copy_only=False).reshape(len(array), column.type.list_size)
+        return np.where(values, ord("T"), ord("F")) if values.dtype == bool else values
+    if column.type == pa.bool_():
+        values = np.where(column.fill_null(False).to_numpy(), ord("T"), ord("F"))
+        return np.where(column.is_null().to_numpy(), 0, values)
+    return (column if null is None else column.fill_null(null)).to_numpy()
+
+
+def _write_votable(path: Path, schema: pa.Schema, batches: Iterable[pa.Table], num_rows: int) -> None:
+    lines = [
+        '<?xml version="1.0" encoding="UTF-8"?>',
+        '<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3">',
+        f'<RESOURCE><TABLE name="catalogue" nrows="{num_rows}">',
+        f"<DESCRIPTION>{escape(json.dumps(provenance(schema)))}</DESCRIPTION>",
+    ]
+    for column in schema:
+        is_vector = _shape_of(column.type) == "vector"
+        data_type = _TYPES.get(column.type.value_type if is_vector else column.type, _TYPES[pa.string()])[3]
+        attributes = {"name": column.name, "datatype": data_type}
+        if is_vector or data_type == "unicodeChar":
+            attributes["arraysize"] = str(column.type.list_size) if is_vector else "*"
+        if unit := _note(column, b"unit"):
+            attributes["unit"] = unit
+        text = " ".join(f"{name}={quoteattr(value)}" for name, value in attributes.items())
+        lines.append(f"<FIELD {text}><DESCRIPTION>{escape(_note(column, b'description'))}</DESCRIPTION></FIELD>")
+    vectors = [_shape_of(column.type) == "vector" for column in schema]
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write("\n".join([*lines, "<DATA><TABLEDATA>\n"]))
+        for batch in batches:
+            for cells in _cells(batch):
+                texts = (
+                    cell.strip("[]").replace(",", " ") if is_vector else escape(cell)
+                    for cell, is_vector in zip(cells, vectors, strict=True)
+                )
+                file.write(f"<TR>{''.join(f'<TD>{text}</TD>' for text in texts)}</TR>\n")
+        file.write("</TABLEDATA></DATA></TABLE></RESOURCE></VOTABLE>\n")

@@ -1,41 +1,55 @@
-"""Tables in four formats with one content: their columns, and how they are read. `table_writers` writes them.
+"""Tables in CSV, Parquet, FITS, ECSV and VOTable with one content: how they are read. `table_writers` writes them.
 
 A file name may hold any byte, but a table is text. Characters that cannot be printed are therefore escaped as in Python
 (a newline as \\n, a backslash doubled); FITS is ASCII, so all other characters are escaped there as well.
 pyarrow, pandas and astropy are imported by the functions that need them: a survey in CSV needs pandas only.
 
-Source: Pence et al. 2010 (FITS 3.0); Astropy's ECSV 1.0.
+CSV may be separated by commas, semicolons or tabs, and packed with gzip.
+
+Source: Pence et al. 2010 (FITS 3.0); Astropy's ECSV 1.0; IVOA VOTable 1.4.
 """
 
 import codecs
 import csv
+import gzip
+import io
 import json
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from machine.files import DataError, first_line, open_file
+from machine.table_cells import TableColumn, is_missing, of_arrow, of_astropy, of_pandas
 
 if TYPE_CHECKING:
     import pandas
     import pyarrow as pa
 
-SUFFIXES = (".parquet", ".csv", ".fits", ".ecsv")
+# Endings of tables that are written.
+SUFFIXES = (".parquet", ".csv", ".fits", ".ecsv", ".vot")
 PROVENANCE = b"provenance"
 # Four times Galaxy Zoo 2's largest table: 240,000 galaxies and 230 columns.
 MAX_BYTES = 2**31
-_FORMATS = {".csv": "csv", ".parquet": "parquet", ".fits": "fits", ".fit": "fits", ".ecsv": "ecsv"}
-_PACKAGES = {"parquet": "pyarrow", "fits": "astropy", "ecsv": "astropy"}
+# Bytes of a table that is unpacked.
+MAX_UNPACKED = 2**29
+_FORMATS = {
+    **dict.fromkeys((".csv", ".tsv", ".csv.gz", ".tsv.gz"), "csv"),
+    **dict.fromkeys((".fits", ".fit"), "fits"),
+    **dict.fromkeys((".vot", ".votable"), "votable"),
+    ".parquet": "parquet",
+    ".ecsv": "ecsv",
+}
+_PACKAGES = {"parquet": "pyarrow", "fits": "astropy", "ecsv": "astropy", "votable": "astropy"}
+_SEPARATORS = ",;\t"
 _MAX_HEADER_BYTES = 2**16
 _HINT = "name a table that can be read"
 # Columns of the catalogue that stay text in CSV: the id 007 is not 7.
 _TEXT_COLUMNS = ("id_str", "file_loc", "status", "reason", "object", "most_likely_path", "framing")
-_MAX_EXACT = 2**53  # float64 holds every whole number below
 
 
 def printable(text: str, ascii_only: bool = False) -> str:
@@ -69,41 +83,6 @@ def field(name: str, data_type: "pa.DataType", description: str, unit: str = "")
     return pa.field(name, data_type, metadata={b"description": description.encode(), b"unit": unit.encode()})
 
 
-def passed_fields(passed: dict[str, np.ndarray], taken: Iterable[str]) -> "list[tuple[pa.Field, np.ndarray]]":
-    """Return the columns that pass through, with plain types and unique names that are valid in all formats.
-
-    No name equals one of `taken`, in upper or lower case.
-    """
-    import pyarrow as pa
-
-    types = {"b": pa.bool_(), "i": pa.int64(), "u": pa.int64(), "f": pa.float64()}
-    used = {name.lower() for name in taken}
-    columns = []
-    for name, values in passed.items():
-        unique = _unique_name(name, used)
-        used.add(unique.lower())
-        data_type = types.get(values.dtype.kind, pa.string())
-        if data_type == pa.string():
-            values = np.array(["" if _is_missing(value) else printable(str(value)) for value in values], dtype=object)
-        columns.append((field(unique, data_type, f"passed through: {printable(name)}"), values))
-    return columns
-
-
-def _unique_name(name: str, used: set[str]) -> str:
-    """Return a name of ASCII letters, digits and underscores that is not in `used`, which holds lower case."""
-    plain = re.sub(r"\W", "_", name, flags=re.ASCII)[:60] or "column"
-    plain = plain if plain[0].isalpha() else f"_{plain}"
-    candidate, suffix = plain, 1
-    while candidate.lower() in used:
-        suffix += 1
-        candidate = f"{plain}_{suffix}"
-    return candidate
-
-
-def _is_missing(value: object) -> bool:
-    return value is None or value is np.ma.masked or (isinstance(value, float) and np.isnan(value))
-
-
 def provenance(schema: "pa.Schema") -> dict:
     """Return the provenance that was stored with a table: models, versions, options."""
     return json.loads((schema.metadata or {}).get(PROVENANCE, b"{}"))
@@ -111,7 +90,7 @@ def provenance(schema: "pa.Schema") -> dict:
 
 def column_names(path: Path) -> list[str]:
     """Return the names of a table's columns; raises DataError for a file that is not a table."""
-    return _guarded(path, path.suffix, _names)
+    return _guarded(path, None, _names)
 
 
 def read_cells(path: Path, names: Sequence[str]) -> "pandas.DataFrame":
@@ -124,30 +103,55 @@ def read_cells(path: Path, names: Sequence[str]) -> "pandas.DataFrame":
     def read(path: Path, table_format: str) -> "pandas.DataFrame":
         import pandas
 
-        return pandas.DataFrame(_read(path, table_format, list(names), as_text=True))
+        columns = _read(path, table_format, list(names), as_text=True)
+        return pandas.DataFrame({name: _cells(column.values) for name, column in columns.items()})
 
-    return _guarded(path, path.suffix, read)
+    return _guarded(path, None, read)
+
+
+def _cells(values: np.ndarray) -> np.ndarray:
+    """Return values with NaN for gaps: numbers, and texts or whole numbers as objects."""
+    if isinstance(values, np.ma.MaskedArray):
+        return values.astype(object).filled(np.nan)
+    if values.ndim > 1:
+        return np.array([*map(list, values), None], object)[:-1]
+    if values.dtype == object:
+        return np.array([*(np.nan if value is None else value for value in values), None], object)[:-1]
+    return values
+
+
+def read_table(path: Path, suffix: str | None = None) -> dict[str, TableColumn]:
+    """Read a table by column name, with texts as they were before `printable`; a missing text is empty.
+
+    `suffix` names the format of a file whose own suffix does not. Raises DataError for a file that is not a table, and
+    for one of more than MAX_BYTES.
+    """
+    columns = _guarded(path, suffix, lambda path, table_format: _read(path, table_format, None, False))
+    return {
+        name: TableColumn(_restored(column.values), column.unit, column.description) for name, column in columns.items()
+    }
 
 
 def read_columns(path: Path, suffix: str | None = None) -> dict[str, np.ndarray]:
-    """Read a table as arrays by column name, with texts as they were before `printable`.
-
-    `suffix` names the format of a file whose own suffix does not. Missing numbers are NaN, missing texts are empty.
-    Raises DataError for a file that is not a table, and for one of more than MAX_BYTES.
-    """
-    columns = _guarded(path, suffix or path.suffix, lambda path, table_format: _read(path, table_format, None, False))
-    return {name: _restored(values) for name, values in columns.items()}
+    """Read the values of a table by column name, as `read_table` does."""
+    return {name: column.values for name, column in read_table(path, suffix).items()}
 
 
 def _restored(values: np.ndarray) -> np.ndarray:
-    if values.dtype.kind in "biuf":
-        return values.astype(values.dtype.newbyteorder("="), copy=False)
-    return np.array(["" if _is_missing(value) else original(str(value)) for value in values], dtype=object)
+    if values.dtype != object or any(isinstance(value, list) for value in values):
+        return values
+    return np.array(["" if is_missing(value) else original(str(value)) for value in values], dtype=object)
 
 
-def _guarded(path: Path, suffix: str, read: Callable[[Path, str], Any]) -> Any:
+def ending_of(path: Path) -> str | None:
+    """Return the ending that names the format of a table, such as `.csv.gz`; None for other files."""
+    name = path.name.lower()
+    return max((ending for ending in _FORMATS if name.endswith(ending)), key=len, default=None)
+
+
+def _guarded(path: Path, suffix: str | None, read: Callable[[Path, str], Any]) -> Any:
     """Return `read(path, format)`; raises DataError, in one line, for any fault of the file."""
-    table_format = _FORMATS.get(suffix.lower())
+    table_format = _FORMATS.get((suffix or ending_of(path) or "").lower())
     if table_format is None:
         raise DataError(f"expected a table that ends with {', '.join(_FORMATS)}, got {path}")
     with open_file(path, _HINT) as file:
@@ -171,7 +175,7 @@ def _names(path: Path, table_format: str) -> list[str]:
         from pyarrow import parquet
 
         return list(parquet.read_schema(path).names)
-    if table_format == "ecsv":
+    if table_format in ("ecsv", "votable"):
         return _astropy_table(path, table_format).colnames
     from astropy.io import fits
 
@@ -179,20 +183,44 @@ def _names(path: Path, table_format: str) -> list[str]:
         for hdu in hdus:
             if isinstance(hdu, fits.BinTableHDU | fits.TableHDU):
                 return list(hdu.columns.names)
-    raise ValueError("it holds no table")
+    raise ValueError("it holds an image, and no table")
 
 
 def _csv_names(path: Path) -> list[str]:
-    with path.open(encoding="utf-8-sig") as file:
-        header = file.readline(_MAX_HEADER_BYTES)
+    header, separator = _csv_header(path)
+    return [
+        name.strip() for name in next(csv.reader([header], skipinitialspace=separator != "\t", delimiter=separator))
+    ]
+
+
+def _csv_header(path: Path) -> tuple[str, str]:
+    """Return the first line of a CSV, and the separator that cuts it into the most columns."""
+    with _csv_content(path) as file:
+        header = io.TextIOWrapper(file, _encoding(path), newline="").readline(_MAX_HEADER_BYTES)
     if not header.strip():
         raise ValueError("its first line is empty; expected a header")
-    if not header.endswith("\n"):
+    if not header.endswith(("\n", "\r")):
         raise ValueError("its first line is not a header, or the only line")
-    return [name.strip() for name in next(csv.reader([header], skipinitialspace=True))]
+    return header, max(_SEPARATORS, key=lambda separator: len(next(csv.reader([header], delimiter=separator))))
 
 
-def _read(path: Path, table_format: str, names: list[str] | None, as_text: bool) -> dict[str, np.ndarray]:
+def _csv_content(path: Path) -> IO[bytes]:
+    """Return the bytes of a CSV, unpacked."""
+    if path.suffix.lower() != ".gz":
+        return path.open("rb")
+    with gzip.open(path) as file:
+        content = file.read(MAX_UNPACKED + 1)
+    if len(content) > MAX_UNPACKED:
+        raise ValueError(f"it unpacks to more than {MAX_UNPACKED} bytes; unpack it")
+    return io.BytesIO(content)
+
+
+def _encoding(path: Path) -> str:
+    with path.open("rb") as file:
+        return "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+
+
+def _read(path: Path, table_format: str, names: list[str] | None, as_text: bool) -> dict[str, TableColumn]:
     """Read the columns `names`, all for None; with `as_text`, cells of a CSV stay text."""
     if table_format == "csv":
         columns = _csv_columns(path, as_text)
@@ -201,44 +229,40 @@ def _read(path: Path, table_format: str, names: list[str] | None, as_text: bool)
         from pyarrow import parquet
 
         table = parquet.read_table(path, columns=names)
-        return {name: table[name].to_pandas().to_numpy() for name in names or table.column_names}
+        return {name: of_arrow(table[name], table.schema.field(name)) for name in names or table.column_names}
     table = _astropy_table(path, table_format)
-    return {name: _plain(table[name]) for name in names or table.colnames}
+    return {name: of_astropy(table[name]) for name in names or table.colnames}
 
 
-def _csv_columns(path: Path, as_text: bool) -> dict[str, np.ndarray]:
+def _csv_columns(path: Path, as_text: bool) -> dict[str, TableColumn]:
     import pandas
 
+    header, separator = _csv_header(path)
     if as_text:
         options = {"dtype": str, "skipinitialspace": True}
     else:
-        options = {"dtype": dict.fromkeys(_TEXT_COLUMNS, str), "keep_default_na": False, "na_values": [""]}
-    with warnings.catch_warnings():
+        names = next(csv.reader([header.rstrip("\r\n")], delimiter=separator))
+        texts = {name: str for name in names if name.strip().lower() in _TEXT_COLUMNS}
+        # Nullable types: whole numbers with gaps keep all digits.
+        options = {"dtype": texts, "keep_default_na": False, "na_values": [""], "dtype_backend": "numpy_nullable"}
+    with warnings.catch_warnings(), _csv_content(path) as file:
         # pandas only warns when it drops the last cells of rows that are longer than the header.
         warnings.simplefilter("error", pandas.errors.ParserWarning)
-        table = pandas.read_csv(path, index_col=False, encoding="utf-8-sig", float_precision="round_trip", **options)
-    return {name.strip(): table[name].to_numpy() for name in table}
+        options |= {"index_col": False, "encoding": _encoding(path), "float_precision": "round_trip"}
+        table = pandas.read_csv(file, sep=separator, **options)
+    return {name.strip(): of_pandas(table[name]) for name in table}
 
 
 def _astropy_table(path: Path, table_format: str) -> Any:
     from astropy.table import Table
 
+    if table_format == "votable":
+        return Table.read(path, format="votable", table_id=0)
     # astropy does not close a file that it opened and failed to read.
     with path.open("rb") as file:
-        return Table.read(file, format="fits") if table_format == "fits" else Table.read(path, format="ascii.ecsv")
-
-
-def _plain(values: Any) -> np.ndarray:
-    """Return a column of an astropy table as an array without a mask: NaN for missing numbers, "" for missing texts."""
-    kind = values.dtype.kind
-    if kind == "S":
-        return np.char.decode(np.asarray(values), "utf-8").astype(object)
-    if kind == "f":
-        return np.ma.filled(np.ma.asarray(values), np.nan)
-    if kind in "UO":
-        return np.asarray(np.ma.filled(values, ""))
-    if kind in "iu" and np.ma.getmaskarray(values).any():
-        values = np.ma.asarray(values)
-        exact = np.abs(values.compressed().astype(np.float64)).max(initial=0) < _MAX_EXACT
-        return values.astype(np.float64 if exact else object).filled(np.nan)
-    return np.asarray(values)
+        if table_format == "ecsv":
+            return Table.read(path, format="ascii.ecsv")
+        table = Table.read(file, format="fits")
+    for index, name in enumerate(table.colnames, start=1):
+        table[name].description = table[name].description or table.meta.get(f"TCOMM{index}")
+    return table

@@ -8,12 +8,12 @@ import pandas
 import pyarrow as pa
 import pytest
 from astropy.io import fits
-from astropy.table import Table
+from astropy.table import MaskedColumn, Table
 
 from catalogue.inputs import FileTargets, Inputs, Selection, choose_images, find, with_every_image
 from catalogue.targets import FileTarget
-from machine import tables
 from machine.files import DataError
+from machine.passed_columns import passed_fields
 
 STRANGE = [
     "with space.jpg",
@@ -38,13 +38,44 @@ def paths_of(inputs: Inputs) -> list[Path]:
     return [target.path for target in inputs.targets]
 
 
-def test_numbers_beyond_64_bits_are_text_in_all_parts_of_a_table(tmp_path: Path):
+def test_numbers_beyond_64_bits_are_text_in_all_rows(tmp_path: Path):
     numbers = np.array([1, 2**63 + 1], np.uint64)
     Table({"id_str": ["a", "b"], "file_loc": ["a.jpg", "b.jpg"], "objid": numbers}).write(tmp_path / "t.ecsv")
     found = find([str(tmp_path / "t.ecsv")])
-    assert [field.type for field, _ in tables.passed_fields(found.known, [])] == [pa.string()]
-    [(field, values)] = tables.passed_fields(found.rows(0, 1).known, [])
-    assert (field.type, list(values)) == (pa.string(), ["1"])
+    [(field, values)] = passed_fields(found.known, [])
+    assert (field.type, list(values)) == (pa.string(), ["1", str(2**63 + 1)])
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "csv.gz", "parquet", "fits", "ecsv", "vot"])
+def test_ids_with_gaps_keep_their_digits_in_columns_of_other_names(tmp_path: Path, suffix: str):
+    frame = pandas.DataFrame(
+        {" ID_STR": pandas.array([587722981736120347, None, 7], "Int64"), "File_Loc": ["a.jpg"] * 3}
+    )
+    path = tmp_path / f"t.{suffix}"
+    if "sv" in suffix and suffix != "ecsv":
+        frame.to_csv(path, index=False, sep="\t" if suffix == "tsv" else ";")
+    elif suffix == "parquet":
+        frame.to_parquet(path)
+    else:
+        ids = MaskedColumn([587722981736120347, 0, 7], mask=[False, True, False])
+        Table({"ID_STR": ids, "File_Loc": ["a.jpg"] * 3}).write(path, format="votable" if suffix == "vot" else None)
+    assert find([str(path)]).ids == ["587722981736120347", "", "7"]
+
+
+def test_ids_that_lost_digits_are_refused(tmp_path: Path):
+    frame = pandas.DataFrame({"id_str": [5.87722981736120347e17, np.nan], "file_loc": ["a.jpg", "b.jpg"]})
+    frame.to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"expected whole numbers or text in id_str, got .*which lost digits"):
+        find([str(tmp_path / "t.parquet")])
+
+
+def test_bytes_are_text(tmp_path: Path):
+    frame = pandas.DataFrame(
+        {"id_str": [b"1237", b"x"], "file_loc": [b"a.jpg", b"b.jpg"], "name": [b"caf\xe9", b"y\0"]}
+    )
+    frame.to_parquet(tmp_path / "t.parquet")
+    found = find([str(tmp_path / "t.parquet")])
+    assert found.ids == ["1237", "x"] and list(found.known["name"].values) == ["caf\u00e9", "y"]
 
 
 def test_a_folder_gives_all_its_files_by_name_and_no_hidden_ones(tmp_path: Path):
@@ -114,10 +145,10 @@ def test_a_table_s_other_columns_pass_through(tmp_path: Path, suffix: str):
     found = find([str(path)])
     assert found.ids == ["007", "x"] and all(each.is_file() for each in paths_of(found))
     assert list(found.known) == ["ra", "n"]
-    np.testing.assert_array_equal(found.known["ra"], [1.5, np.nan])
-    np.testing.assert_array_equal(found.known["n"], [3, 4])
+    np.testing.assert_array_equal(found.known["ra"].values, [1.5, np.nan])
+    np.testing.assert_array_equal(found.known["n"].values, [3, 4])
     half = found.rows(1, 2)
-    assert half.ids == ["x"] and half.known["n"] == [4]
+    assert half.ids == ["x"] and half.known["n"].values == [4]
 
 
 def test_a_fits_image_is_an_image(tmp_path: Path):

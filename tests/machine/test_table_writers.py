@@ -1,4 +1,4 @@
-"""One content in four formats, read back by the libraries that astronomers use."""
+"""One content in five formats, read back by the libraries that astronomers use."""
 
 import json
 import re
@@ -15,6 +15,8 @@ from astropy.table import Table
 from pyarrow import parquet
 
 from machine import table_writers, tables
+from machine.passed_columns import arrow_array, passed_fields
+from machine.table_cells import TableColumn
 
 NAMES = [
     "plain.jpg",
@@ -32,7 +34,7 @@ NAMES = [
 
 def content(num_batches: int = 3) -> tuple[pa.Schema, list[pa.Table]]:
     rng = np.random.default_rng(0)
-    passed = tables.passed_fields(
+    passed = passed_fields(
         {"ra": rng.random(len(NAMES)), "näme with ü": np.array(NAMES, dtype=object), "flag": np.arange(len(NAMES)),
          "good": np.arange(len(NAMES)) % 2 == 0},
         ["id_str", "file_loc", "fraction", "flag"],
@@ -94,7 +96,7 @@ def test_all_formats_have_the_same_content(written: Path):
 def test_pandas_and_astropy_read_them_without_help(written: Path):
     frame = pandas.read_parquet(written / "a.parquet")
     assert len(pandas.read_csv(written / "a.csv")) == len(frame) == 3 * len(NAMES)
-    for suffix in ("fits", "ecsv"):
+    for suffix in ("fits", "ecsv", "vot"):
         table = Table.read(written / f"a.{suffix}")
         assert len(table) == len(frame) and table.colnames == list(frame)
         assert str(table["radius"].unit) == "pix" and table["fraction"].unit is None
@@ -144,3 +146,48 @@ def test_a_sample_has_three_digits_and_exact_texts(tmp_path: Path):
     table = pa.table({"id_str": ["007", "a,b"], "fraction": pa.array([0.12345, np.nan], pa.float32()), "flag": [1, 20]})
     table_writers.write_sample(tmp_path / "sample.csv", table)
     assert (tmp_path / "sample.csv").read_text() == 'id_str,fraction,flag\n007,0.123,1\n"a,b",,20\n'
+
+
+PASSED = {
+    "objid": TableColumn(np.ma.MaskedArray([587722981736120347, 0, -(2**63)], [0, 1, 0]), "", "SDSS DR7 id"),
+    "small": TableColumn(np.ma.MaskedArray(np.array([1, 2, 255], np.uint8), [0, 0, 1])),
+    "good": TableColumn(np.ma.MaskedArray([True, False, True], [0, 1, 0])),
+    "z": TableColumn(np.array([0.1, np.nan, 0.3], np.float32), "", "redshift"),
+    "vector": TableColumn(np.arange(6.0).reshape(3, 2) / 3, "mag"),
+    "lists": TableColumn(np.array([[1], [2, 3], None, 0], object)[:3]),
+    "name": TableColumn(np.array(["a", "", "\u00e9"], object)),
+}
+
+
+def write_passed(path: Path) -> None:
+    passed = passed_fields(PASSED, [])
+    schema = pa.schema([column for column, _ in passed], metadata={tables.PROVENANCE: b"{}"})
+    arrays = [arrow_array(values, column.type) for column, values in passed]
+    table_writers.write(path, schema, [pa.table(arrays, schema=schema)] * 2, 6)
+
+
+@pytest.mark.parametrize("suffix", tables.SUFFIXES)
+def test_gaps_types_vectors_units_and_descriptions_survive(suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture):
+    write_passed(tmp_path / f"a{suffix}")
+    message = capsys.readouterr().err
+    columns = tables.read_table(tmp_path / f"a{suffix}")
+    # pandas reads the lowest whole number of a CSV as a gap.
+    assert columns["objid"].values.tolist() == [587722981736120347, None, None if suffix == ".csv" else -(2**63)] * 2
+    assert columns["small"].values.tolist() == [1, 2, None] * 2
+    # astropy reads the gap of a logical value in FITS as False.
+    assert columns["good"].values.tolist() == [True, False if suffix == ".fits" else None, True] * 2
+    np.testing.assert_allclose(columns["z"].values, [0.1, np.nan, 0.3] * 2, rtol=1e-6)
+    assert list(columns["name"].values) == ["a", "", "\u00e9"] * 2
+    expected = np.tile(PASSED["vector"].values, (2, 1))
+    if suffix == ".csv":
+        assert columns["vector"].values[1] == "[0.6666666666666666, 1.0]"
+        assert message == "a.csv: columns vector, lists hold lists, which are written as text\n"
+        return
+    np.testing.assert_array_equal(columns["vector"].values, expected)
+    assert columns["vector"].unit == "mag" and columns["objid"].description == "SDSS DR7 id"
+    if suffix == ".parquet":
+        assert columns["lists"].values.tolist() == [[1], [2, 3], None] * 2 and not message
+        assert columns["z"].values.dtype == np.float32
+    else:
+        assert list(columns["lists"].values) == ["[1]", "[2, 3]", ""] * 2
+        assert message == f"a{suffix}: columns lists hold lists, which are written as text\n"

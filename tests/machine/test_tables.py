@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from machine import tables
 from machine.files import DataError
+from machine.passed_columns import passed_fields
 
 TABLE = pandas.DataFrame(
     {
@@ -78,9 +79,7 @@ def test_a_package_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_file_name_of_another_format_is_refused(tmp_path: Path):
-    with pytest.raises(
-        DataError, match=r"expected a table that ends with \.csv, \.parquet, \.fits, \.fit, \.ecsv, got"
-    ):
+    with pytest.raises(DataError, match=r"expected a table that ends with \.csv, .*\.fits, .*\.vot.*, got"):
         tables.column_names(tmp_path / "votes.xlsx")
     with pytest.raises(DataError, match="is missing; name a table"):
         tables.column_names(tmp_path / "votes.csv")
@@ -130,8 +129,8 @@ def test_whole_numbers_that_are_missing_are_not_numbers(tmp_path: Path, suffix: 
     )
     table.write(tmp_path / f"table{suffix}")
     columns = tables.read_columns(tmp_path / f"table{suffix}")
-    np.testing.assert_array_equal(columns["small"], [1, np.nan, -3])
-    assert columns["large"].tolist() == ["587722981736120347", "", "3"]
+    assert columns["small"].tolist() == [1, None, -3]
+    assert columns["large"].tolist() == [587722981736120347, None, 3]
     cells = tables.read_cells(tmp_path / f"table{suffix}", ["large"])["large"]
     assert cells[0] == 587722981736120347 and cells.isna().tolist() == missing
 
@@ -164,5 +163,5 @@ def test_a_file_that_is_not_a_table_gives_one_line(tmp_path: Path):
 
 def test_columns_that_pass_through_have_unique_valid_names():
     values = np.arange(2)
-    passed = tables.passed_fields({"ra": values, "RA": values, "ä b": values, "7": values, "": values}, ["ra"])
+    passed = passed_fields({"ra": values, "RA": values, "ä b": values, "7": values, "": values}, ["ra"])
     assert [column.name for column, _ in passed] == ["ra_2", "RA_3", "___b", "_7", "column"]
