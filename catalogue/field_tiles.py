@@ -16,7 +16,7 @@ from galaxy.fits_images import opened, read_bands
 from galaxy.image_files import read
 from galaxy.image_formats import Unreadable, format_of
 from galaxy.image_names import parse
-from galaxy.missing_pixels import missing_pixels
+from galaxy.missing_pixels import missing_by_band
 from galaxy.packed_files import is_packed
 from galaxy.pictures import MIN_SIDE, Picture, picture_of_bands
 from machine.files import replacing
@@ -36,8 +36,8 @@ class Field:
 
     `pixels` is the FITS file itself, an array (rows, columns, planes), or the `.npy` file of such an array. `linear` is
     True for linear fluxes (FITS) in `planes` bands. `missing` (rows, columns), an array or its `.npy` file, marks
-    pixels without data of a format that is decoded as a whole; None: there are none. `note` says what of
-    the file was not read.
+    pixels without data of a format that is decoded as a whole; None: there are none. `note` says what of the file was
+    not read.
     """
 
     path: Path
@@ -59,7 +59,7 @@ class Field:
     def missing_in(self, bands: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
         """Return where a region has no data, (rows, columns) bool; `bands` are its pixels."""
         if self.linear:
-            return missing_pixels(bands)
+            return _missing_in_any(bands)[0]
         if self.missing is None:
             return np.zeros(bands.shape[1:], bool)
         return np.array(_loaded(self.missing)[rows, columns])
@@ -70,13 +70,14 @@ class Field:
         Returns the mean of the bands (rows, columns), NaN without data, and the mask of the saturated pixels.
         """
         bands = self.bands(rows, columns)
-        missing = self.missing_in(bands, rows, columns)
         if self.linear:
-            bands = np.where(missing, np.nan, bands) if missing.any() else bands
+            missing, used = _missing_in_any(bands)
+            bands = np.where(missing, np.nan, bands[used]) if missing.any() else bands
             # Sums of light in physical units leave the range of single precision.
             with np.errstate(over="ignore", invalid="ignore"):
                 intensity = bands[0] if len(bands) == 1 else _mean(bands)
             return intensity, _saturated_linear(bands)
+        missing = self.missing_in(bands, rows, columns)
         intensity = bands.mean(axis=0, dtype=np.float32)
         intensity[missing] = np.nan
         return intensity, _saturated(np.moveaxis(bands, 0, 2)) & ~missing
@@ -104,6 +105,13 @@ class Field:
 
     def _array(self) -> np.ndarray:
         return _loaded(self.pixels)
+
+
+def _missing_in_any(bands: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return where any band (bands, rows, columns) lacks data, and which bands have some: others do not count."""
+    by_band = missing_by_band(bands)
+    used = ~by_band.all(axis=(1, 2))
+    return (by_band[used].any(axis=0), used) if used.any() else (by_band.all(axis=0), ~used)
 
 
 def _loaded(array: Path | np.ndarray) -> np.ndarray:

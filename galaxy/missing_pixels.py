@@ -43,11 +43,14 @@ def missing_pixels(bands: np.ndarray, quality: np.ndarray | None = None) -> np.n
     `bands` is (bands, rows, columns), linear, of any real type; `quality` (rows, columns) is True for pixels that the
     file itself marks as bad. A pixel without data in one band has none in any, except where only that band is filled.
     """
-    missing = np.ones(bands.shape[1:], bool)
-    for band in bands:
-        missing &= _of_band(band)
+    missing = missing_by_band(bands).all(axis=0)
     missing |= ~np.isfinite(bands).any(axis=0)
     return missing if quality is None else missing | quality
+
+
+def missing_by_band(bands: np.ndarray) -> np.ndarray:
+    """Return where each band (bands, rows, columns) carries no data, bool of the same shape."""
+    return np.stack([_of_band(band) for band in bands])
 
 
 def _of_band(band: np.ndarray) -> np.ndarray:
