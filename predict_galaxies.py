@@ -130,7 +130,7 @@ def _run(args: argparse.Namespace) -> None:
         _show(made)
         for note, count in made.notes.most_common(3):
             print(f"{count} images: {note}")
-        unreadable = f", {made.num_unreadable} of files that could not be read" if made.num_unreadable else ""
+        unreadable = f"; {made.num_unreadable} could not be read (see column reason)" if made.num_unreadable else ""
     for title, path in (("report", args.report), ("tree", args.draw)):
         if path:
             print(f"{title}: {path}")

@@ -75,6 +75,7 @@ def print_scores(predictions: dict[str, np.ndarray], labels: np.ndarray) -> dict
     """Print the validation RMSE of the baseline and of each model; return the models'. Labels are (num_train, 37)."""
     train, valid = images.split(len(labels))
     scores = {name: rmse(each, labels[valid]) for name, each in predictions.items()}
+    scores = dict(sorted(scores.items(), key=lambda item: item[1]))  # the best model first
     width = max(map(len, scores))
     print(f"{'validation RMSE':{width}}")
     print(f"{'mean votes of the training galaxies':{width}}  {rmse(labels[train].mean(axis=0), labels[valid]):.6f}")
@@ -91,7 +92,7 @@ def show(args: argparse.Namespace) -> None:
     names = find_models(folders, "valid")
     predictions = {name: load_predictions(folders, "valid", name, len(valid)) for name in names}
     scores = print_scores(predictions, labels)
-    shown = sorted(scores, key=scores.__getitem__)[:2]
+    shown = list(scores)[:2]
     rows = pick_galaxies(labels[valid])
     ids = images.ids_of("train")[valid[rows]]
     pixels = [images.read_image(images.image_path(folders.images("train"), id)) for id in ids]

@@ -128,6 +128,12 @@ def _names(argument: str) -> Iterator[str]:
         raise DataError(f"{argument} is a table: expected it alone, without other files; run once for each table")
     elif all(os.path.lexists(each) for each in parse(argument).paths):
         yield argument
+    elif "://" in argument:
+        raise DataError(f"{argument} is a URL: expected a file or a folder; download it first")
+    elif any(mark in argument for mark in "*?"):
+        raise DataError(
+            f"{argument} is missing; if it is a pattern, leave the quotes out, so that the shell expands it"
+        )
     else:
         raise DataError(f"{argument} is missing; name a folder, files, a list or a table")
 

@@ -112,11 +112,15 @@ def _scores(results: Results, scores: Mapping[str, float]) -> Section:
         stacked = np.stack(list(results.predictions.values()))
         blends = blending.fit_blends(blending.residual_grams(stacked - results.labels))
         crossed = blending.cross_validate(stacked, results.labels)
-        for name, weights in blends.items():
+        for name, weights in sorted(blends.items(), key=lambda item: crossed[item[0]]):
             rows.append((name, rmse(blending.blend(weights, stacked), results.labels), crossed[name]))
     else:
         titles, rows = titles[:2], [row[:2] for row in rows]
     caption = "Root mean squared error over all galaxies and answers. The first row is the baseline"
+    if len(scores) > 1:
+        caption += (
+            f". Models and blends: best first. Best blend by the cross-validated error: {min(crossed, key=crossed.get)}"
+        )
     return Section("scores", "Scores", [Table(caption, ("model or blend", *titles[1:]), rows)])
 
 

@@ -16,6 +16,8 @@ from machine.tables import read_columns
 REFUSED = {
     "nothing to catalogue": [
         (["nowhere"], "nowhere is missing; name a folder"),
+        (["https://example.org/a.fits"], "is a URL: expected a file or a folder; download it first"),
+        (["nowhere/*.jpg"], "is missing; if it is a pattern, leave the quotes out"),
         (["empty"], "expected images in .*empty, found none"),
         ([], "expected images, or --merge"),
     ],

@@ -49,7 +49,10 @@ def test_scores_equal_those_of_show_results(drawn: Survey, run_main: Callable, c
     assert [row[0] for row in rows[:3]] == ["mean votes of the training galaxies", "try_a", "try_b"]
     for name, value, *_ in rows[:3]:
         assert f"{value:.6f}" in next(line for line in printed.splitlines() if line.startswith(name))
-    assert len(rows) == 7 and all(0 < crossed < 1 for _, _, crossed in rows[3:])
+    crossed = [cell for _, _, cell in rows[3:]]
+    assert len(rows) == 7 and crossed == sorted(crossed) and all(0 < value < 1 for value in crossed)
+    caption = part(training_page.build(folders.current), "scores", Table).caption
+    assert caption.endswith(f"Best blend by the cross-validated error: {rows[3][0]}")
 
 
 def test_best_and_worst_galaxies_have_the_smallest_and_largest_error(trained: Survey):
