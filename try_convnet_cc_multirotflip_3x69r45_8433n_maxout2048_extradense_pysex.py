@@ -17,7 +17,7 @@ EXPERIMENT = dataclasses.replace(
     BASE,
     name=Path(__file__).stem,
     views=dataclasses.replace(BASE.views, placement=ra.GEN2),
-    seed=13,  # of weights, draws and dropout; no other of the seventeen has it
+    seed=18,  # no other of the seventeen has it; with seed 13 a short run stays at the mean votes (doc/results.md)
 )
 
 if __name__ == "__main__":
