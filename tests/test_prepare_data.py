@@ -459,7 +459,7 @@ PREPARATION = {
 TOLD = {
     "own image that cannot be used",
     "row without an image, image without a row",
-    "question that nobody was asked",
+    "question without votes",
     "package that is missing",
     "no room for what is unpacked",
 }
