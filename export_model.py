@@ -134,6 +134,11 @@ def build(experiment: Experiment, options: Options, args: argparse.Namespace) ->
     train, valid = examples.good(train, "train"), examples.good(valid, "train")
     batch = images_a_batch(experiment.views, exported.num_views, network.device)
     measured = spread_over(train, args.num_measured)
+    print(
+        f"exporting {experiment.name}, and measuring it on {len(measured)} training and {len(valid)} validation "
+        "galaxies; this takes some minutes",
+        flush=True,
+    )
     graph = calibrating = graph_of(exported, examples, measured, args.weights, batch)
     difference = checked_difference(graph, exported, examples, valid, args.weights)
     if options.all_galaxies:
