@@ -124,6 +124,8 @@ def _run(args: argparse.Namespace) -> None:
             raise DataError("expected --merge without --report and --draw; make the page from the images, in one run")
         print(f"wrote {merge(args.merge, args.output)} rows to {args.output}")
         return
+    if args.output.is_file():
+        print(f"{args.output} exists; the new table replaces it at the end")
     flags = {name: value for name, value in vars(args).items() if name != "merge"}
     choices = Choices(**{name: flags.pop(name) for name in _CHOICES})
     with catalogued(Request(choices=choices, **flags)) as made:

@@ -294,6 +294,14 @@ def start(folder: Path, output: Path, *arguments: object) -> subprocess.Popen:
     )
 
 
+def test_a_table_that_exists_is_named_before_it_is_replaced(folder: Path, predict: Predict, capsys):
+    output = folder.parent / "a.csv"
+    predict(output, folder)
+    assert "replaces it" not in capsys.readouterr().out
+    predict(output, folder)
+    assert f"{output} exists; the new table replaces it at the end" in capsys.readouterr().out
+
+
 def test_worker_processes_give_the_same_rows(folder: Path, predict: Predict):
     expected = predict(folder.parent / "a.parquet", folder)
     with start(folder, folder.parent / "b.parquet") as process:
