@@ -100,7 +100,6 @@ TESTED_ELSEWHERE = {
     "galaxy.answer_names": "tests/survey/test_own_labels.py reads tables with all names",
     "machine.passed_columns": "tests/machine/test_table_writers.py and tests/catalogue/test_inputs.py",
     "machine.table_cells": "tests/machine/test_tables.py",
-    "machine.version": "tests/promises/test_commands.py",
     "galaxy.opencv_images": "tests/galaxy/test_image_files.py decodes with it",
     "galaxy.warping": "tests/survey/test_views.py and test_realtime_augmentation.py, against arrays of 2014",
     "catalogue.job": "tests/test_predict_galaxies.py",
