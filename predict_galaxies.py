@@ -19,7 +19,7 @@ from catalogue.job import Catalogue, catalogued, merge
 from catalogue.request import Request
 from galaxy.stretch import STRETCHES
 from machine.command_line import Parser, natural_int, positive_int, run_script, shard_of
-from machine.files import DataError
+from machine.files import DataError, first_line
 
 EXAMPLES = (
     "python predict_galaxies.py my_galaxies --output catalogue.parquet --report catalogue.html",
@@ -47,6 +47,8 @@ def catalogue(
     draw: str | os.PathLike | None = None,
     hdu: str | int | None = None,
     bands: Sequence[str] = (),
+    at: str | os.PathLike | None = None,
+    north_up: bool = False,
     shard: tuple[int, int] | None = None,
     num_workers: int | None = None,
     threads: int | None = None,
@@ -60,12 +62,13 @@ def catalogue(
     Arguments are the flags of the command: `images` is a folder, a file, a list, a table, or a sequence of these. Only
     named files are written: `output` (the table; overlays of fields and a sample beside it), `report` (a page), `draw`
     (the tree of a single galaxy). `hdu` (name or number) and `bands` ("zrg", or names; red first) choose what of FITS
-    files is read. `shard` is (index, number of shards). Positions and radii are pixels, counted from 0.
+    files is read. `at` is a table of positions in one field. `north_up` turns pictures of fields.
+    `shard` is (index, number of shards). Positions and radii are pixels, counted from 0.
     Worker processes are spawned: a script calls this below `if __name__ == "__main__"`, or with `num_workers=0`.
 
     Raises DataError, with one line, where the arguments, a model or a folder cannot be used.
     """
-    choices = Choices(framing=framing, stretch=stretch, weighted=weighted, full=full, detect=detect)
+    choices = Choices(framing=framing, stretch=stretch, weighted=weighted, full=full, detect=detect or at is not None)
     request = Request(
         images=_texts(images),
         choices=choices,
@@ -76,6 +79,8 @@ def catalogue(
         draw=_path(draw),
         hdu=None if hdu is None else str(hdu),
         bands=tuple(bands),
+        at=_path(at),
+        north_up=north_up,
         shard=shard,
         num_workers=num_workers,
         threads=threads,
@@ -94,10 +99,20 @@ def _path(name: str | os.PathLike | None) -> Path | None:
 
 
 def _show(made: Catalogue) -> None:
-    """Write the page and draw the tree, where they are asked for."""
-    request, schema = made.plan.request, made.plan.schema
-    if not (request.report or request.draw):
+    """Write the page and draw the tree, where they are asked for; raises DataError where that fails."""
+    if not (made.plan.request.report or made.plan.request.draw):
         return
+    try:
+        _draw(made)
+    except (DataError, OSError):
+        raise
+    except Exception as error:  # the table is complete
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise DataError(f"the table is complete, but its page or tree cannot be drawn ({reason})") from None
+
+
+def _draw(made: Catalogue) -> None:
+    request, schema = made.plan.request, made.plan.schema
     from report import catalogue_page, field_section, page  # a table needs neither templates nor figures
 
     if request.report:
@@ -127,6 +142,7 @@ def _run(args: argparse.Namespace) -> None:
     if args.output.is_file():
         print(f"{args.output} exists; the new table replaces it at the end")
     flags = {name: value for name, value in vars(args).items() if name != "merge"}
+    flags["detect"] = args.detect or args.at is not None
     choices = Choices(**{name: flags.pop(name) for name in _CHOICES})
     with catalogued(Request(choices=choices, **flags)) as made:
         _show(made)
@@ -145,6 +161,9 @@ def main() -> None:
     group = parser.group("input")
     group.add_argument("images", nargs="*", help="a folder, files, a list (.txt), or a table with id_str and file_loc")
     group.add_argument("--detect", action="store_true", help="images of the sky: detect galaxies and catalogue each")
+    group.add_argument(
+        "--at", type=Path, metavar="TABLE", help="classify these positions (x, y or ra, dec) of one image of the sky"
+    )
     group.add_argument(
         "--framing",
         choices=CHOICES,
@@ -169,6 +188,7 @@ def main() -> None:
         "--output", type=Path, required=True, metavar="FILE", help="catalogue.parquet, .csv, .fits, .ecsv or .vot"
     )
     group.add_argument("--report", type=Path, metavar="HTML", help="also write a web page, one file")
+    group.add_argument("--north-up", action="store_true", help="turn pictures of fields north up, east left")
     group.add_argument(
         "--draw", type=Path, metavar="FILE", help="draw the decision tree of one galaxy: .png, .svg, .pdf"
     )

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from catalogue.field_tiles import MISSING, Field, Tile, open_field, segments_of
-from catalogue.flags import NOT_JUDGED
+from catalogue.flags import NO_OBJECT, NOT_JUDGED
 from catalogue.framing import REACH, SIDE, Frame, Measurement, cut, frame_of, measure
 from catalogue.targets import Lock, Recipe, Rejected, framed_or_rejected
 from galaxy.image_names import parse
@@ -31,6 +31,7 @@ MAX_CUTOUT = 6000
 class FieldObject:
     """An object of a field: its tile, the tile's segmentation map and its label there, centre and radius in pixels.
 
+    Label 0 is a position without a detected object.
     `reason` says why it is not judged; empty where it is.
     """
 
@@ -119,7 +120,9 @@ def frame_object(target: FieldObject, stretch: str | None, radius: float, masked
     measured, region = measure(picture)
     if measured is None or np.hypot(measured.x - middle, measured.y - middle) > NEAR * target.radius:
         sky = tuple(float(value) for value in np.median(picture.pixels.reshape(-1, 3), axis=0))
-        measured = Measurement(middle, middle, target.radius, sky, measured.flags if measured else 0)
+        flags = measured.flags if measured else 0
+        flags |= NO_OBJECT if target.label == 0 else 0
+        measured = Measurement(middle, middle, target.radius, sky, flags)
         region = slice(0, len(picture.pixels)), slice(0, len(picture.pixels))
     if not masked:
         picture = cut_out(target, stretch, radius, masked=False)
@@ -130,7 +133,8 @@ def frame_object(target: FieldObject, stretch: str | None, radius: float, masked
 def show(path: Path, x: float, y: float, scale: float, stretch: str | None = None) -> np.ndarray:
     """Return the cutout of a row of a field's catalogue: (424, 424, 3) uint8, or float32 in [0, 1], RGB.
 
-    The row's `file_loc`, `x`, `y` and `frame_scale`; neighbours stay visible. Raises Unreadable.
+    The row's `file_loc`, `x`, `y` and `frame_scale`; neighbours stay visible, the first row is the highest. Raises
+    Unreadable.
     """
     field = _opened(path, parse(path).path.stat().st_mtime_ns)
     half = int(np.ceil(0.5 * SIDE / scale)) + 1
@@ -141,7 +145,8 @@ def show(path: Path, x: float, y: float, scale: float, stretch: str | None = Non
     picture = field.picture(rows, columns, stretch)
     region = slice(0, picture.size[0]), slice(0, picture.size[1])
     pixels, frame_to_image = cut(picture.pixels, region, x - columns.start, y - rows.start, scale, None)
-    return cv2.warpAffine(pixels, frame_to_image[:2], (SIDE, SIDE), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    shown = cv2.warpAffine(pixels, frame_to_image[:2], (SIDE, SIDE), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return shown[::-1] if field.linear else shown
 
 
 @lru_cache(maxsize=1)

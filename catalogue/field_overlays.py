@@ -22,10 +22,12 @@ def overlays_beside(output: Path) -> list[Path]:
     return [path for region in regions for path in (region, region.with_suffix(".jpg"))]
 
 
-def write_overlays(output: Path, fields: Sequence[FieldRows], objects: pa.Table, stretch: str | None) -> None:
+def write_overlays(
+    output: Path, fields: Sequence[FieldRows], objects: pa.Table, stretch: str | None, north_up: bool = False
+) -> None:
     """Write NAME.FIELD.jpg and NAME.FIELD.reg for each field, beside the catalogue NAME.
 
-    `objects` has the COLUMNS of all rows.
+    `objects` has the COLUMNS of all rows. `north_up` turns the pictures of fields with sky coordinates.
     """
     taken: set[str] = set()
     for field, rows in ((each.field, each.rows) for each in fields):
@@ -35,7 +37,7 @@ def write_overlays(output: Path, fields: Sequence[FieldRows], objects: pa.Table,
         labels = [(look, "#{:02x}{:02x}{:02x}".format(*COLOURS[look])) for look in looks]
         try:
             write_regions(output.with_name(f"{stem}.reg"), columns, labels, 0 if field.linear else field.rows)
-            write_picture(output.with_name(f"{stem}.jpg"), field, columns, looks, stretch)
+            write_picture(output.with_name(f"{stem}.jpg"), field, columns, looks, stretch, north_up)
         except (OSError, DataError):  # a full disk ends the run
             raise
         except Exception as error:  # the table is complete without its picture

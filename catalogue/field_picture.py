@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from catalogue.answer_columns import FRACTIONS
+from catalogue.field_compass import draw_compass, sky_directions, to_picture, turned
 from catalogue.field_tiles import Field
 from galaxy.stretch import composite
 from machine.files import replacing
@@ -82,37 +83,53 @@ def whole_picture(field: Field, stretch: str | None) -> tuple[np.ndarray, float]
     return image, enlargement / reduction
 
 
-def write_picture(path: Path, field: Field, rows: dict[str, np.ndarray], looks: list[str], stretch: str | None) -> None:
-    """Write the picture of a field with its objects as a JPEG.
+def write_picture(
+    path: Path,
+    field: Field,
+    rows: dict[str, np.ndarray],
+    looks: list[str],
+    stretch: str | None,
+    north_up: bool = False,
+) -> None:
+    """Write the picture of a field with its objects as a JPEG, with a compass where there are sky coordinates.
 
-    `rows` has x, y, a, b (pixels of the file) and theta (degrees) of each object, `looks` its appearance.
+    `rows` has x, y, a, b (pixels of the file) and theta (degrees) of each object, `looks` its appearance. `north_up`
+    turns the picture north up, east left.
     """
     image, scale = whole_picture(field, stretch)
+    matrix, sky = to_picture(field, scale), sky_directions(field)
+    if sky and north_up:
+        image, matrix = turned(image, matrix, *sky[:2])
     # Tiny objects and stars first: galaxies are drawn over them.
     for look in ("tiny", "star", *COLOURS):
         for index in [index for index, own in enumerate(looks) if own == look]:
             row = {name: float(rows[name][index]) for name in ("x", "y", "a", "b", "theta")}
             if np.isfinite(list(row.values())).all():
-                _mark(image, row, field, scale, look)
+                _mark(image, row, matrix, look)
+    if sky:
+        draw_compass(image, matrix, *sky)
     image = np.concatenate([image, _legend(image.shape[1], looks)])
     with replacing(path) as temporary:
         temporary.write_bytes(cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes())
 
 
-def _mark(image: np.ndarray, row: dict[str, float], field: Field, scale: float, look: str) -> None:
-    y, theta = (field.rows - 1 - row["y"], -row["theta"]) if field.linear else (row["y"], row["theta"])
-    middle = (scale * (row["x"] + 0.5) - 0.5, scale * (y + 0.5) - 0.5)
+def _mark(image: np.ndarray, row: dict[str, float], matrix: np.ndarray, look: str) -> None:
+    middle = tuple(matrix[:2] @ (row["x"], row["y"], 1))
+    scale = np.sqrt(abs(np.linalg.det(matrix[:2, :2])))
+    theta = np.radians(row["theta"])
+    along = matrix[:2, :2] @ (np.cos(theta), np.sin(theta))
     colour = COLOURS[look]
     if look == "tiny":
         cv2.circle(image, _sixteenths(middle), round(16 * max(3.0, 3 * scale * row["a"])), colour, 1, cv2.LINE_AA, 4)
     elif look == "star":
         arm = max(5.0, 2 * scale * row["a"])
-        for along, across in ((1, 1), (1, -1)):
-            ends = [(middle[0] + sign * arm * along, middle[1] + sign * arm * across) for sign in (-1, 1)]
+        for down, across in ((1, 1), (1, -1)):
+            ends = [(middle[0] + sign * arm * down, middle[1] + sign * arm * across) for sign in (-1, 1)]
             cv2.line(image, *map(_sixteenths, ends), colour, 1, cv2.LINE_AA, 4)
     else:
         axes = tuple(max(4.0, 3.3 * scale * row[name]) for name in ("a", "b"))
-        cv2.ellipse(image, _sixteenths(middle), _sixteenths(axes), theta, 0, 360, colour, 2, cv2.LINE_AA, 4)
+        angle = float(np.degrees(np.arctan2(along[1], along[0])))
+        cv2.ellipse(image, _sixteenths(middle), _sixteenths(axes), angle, 0, 360, colour, 2, cv2.LINE_AA, 4)
 
 
 def _sixteenths(values: tuple[float, float]) -> tuple[int, int]:

@@ -37,7 +37,7 @@ REASONS = {"star": "a star", "tiny": "too small to have a visible shape", "galax
 # Columns of the catalogue, and the fields of `detection.OBJECT` that they copy.
 _COPIED = {name: name for name in ("a", "b", "theta", "flux", "half_light_radius", "petrosian_radius", "x", "y")}
 _COPIED["signal"] = "snr"
-_UNKNOWN = np.dtype([(name, np.float64) for name in _COPIED.values()])
+UNKNOWN = np.dtype([(name, np.float64) for name in _COPIED.values()])
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +118,7 @@ def _find_all(work: Sequence[tuple[Field, Tile, Path]], num_workers: int) -> Ite
         yield "ended the process that searched it"
 
 
-def _sky(sources: FieldSources) -> tuple[np.ndarray, np.ndarray]:
+def sky_of(sources: FieldSources) -> tuple[np.ndarray, np.ndarray]:
     """Return right ascensions and declinations (n,), NaN without world coordinates; broken ones print a line."""
     unknown = np.full(len(sources.objects), np.nan)
     if not sources.field.linear:
@@ -141,7 +141,7 @@ def rows_of_fields(inputs: Inputs, folder: Path, num_workers: int) -> tuple[Inpu
     names: list[str] = []
     targets: list[Target] = []
     fields: list[FieldRows] = []
-    columns = [_columns(np.empty(0, OBJECT), np.empty(0, object), np.empty(0), np.empty(0))]
+    columns = [columns_of(np.empty(0, OBJECT), np.empty(0, object), np.empty(0), np.empty(0))]
     for index, (ident, name, target) in enumerate(zip(inputs.ids, inputs.names, inputs.targets, strict=True)):
         rejected: list[tuple[str, str]] = []
         try:
@@ -161,13 +161,13 @@ def rows_of_fields(inputs: Inputs, folder: Path, num_workers: int) -> tuple[Inpu
             ids += [f"{ident}_{serial:06d}" for serial in range(1, count + 1)]
             names += [name] * count
             targets += field_objects(sources)
-            columns.append(_columns(sources.objects, sources.classes, *_sky(sources)))
+            columns.append(columns_of(sources.objects, sources.classes, *sky_of(sources)))
             rejected += _failed_tiles(ident, sources)
         for rejected_id, reason in rejected:
             ids.append(rejected_id)
             names.append(name)
             targets.append(Rejected(UNREADABLE, reason))
-            columns.append(_columns(np.full(1, np.nan, _UNKNOWN), np.array([""], object), *np.full((2, 1), np.nan)))
+            columns.append(columns_of(np.full(1, np.nan, UNKNOWN), np.array([""], object), *np.full((2, 1), np.nan)))
     known = {key: np.concatenate([each[key] for each in columns]) for key in columns[0]}
     return Inputs(ids, names, targets, known), fields
 
@@ -183,7 +183,8 @@ def _failed_tiles(ident: str, sources: FieldSources) -> list[tuple[str, str]]:
     return rows
 
 
-def _columns(objects: np.ndarray, classes: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> dict[str, np.ndarray]:
+def columns_of(objects: np.ndarray, classes: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the known columns of objects (n,) of `detection.OBJECT`, or of rows of UNKNOWN, by name."""
     flag = np.zeros(len(objects), np.int32)
     if "border" in objects.dtype.names:
         for bit, name in ((BORDER, "border"), (BLENDED, "blended")):

@@ -19,6 +19,7 @@ from pyarrow import compute
 
 from catalogue import field_overlays, field_tiles
 from catalogue.columns import schema_of
+from catalogue.field_positions import Positions, read_positions, rows_at
 from catalogue.field_sources import MAX_WORKERS, FieldRows, rows_of_fields
 from catalogue.flags import OK, UNREADABLE
 from catalogue.inputs import Inputs, choose_images, find, with_every_image
@@ -48,6 +49,7 @@ class Plan:
     models: Sequence[Model]
     schema: pa.Schema
     output: Path
+    positions: Positions | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,29 +107,39 @@ def plan(request: Request, output: Path) -> Plan:
     if request.draw and len(inputs) != 1:
         raise DataError(f"expected one image to --draw, got {len(inputs)}; name one, or make a --report")
     models = [Model(path, request.threads) for path in find_models(request.model, request.root)]
+    positions = read_positions(request.at) if request.at else None
+    if positions and len(inputs) != 1:
+        raise DataError(f"expected one image with --at, got {len(inputs)}; name one, such as field.fits[SCI,1]")
     # Columns of the user's table; of a table of fields, none describes an object.
-    known = {} if choices.detect else inputs.known
+    known = positions.known if positions else {} if choices.detect else inputs.known
     passed = passed_fields(known, schema_of(models, choices, []).names)
     light_unit = field_tiles.light_unit(target.path for target in inputs.targets) if choices.detect else ""
     schema = schema_of(models, choices, [column for column, _ in passed], light_unit)
-    inputs = replace(inputs, known={column.name: values for column, values in passed})
+    known = {column.name: values for column, values in passed}
+    inputs = replace(inputs, known={} if positions else known)
+    positions = replace(positions, known=known) if positions else None
     if request.shard:
         index, num_shards = request.shard
         schema = with_shard_note(schema, index, num_shards, identity(inputs, schema))
         inputs = inputs.rows((index - 1) * len(inputs) // num_shards, index * len(inputs) // num_shards)
         output = shard_path(output, index, num_shards)
-    return Plan(request, inputs, models, schema, output)
+    return Plan(request, inputs, models, schema, output, positions)
 
 
 def make(planned: Plan) -> Catalogue:
     """Make the rows that are missing; objects of fields are detected first."""
     request, inputs, fields = planned.request, planned.inputs, []
     with_pictures = bool(request.report or request.draw)
-    rows = RowStore(planned.output, identity(inputs, planned.schema), len(inputs), with_pictures)
+    positions = planned.positions
+    run = identity(inputs, planned.schema) + (f" at {positions.digest}" if positions else "")
+    rows = RowStore(planned.output, run, len(inputs), with_pictures)
     num_workers = available_cores() if request.num_workers is None else request.num_workers
     num_pictures = len(inputs)
     if request.choices.detect:
-        inputs, fields = rows_of_fields(inputs, rows.folder, num_workers)
+        if positions:
+            inputs, fields = rows_at(inputs, positions, rows.folder, num_workers)
+        else:
+            inputs, fields = rows_of_fields(inputs, rows.folder, num_workers)
         rows.num_rows, num_workers = len(inputs), min(num_workers, MAX_WORKERS)
         num_pictures = int(np.sum(inputs.known["object"] == "galaxy"))
     make_rows(
@@ -146,7 +158,9 @@ def publish(made: Catalogue) -> None:
     """Write the table, its sample, and the overlays of fields."""
     write_table(made.plan.output, made.plan.schema, made.rows, len(made))
     if made.fields:
-        field_overlays.write_overlays(made.plan.output, made.fields, made.objects, made.plan.request.choices.stretch)
+        request = made.plan.request
+        arguments = made.plan.output, made.fields, made.objects, request.choices.stretch, request.north_up
+        field_overlays.write_overlays(*arguments)
 
 
 @contextlib.contextmanager

@@ -23,7 +23,8 @@ class Request:
     """What a user asks for: the images, the choices of the columns, the files to be written, the processors.
 
     `output` None: no table is written. `shard` (2, 8): the second of eight shards. `hdu` and `bands` (red first) choose
-    what of FITS files is read.
+    what of FITS files is read. `at` is a table of positions in one field, which are classified in place of detected
+    objects. `north_up` turns pictures of fields.
     """
 
     images: Sequence[str]
@@ -35,6 +36,8 @@ class Request:
     draw: Path | None = None
     hdu: str | None = None
     bands: tuple[str, ...] = ()
+    at: Path | None = None
+    north_up: bool = False
     shard: tuple[int, int] | None = None
     num_workers: int | None = None
     threads: int | None = None
@@ -45,6 +48,10 @@ class Request:
             check_output(self.output)
         if self.draw and self.choices.detect:
             raise DataError("expected --draw without --detect; the tree of each galaxy of a field is in its --report")
+        if self.north_up and not self.choices.detect:
+            raise DataError("expected --north-up with --detect or --at; it turns the pictures of fields")
+        if self.at and self.shard:
+            raise DataError("expected --at without --shard; it reads one field")
         if self.draw and self.shard:
             raise DataError("expected --draw without --shard; draw one galaxy at a time")
         if self.shard and not self.output:

@@ -130,8 +130,9 @@ def _row(result: Frame | Rejected, models: Sequence[Model], choices: Choices) ->
 
 
 def _picture(result: Frame | Rejected, max_bytes: int) -> bytes | None:
-    """Return a small picture (WebP) of the middle of a frame."""
+    """Return a small picture (WebP) of the middle of a frame, its highest row first."""
     if isinstance(result, Rejected):
         return None
     with contextlib.suppress(Exception):  # a row without a picture is better than no table
-        return thumbnails.encode(thumbnails.middle(result.pixels, result.frame_to_image), max_bytes)
+        shown = thumbnails.middle(result.pixels, result.frame_to_image)
+        return thumbnails.encode(shown[::-1] if result.upward else shown, max_bytes)

@@ -71,3 +71,45 @@ def _columns() -> dict[str, int]:
 
 
 COLUMN_OF: dict[str, int] = _columns()
+
+# Answers of Galaxy Zoo DECaLS, DESI and Euclid (Walmsley et al. 2022, 2023, 2025) and the answer of Galaxy Zoo 2 that
+# they are counted for; several may be counted for one. Others have no counterpart.
+_LATER = {
+    "bar_strong": "bar_yes",
+    "bar_weak": "bar_yes",
+    "bulge-size_small": "bulge-size_just-noticeable",
+    "bulge-size_moderate": "bulge-size_obvious",
+    "bulge-size_large": "bulge-size_obvious",
+    "edge-on-bulge_rounded": "bulge-shape_round",
+    "edge-on-bulge_boxy": "bulge-shape_boxy",
+    "edge-on-bulge_none": "bulge-shape_no-bulge",
+    "smooth-or-featured_problem": "smooth-or-featured_artifact",
+}
+# What later projects ask without a counterpart, by the beginning of the column's name.
+NO_COUNTERPART = ("merging", "clumps", "problem", "artifact")
+_PROJECTS = ("gz2", "dr5", "dr8", "dr12", "decals", "desi", "euclid")
+
+
+def _later() -> dict[str, int]:
+    """Return the column (0..36) of each simplified name of later projects, with and without the project's name."""
+    columns = {}
+    for name, column in [*((name, NAMES.index(target)) for name, target in _LATER.items()), *_modern()]:
+        question, _, answer = name.partition("_")
+        for project in _PROJECTS:
+            columns[simplified(f"{question}-{project}_{answer}")] = column
+        if name in _LATER:
+            columns[simplified(name)] = column
+    return {name: column for name, column in columns.items() if name not in COLUMN_OF}
+
+
+def _modern() -> list[tuple[str, int]]:
+    """Return each name of an answer, synonyms too, and its column."""
+    names, column = [], 0
+    for question, *answers in _MODERN.values():
+        for answer in answers:
+            names += [(f"{question}_{synonym}", column) for synonym in answer.split("|")]
+            column += 1
+    return names
+
+
+LATER_COLUMN_OF: dict[str, int] = _later()

@@ -20,8 +20,9 @@ MAX_SIDE, SHRINK = 2000, 0.8
 def field_pictures(fields: Sequence[FieldRows], objects: pa.Table, stretch: str | None) -> list[Field]:
     """Return the first MAX_FIELDS fields as a page shows them; `objects` has status, x, y and a of all rows."""
     fields = fields[:MAX_FIELDS]
-    judged = objects["status"].to_numpy() == OK
     x, y, a = (objects[name].to_numpy().astype(np.float64) for name in ("x", "y", "a"))
+    # A known position where nothing was detected has no axes.
+    judged = (objects["status"].to_numpy() == OK) & np.isfinite(a)
     pictures = []
     for field, own in ((each.field, each.rows) for each in fields):
         rows = own.start + np.flatnonzero(judged[own])

@@ -9,6 +9,7 @@ Source: Willett et al. 2013 (arXiv 1308.3496), 3.2 and table 5; documentation of
 """
 
 import difflib
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from galaxy import decision_tree
-from galaxy.answer_names import COLUMN_OF, NAMES, PUBLISHED_NAMES, simplified
+from galaxy.answer_names import COLUMN_OF, LATER_COLUMN_OF, NAMES, NO_COUNTERPART, PUBLISHED_NAMES, simplified
 from galaxy.decision_tree import COLUMN_NAMES, NUM_ANSWERS, QUESTIONS, SLICES
 from machine import tables
 from machine.files import DataError
@@ -58,7 +59,9 @@ def read(path: Path, stems: Collection[str], choices: Choices = Choices()) -> tu
     names = tables.column_names(path)
     vote_type, columns = find_columns(path, names, choices)
     candidates = _name_columns(path, names, choices.name_column)
-    table = tables.read_cells(path, list(dict.fromkeys([*candidates, *columns.values()])))
+    table = tables.read_cells(
+        path, list(dict.fromkeys([*candidates, *(name for same in columns.values() for name in same)]))
+    )
     if len(table) == 0:
         raise DataError(f"{path}: expected one row per galaxy, got none; name another table with --labels")
     keys = {name: [_key(path, name, cell) for cell in table[name].tolist()] for name in candidates}
@@ -68,57 +71,101 @@ def read(path: Path, stems: Collection[str], choices: Choices = Choices()) -> tu
             f"{path}: expected names of images in a column, but {chosen} contains {keys[chosen][0]!r}, and an image is "
             f"called {min(stems)!r}; name the column with --id-column"
         )
-    print(f"{path}: names from {chosen!r}, votes from {len(columns)} columns like {next(iter(columns.values()))!r}")
+    first = next(iter(columns.values()))[0]
+    print(f"{path}: names from {chosen!r}, votes from {sum(map(len, columns.values()))} columns like {first!r}")
+    _print_later(path, names, columns)
     values = np.full((len(table), NUM_ANSWERS), np.nan)
-    for column, name in columns.items():
-        values[:, column] = _numbers(path, name, table[name], keys[chosen])
+    for column, same in columns.items():
+        votes = np.array([_numbers(path, name, table[name], keys[chosen]) for name in same])
+        # Answers that are counted for one: a cell is empty where all of them are.
+        values[:, column] = np.where(np.isnan(votes).all(axis=0), np.nan, np.nansum(votes, axis=0))
     _refuse_counts(path, values, vote_type, columns, keys[chosen])
     return _labels_of(path, keys[chosen], values)
 
 
-def find_columns(path: Path, names: Sequence[str], choices: Choices) -> tuple[str, dict[int, str]]:
-    """Return the type of votes, and the name of the column of each answer (0..36).
+def find_columns(path: Path, names: Sequence[str], choices: Choices) -> tuple[str, dict[int, tuple[str, ...]]]:
+    """Return the type of votes, and the names of the columns of each answer (0..36).
 
-    Raises DataError for answers without a column, after one printed line per answer with the nearest name in the table.
-    With `fill_missing`, questions without any column are accepted.
+    An answer has one column, or several of later projects that are added. Raises DataError for answers without a
+    column, after one printed line per answer. With `fill_missing`, questions without any column are accepted.
     """
-    by_type: dict[str, dict[int, str]] = {vote_type: {} for vote_type in VOTE_ENDINGS}
+    by_type: dict[str, dict[int, tuple[str, ...]]] = {vote_type: {} for vote_type in VOTE_ENDINGS}
     for name in names:
         simple = simplified(name)
         for vote_type, endings in VOTE_ENDINGS.items():
-            bases = [simple.removesuffix(ending) for ending in endings if simple.endswith(ending)]
-            for column in [COLUMN_OF[base] for base in bases if base in COLUMN_OF]:
-                if column in by_type[vote_type]:
-                    other = by_type[vote_type][column]
-                    raise DataError(f"{path}: expected one column per answer, got {other} and {name}; remove one")
-                by_type[vote_type][column] = name
+            for base in [simple.removesuffix(ending) for ending in endings if simple.endswith(ending)]:
+                column = COLUMN_OF.get(base, LATER_COLUMN_OF.get(base))
+                if column is None:
+                    continue
+                same = by_type[vote_type].get(column, ())
+                if same and not all(_is_added(each, vote_type) for each in (*same, name)):
+                    raise DataError(f"{path}: expected one column per answer, got {same[0]} and {name}; remove one")
+                by_type[vote_type][column] = (*same, name)
     vote_type = choices.vote_type or max(VOTE_ENDINGS, key=lambda candidate: len(by_type[candidate]))
     columns = by_type[vote_type]
     missing: list[int] = []
-    for answers in SLICES.values():
+    questions: list[int] = []
+    for question, answers in SLICES.items():
         absent = [column for column in range(NUM_ANSWERS)[answers] if column not in columns]
         whole_question = len(absent) == answers.stop - answers.start
         if not (choices.fill_missing and whole_question and columns):
             missing += absent
+            questions += [question] if absent and whole_question else []
     if missing:
         _print_missing(names, columns, missing, vote_type)
+        whole = f"; nothing about questions {', '.join(map(str, questions))}" if questions and columns else ""
         raise DataError(
             f"{path}: expected a column for each of {NUM_ANSWERS} answers, but {len(missing)} have none, "
-            f"{NAMES[missing[0]]} first; name them as listed, or accept missing questions with --fill-missing"
+            f"{NAMES[missing[0]]} first{whole}; name them as listed, or accept missing questions with --fill-missing"
         )
     return vote_type, columns
 
 
-def _print_missing(names: Sequence[str], columns: dict[int, str], missing: list[int], vote_type: str) -> None:
-    """Print one line per answer without a column, with the nearest name in the table."""
-    used = set(columns.values())
+def _base(name: str, vote_type: str) -> str:
+    """Return the simplified name of a column without its ending."""
+    simple = simplified(name)
+    return next((simple.removesuffix(end) for end in VOTE_ENDINGS[vote_type] if simple.endswith(end)), simple)
+
+
+def _is_added(name: str, vote_type: str) -> bool:
+    """Return whether an answer of a later project is added to others for one answer of Galaxy Zoo 2."""
+    return bool(re.search(r"^bar_.*(strong|weak)$|^bulge_size_.*(moderate|large)$", _base(name, vote_type)))
+
+
+def _print_later(path: Path, names: Sequence[str], columns: dict[int, tuple[str, ...]]) -> None:
+    """Print a line about answers of later projects: what is added, and what has no counterpart."""
+    added = [f"{NAMES[column]} = {' + '.join(same)}" for column, same in columns.items() if len(same) > 1]
+    unused = sorted({name.partition("_")[0] for name in names if simplified(name).startswith(NO_COUNTERPART)})
+    if added:
+        without = f"; without a counterpart: {', '.join(unused)}" if unused else ""
+        print(f"{path}: answers of a later Galaxy Zoo: {', '.join(added)}{without}")
+
+
+def _print_missing(
+    names: Sequence[str], columns: dict[int, tuple[str, ...]], missing: list[int], vote_type: str
+) -> None:
+    """Print one line per answer without a column, with the name in the table that is nearest in spelling.
+
+    Only a name that differs within one word is near: `bar_weak` is not `bar_yes`.
+    """
+    used = {name for same in columns.values() for name in same}
     free = {simplified(name): name for name in names if name not in used}
     for column in missing:
         ending = VOTE_ENDINGS[vote_type][0]
         name, published = NAMES[column] + ending, PUBLISHED_NAMES[column] + ending
         near = difflib.get_close_matches(simplified(name), free, n=1, cutoff=0.7)
+        near = [each for each in near if _same_words(each, simplified(name))]
         hint = f"; the nearest name is {free[near[0]]!r}" if near else ""
         print(f"no column {name!r}, {published!r} or {COLUMN_NAMES[column]!r}{hint}")
+
+
+def _same_words(name: str, wanted: str) -> bool:
+    """Return whether two simplified names have the same words, but for misspellings of one or two letters."""
+    words, expected = name.split("_"), wanted.split("_")
+    return len(words) == len(expected) and all(
+        word == other or (min(len(word), len(other)) > 3 and difflib.SequenceMatcher(None, word, other).ratio() >= 0.75)
+        for word, other in zip(words, expected, strict=True)
+    )
 
 
 def _name_columns(path: Path, names: Sequence[str], chosen: str | None) -> list[str]:
@@ -167,14 +214,16 @@ def _numbers(path: Path, column: str, cells: "pandas.Series", keys: list[str]) -
     return numbers.clip(min=0)
 
 
-def _refuse_counts(path: Path, values: np.ndarray, vote_type: str, columns: dict[int, str], keys: list[str]) -> None:
+def _refuse_counts(
+    path: Path, values: np.ndarray, vote_type: str, columns: dict[int, tuple[str, ...]], keys: list[str]
+) -> None:
     """Raise DataError for fractions (n, 37) above 1; columns without an ending may contain counts."""
     above = np.argwhere(values > 1 + ROUNDING)
     if len(above) and vote_type not in ("count", "plain"):
         row, column = above[0]
         raise DataError(
             f"{path}: expected fractions within [0, 1], got {values[row, column]:g} for {keys[row]!r} in "
-            f"{columns[column]} ({len(above)} such cells); for counts, see --votes"
+            f"{' + '.join(columns[column])} ({len(above)} such cells); for counts, see --votes"
         )
 
 

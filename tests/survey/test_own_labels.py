@@ -249,3 +249,45 @@ def test_a_missing_column_of_names_is_an_error(tmp_path: Path):
     path = write(tmp_path / "votes.csv", COUNTS, NAMES_OF_COUNTS)
     with pytest.raises(DataError, match="expected a column 'id_string', got none; the nearest name is 'id_str'"):
         own_labels.read(path, set(GALAXIES), Choices(name_column="id_string"))
+
+
+LATER = {
+    "smooth-or-featured": ("smooth", "featured-or-disk", "artifact"),
+    "disk-edge-on": ("yes", "no"),
+    "has-spiral-arms": ("yes", "no"),
+    "bar": ("strong", "weak", "no"),
+    "bulge-size": ("dominant", "large", "moderate", "small", "none"),
+    "how-rounded": ("round", "in-between", "cigar-shaped"),
+    "edge-on-bulge": ("boxy", "none", "rounded"),
+    "spiral-winding": ("tight", "medium", "loose"),
+    "spiral-arm-count": ("1", "2", "3", "4", "more-than-4", "cant-tell"),
+    "merging": ("none", "minor-disturbance", "major-disturbance", "merger"),
+}
+
+
+@pytest.mark.parametrize("project", ["", "-dr5", "-desi", "-euclid"])
+def test_answers_of_later_projects_are_counted_for_those_of_galaxy_zoo_2(
+    project: str, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    votes = {
+        f"{question}{project}_{answer}_fraction": 1 / len(answers)
+        for question, answers in LATER.items()
+        for answer in answers
+    }
+    votes |= {
+        f"bar{project}_strong_fraction": 0.5,
+        f"bar{project}_weak_fraction": 0.3,
+        f"bar{project}_no_fraction": 0.2,
+    }
+    path = tmp_path / "votes.csv"
+    pandas.DataFrame([{"id_str": "a", **votes}]).to_csv(path, index=False)
+    with pytest.raises(DataError, match=r"9 have none.*nothing about questions 6, 8.*--fill-missing"):
+        own_labels.read(path, ["a"])
+    assert "nearest" not in capsys.readouterr().out
+    _, labels = own_labels.read(path, ["a"], Choices(fill_missing=True))
+    bar, bulge, shape = (labels[0, SLICES[question]] for question in (3, 5, 9))
+    np.testing.assert_allclose(bar / bar.sum(), [0.8, 0.2])
+    np.testing.assert_allclose(bulge / bulge.sum(), [0.2, 0.2, 0.4, 0.2])
+    np.testing.assert_allclose(shape / shape.sum(), [1 / 3] * 3)
+    said = capsys.readouterr().out
+    assert f"bar_yes = bar{project}_strong_fraction + bar{project}_weak_fraction" in said and "merging" in said
