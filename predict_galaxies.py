@@ -24,6 +24,7 @@ from machine.files import DataError, first_line
 EXAMPLES = (
     "python predict_galaxies.py my_galaxies --output catalogue.parquet --report catalogue.html",
     "python predict_galaxies.py field.fits --detect --output field.parquet",
+    "python predict_galaxies.py field.fits --at positions.csv --output known.parquet",
     "python predict_galaxies.py galaxy.png --output galaxy.csv --draw tree.pdf",
     "python predict_galaxies.py my_galaxies --model own.onnx --full --output catalogue.fits",
     "python predict_galaxies.py my_galaxies --shard 2/8 --output catalogue.parquet    # one of eight machines",
