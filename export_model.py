@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from catalogue import answer_columns, calibration, card, framing
+from catalogue import answer_columns, calibration, card, framing, likely_path
 from catalogue.model_file import OUTPUTS, Model
 from engine import export
 from engine.examples import Examples
@@ -148,6 +148,7 @@ def build(experiment: Experiment, options: Options, args: argparse.Namespace) ->
         calibrating = graph_of(held_out, examples, measured, args.weights, batch)
     predictions, distances = export.run_graph(calibrating, exported.feeds(examples, valid))
     print(f"calibrated on {len(valid)} galaxies, RMSE {rmse(predictions, labels[valid]):.6f}", flush=True)
+    classes = likely_path.classes_of(labels[train])
     made = card.Card(
         name=experiment.name,
         ds_transforms=np.stack([tform.params for tform in experiment.views.ds_transforms]),
@@ -160,6 +161,8 @@ def build(experiment: Experiment, options: Options, args: argparse.Namespace) ->
             answer_columns.conditional(predictions), answer_columns.conditional(labels[valid].astype(np.float64))
         ),
         distances=np.quantile(distances, np.linspace(0, 1, card.DISTANCE_LEVELS)),
+        path_questions=tuple(likely_path.known_questions(predictions, labels[valid], classes)),
+        classes=classes,
         facts={
             **args.facts,
             **{title: text for title, text in DEFAULT_FACTS.items() if title not in args.facts},

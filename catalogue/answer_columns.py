@@ -1,4 +1,4 @@
-"""Columns of a catalogue for a network's 37 predictions, and the most likely path through the decision tree.
+"""Columns of a catalogue for a network's 37 predictions.
 
 A network predicts Kaggle's weighted votes: fractions multiplied by those of the answers that lead to the question. A
 catalogue contains conditional fractions, those among volunteers who were asked. They are NaN if almost all volunteers
@@ -10,7 +10,7 @@ Source: Willett et al. 2013 (arXiv 1308.3496); names after the Galaxy Zoo 2 and 
 import numpy as np
 
 from galaxy.answer_names import NAMES, simplified
-from galaxy.decision_tree import QUESTIONS, SLICES, likeliest_path, question_totals
+from galaxy.decision_tree import QUESTIONS, SLICES, question_totals
 
 # Lower-case letters and underscores, valid column names in all formats.
 FRACTIONS: tuple[str, ...] = tuple(f"{simplified(name)}_fraction" for name in NAMES)
@@ -18,7 +18,6 @@ FRACTIONS: tuple[str, ...] = tuple(f"{simplified(name)}_fraction" for name in NA
 ASKED = 0.05
 # Index of each answer's question: (37,).
 _QUESTION_OF = np.repeat(np.arange(len(SLICES)), [answers.stop - answers.start for answers in SLICES.values()])
-ODD = 6
 
 
 def conditional(weighted: np.ndarray) -> np.ndarray:
@@ -30,16 +29,5 @@ def conditional(weighted: np.ndarray) -> np.ndarray:
 
 
 def descriptions() -> list[str]:
-    """Return question and answer of the 37 fractions, in the words that volunteers read."""
-    return [f"{question.text} {answer}" for question in QUESTIONS.values() for answer in question.answers]
-
-
-def most_likely_path(weighted: np.ndarray) -> str:
-    """Return the most likely answers of weighted votes (37,): "features or disk, not edge-on, no bar, spiral, ...".
-
-    The question about anything odd comes last; its answer "no" is omitted.
-    """
-    path = likeliest_path(weighted)
-    if path[-1][0] == ODD:  # "yes" is followed by the question about what is odd
-        path.pop()
-    return ", ".join(QUESTIONS[question].answers[answer - 1] for question, answer in path)
+    """Return answer and question of the 37 fractions: "smooth: Is the galaxy simply smooth ...?"."""
+    return [f"{answer}: {question.text}" for question in QUESTIONS.values() for answer in question.answers]

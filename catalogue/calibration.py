@@ -27,7 +27,10 @@ class Intervals:
     offsets: np.ndarray
 
     def around(self, predictions: np.ndarray) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-        """Return (low, high) of the intervals around predictions (n, 37), by level; NaN where predictions are NaN."""
+        """Return (low, high) of the intervals around predictions (n, 37), by level; NaN where predictions are NaN.
+
+        Residuals can be biased. An interval that does not contain its prediction is widened to it.
+        """
         bins = np.stack(
             [
                 np.searchsorted(edges, column, side="right")
@@ -37,7 +40,8 @@ class Intervals:
         bins = np.minimum(bins, self.offsets.shape[1] - 1)  # NaN is sorted behind the last bin
         offsets = self.offsets[np.arange(len(self.edges))[:, None], bins].transpose(1, 0, 2)
         ends = np.clip(predictions[..., None] + offsets, 0, 1)
-        return {level: (ends[..., 2 * n], ends[..., 2 * n + 1]) for n, level in enumerate(LEVELS)}
+        low, high = (np.minimum(ends, predictions[..., None]), np.maximum(ends, predictions[..., None]))
+        return {level: (low[..., 2 * n], high[..., 2 * n + 1]) for n, level in enumerate(LEVELS)}
 
 
 def fit_intervals(predictions: np.ndarray, labels: np.ndarray) -> Intervals:

@@ -5,18 +5,18 @@ readers. A card from another source is validated before use.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from catalogue.calibration import MAX_BINS, Intervals
-from galaxy.decision_tree import NUM_ANSWERS
+from galaxy.decision_tree import NUM_ANSWERS, QUESTIONS
 from machine.files import DataError
 
 KEY, VERSION = "galaxy_card", 1
 MAX_BYTES = 2**22
 MAX_TRANSFORMS, MAX_VIEWS, MAX_VIEW_SIDE = 256, 8, 1024
-DISTANCE_LEVELS = 201
+DISTANCE_LEVELS, MAX_CLASSES = 201, 32
 _HINT = "export the model again (export_model.py)"
 
 
@@ -39,6 +39,9 @@ class Card:
     distances: np.ndarray
     # For readers: data, labels, numbers, licence. Plain values.
     facts: dict[str, object]
+    # Questions that the model answers better than an average, and class averages (k, 37) if it knows classes only.
+    path_questions: tuple[int, ...] = tuple(QUESTIONS)
+    classes: np.ndarray = field(default_factory=lambda: np.empty((0, NUM_ANSWERS)))
 
     def to_json(self) -> str:
         """Return the card as JSON."""
@@ -63,6 +66,8 @@ class Card:
                 "intervals": intervals,
                 "distances": plain(self.distances),
                 "facts": self.facts,
+                "path_questions": list(self.path_questions),
+                "classes": self.classes.round(7).tolist(),
             },
             allow_nan=False,
         )
@@ -100,6 +105,12 @@ def from_json(text: str) -> Card:
         facts = values["facts"]
         if not isinstance(facts, dict):
             raise ValueError("expected facts")
+        # Cards of earlier versions have neither: they know all questions.
+        questions, classes = values.get("path_questions", list(QUESTIONS)), values.get("classes", [])
+        if not isinstance(questions, list) or not set(questions) <= set(QUESTIONS):
+            raise ValueError("expected path questions from 1 to 11")
+        if not isinstance(classes, list) or len(classes) > MAX_CLASSES:
+            raise ValueError(f"expected at most {MAX_CLASSES} classes")
         return Card(
             name,
             _matrices(values["ds_transforms"], len(sizes)),
@@ -110,6 +121,8 @@ def from_json(text: str) -> Card:
             **intervals,
             distances=np.maximum.accumulate(_numbers(values["distances"], (DISTANCE_LEVELS,))),
             facts=facts,
+            path_questions=tuple(questions),
+            classes=_numbers(classes, (len(classes), NUM_ANSWERS)) if classes else np.empty((0, NUM_ANSWERS)),
         )
     except KeyError as error:
         raise DataError(f"its card has no {error}; {_HINT}") from None
@@ -158,7 +171,7 @@ def to_markdown(card: Card, sha256: str) -> str:
     lines += [
         "## Views",
         "",
-        f"{len(card.target_sizes)} views per transform ({sizes} pixels). The prediction is the mean over "
+        f"Views per transform: {len(card.target_sizes)} ({sizes} pixels). The prediction is the mean over "
         f"{card.num_averaged} transforms. Images are framed so that the galaxy's Petrosian radius is "
         f"{card.framing_radius:.1f} of 424 pixels.",
         "",

@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from catalogue import answer_columns
 from catalogue.calibration import FAR_FROM, LEVELS
-from catalogue.flags import FIELD_FLAGS, FLAGS, NOT_JUDGED, OK, UNREADABLE
+from catalogue.flags import FIELD_FLAGS, FLAGS, NOT_JUDGED, OK, UNREADABLE, UNTRUSTED
+from catalogue.likely_path import PathRule, path_rule
 from catalogue.model_file import Answers, Model
 from machine import tables
 from machine.version import VERSION
@@ -74,7 +75,8 @@ RESULTS = (
     Column("signal", SINGLE, "", "light of the object's pixels over their noise", "fields"),
     Column("half_light_radius", SINGLE, "pix", "of the circle with half of the flux", "fields"),
     Column("{answer}_fraction", SINGLE, "", "{question} (fraction {basis})"),
-    Column("most_likely_path", TEXT, "", "the likeliest answers along the decision tree"),
+    Column("most_likely_path", TEXT, "", "most likely answers along the decision tree, as far as the models know them"),
+    Column("most_likely_path_fraction", SINGLE, "", "{path_fraction}"),
     Column("flag", FLAG, "", "sum of: {flags}"),
     Column("distance", SINGLE, "", "distance to the training images in features; about 1 for a typical one"),
     Column("farther_than", SINGLE, "", "part of the validation galaxies that is nearer to the training images"),
@@ -85,13 +87,19 @@ RESULTS = (
     Column("y", SINGLE, "pix", "centre, rows counted from 0 as the file stores them", "files"),
     Column("y", DOUBLE, "pix", "centre, rows counted from 0 as the file stores them", "fields"),
     Column("petrosian_radius", SINGLE, "pix", "of the object in the middle"),
+    Column("axis_ratio", SINGLE, "", "b/a of the second moments of the object in the middle"),
     Column("frame_scale", SINGLE, "", "pixels of the network's frame (of 424) a pixel of the file"),
     Column("{answer}_spread_transforms", SINGLE, "", "standard deviation over transforms", "full"),
     Column("{answer}_spread_models", SINGLE, "", "standard deviation over models", "full"),
-    *(Column(f"{{answer}}_{side}{level}", SINGLE, "", f"{end} end of the {level} % interval", "full")
+    *(Column(f"{{answer}}_{side}{level}", SINGLE, "", f"{end} end of the interval of {level} % of {{labels}}", "full")
       for level in LEVELS for side, end in (("low", "lower"), ("high", "upper"))),
 )
 # fmt: on
+# What intervals contain, for models of votes and of classes.
+LABELS = {
+    False: "the votes of validation galaxies with similar predictions, widened to the fraction",
+    True: "the class averages of validation galaxies with similar predictions, widened to the fraction",
+}
 ANSWERS = tuple(fraction.removesuffix("_fraction") for fraction in answer_columns.FRACTIONS)
 
 
@@ -100,8 +108,9 @@ def schema_of(models: Sequence[Model], choices: Choices, passed: Sequence[pa.Fie
 
     `light_unit` is the unit of the fields' pixels, which `flux` has too; empty if unknown.
     """
+    rule = path_rule([model.card for model in models])
     results = [column._replace(unit=light_unit) if column.name == "flux" else column for column in RESULTS]
-    fields = [*_fields(INPUT, choices), *passed, *_fields(results, choices)]
+    fields = [*_fields(INPUT, choices, rule), *passed, *_fields(results, choices, rule)]
     provenance = {
         "made_by": "predict_galaxies.py",
         "version": VERSION,
@@ -113,21 +122,26 @@ def schema_of(models: Sequence[Model], choices: Choices, passed: Sequence[pa.Fie
         "fractions": choices.basis,
         "empty where asked less than": None if choices.weighted else answer_columns.ASKED,
         "flags": {str(bit): meaning for bit, meaning in choices.flags.items()},
+        "untrusted flags": UNTRUSTED,
         "far from": FAR_FROM,
+        "path questions": sorted(rule.questions),
+        "classes": len(rule.classes),
     }
     return pa.schema(fields, metadata={tables.PROVENANCE: json.dumps(provenance).encode()})
 
 
-def _fields(columns: Sequence[Column], choices: Choices) -> Iterator[pa.Field]:
+def _fields(columns: Sequence[Column], choices: Choices, rule: PathRule) -> Iterator[pa.Field]:
+    """Yield columns with their descriptions filled in."""
     present = {"always", "fields" if choices.detect else "files", *(["full"] if choices.full else [])}
     columns = [column for column in columns if column.when in present]
     flags = "; ".join(f"{bit} {meaning}" for bit, meaning in choices.flags.items())
+    notes = {"basis": choices.basis, "flags": flags, "labels": LABELS[rule.of_classes], "path_fraction": rule.meaning}
     # Neighbouring columns of answers stand together, answer by answer.
     for is_answer, group in groupby(columns, lambda column: "{answer}" in column.name):
         block = list(group)
         for answer, question in zip(ANSWERS, answer_columns.descriptions(), strict=True) if is_answer else [("", "")]:
             for column in block:
-                description = column.description.format(question=question, basis=choices.basis, flags=flags)
+                description = column.description.format(question=question, **notes)
                 yield tables.field(column.name.format(answer=answer), column.type, description, column.unit)
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from catalogue.answer_columns import FRACTIONS
 from catalogue.field_picture import COLOURS, appearances, write_picture
 from catalogue.field_sources import FieldRows
+from catalogue.flags import are_trusted
 from machine.files import DataError, first_line, replacing
 
 # The columns of a catalogue that the overlays show.
-COLUMNS = ("x", "y", "a", "b", "theta", "object", *FRACTIONS)
+COLUMNS = ("x", "y", "a", "b", "theta", "object", "most_likely_path", "flag")
 
 
 def overlays_beside(output: Path) -> list[Path]:
@@ -56,10 +56,12 @@ def _unique(stem: str, taken: set[str]) -> str:
 def write_regions(path: Path, rows: dict[str, np.ndarray], labels: Sequence[tuple[str, str]], height: int = 0) -> None:
     """Write a DS9 region file: an ellipse per row, of three semi-axes, with its label and colour.
 
-    `rows` has x, y, a, b (pixels from 0) and theta (degrees); `labels` has a text and a colour (#rrggbb) per row. DS9
+    An object that is not trusted is dashed and has the tag "not trusted". `rows` has x, y, a, b (pixels from 0), theta
+    (degrees) and flag; `labels` has a text and a colour (#rrggbb) per row. DS9
     counts pixels from 1 upwards: in FITS from the first stored row, in other images from the lowest row. `height` is
     the number of rows of an image whose first row is the highest; 0 for FITS.
     """
+    trusted = are_trusted(rows["flag"])
     lines = ["# Region file format: DS9 version 4.1", "global width=1", "image"]
     for index, (text, colour) in enumerate(labels):
         x, y, a, b, theta = shape = [float(rows[name][index]) for name in ("x", "y", "a", "b", "theta")]
@@ -68,7 +70,7 @@ def write_regions(path: Path, rows: dict[str, np.ndarray], labels: Sequence[tupl
         y, theta = (height - 1 - y, -theta) if height else (y, theta)
         lines.append(
             f"ellipse({x + 1:.3f},{y + 1:.3f},{3 * a:.3f},{3 * b:.3f},{theta:.2f}) "
-            f"# color={colour} text={{{text}}} tag={{{text}}}"
+            f"# color={colour} text={{{text}}} tag={{{text}}}{'' if trusted[index] else ' dash=1 tag={not trusted}'}"
         )
     with replacing(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n")

@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from catalogue.answer_columns import FRACTIONS
 from catalogue.field_compass import draw_compass, sky_directions, to_picture, turned
 from catalogue.field_tiles import Field
+from catalogue.flags import are_trusted
 from galaxy.stretch import composite
 from machine.files import replacing
 
@@ -18,6 +18,7 @@ from machine.files import replacing
 MAX_SIDE, MIN_SIDE = 4000, 1600
 # Appearances of objects, and their colours, RGB.
 COLOURS = {
+    "smooth": (255, 200, 140),
     "round": (255, 176, 66),
     "in between": (255, 221, 102),
     "cigar-shaped": (255, 120, 90),
@@ -29,35 +30,35 @@ COLOURS = {
     "tiny": (120, 120, 120),
     "not judged": (150, 110, 70),
 }
+# Appearances of objects without answers.
+NO_ANSWERS = ("star", "tiny", "not judged")
+# Appearance by answer, the most detailed answers first.
+LOOKS = {
+    "completely round": "round",
+    "in between": "in between",
+    "cigar-shaped": "cigar-shaped",
+    "edge-on": "edge-on",
+    "spiral": "spiral",
+    "not edge-on": "disk",
+    "smooth": "smooth",
+    "features or disk": "disk",
+    "star or artifact": "no galaxy",
+}
 
 
 def appearances(rows: dict[str, np.ndarray]) -> list[str]:
     """Return the appearance of each row (n,) of a field's catalogue, one of COLOURS."""
-    fractions = {name.removesuffix("_fraction"): rows[name] for name in FRACTIONS}
-    return [
-        object_class
-        if object_class in ("star", "tiny")
-        else _appearance({name: float(values[index]) for name, values in fractions.items()})
-        for index, object_class in enumerate(rows["object"])
-    ]
+    pairs = zip(rows["object"], rows["most_likely_path"], strict=True)
+    return [name if name in ("star", "tiny") else _appearance(path or "") for name, path in pairs]
 
 
-def _appearance(fractions: dict[str, float]) -> str:
-    def likeliest(question: str, *answers: str) -> int:
-        votes = [fractions[f"{question}_{answer}"] for answer in answers]
-        return int(np.argmax(np.nan_to_num(votes, nan=-1)))
-
-    if np.isnan(fractions["smooth_or_featured_smooth"]):
-        return "not judged"
-    first = likeliest("smooth_or_featured", "smooth", "featured_or_disk", "artifact")
-    if first == 2:
-        return "no galaxy"
-    if first == 0:
-        answers = "round", "in_between", "cigar"
-        return ("round", "in between", "cigar-shaped")[likeliest("how_rounded", *answers)]
-    if likeliest("disk_edge_on", "yes", "no") == 0:
-        return "edge-on"
-    return ("spiral", "disk")[likeliest("has_spiral_arms", "yes", "no")]
+def _appearance(path: str) -> str:
+    """Return the appearance for a most likely path: the most detailed answer that it contains."""
+    answers = path.split(", ")
+    for answer, look in LOOKS.items():
+        if answer in answers:
+            return look
+    return "not judged"
 
 
 def whole_picture(field: Field, stretch: str | None) -> tuple[np.ndarray, float]:
@@ -93,27 +94,30 @@ def write_picture(
 ) -> None:
     """Write the picture of a field with its objects as a JPEG, with a compass where there are sky coordinates.
 
-    `rows` has x, y, a, b (pixels of the file) and theta (degrees) of each object, `looks` its appearance. `north_up`
-    turns the picture north up, east left.
+    `rows` has x, y, a, b (pixels of the file), theta (degrees) and flag of each object, `looks` its appearance. Objects
+    that are not trusted are dashed. `north_up` turns the picture north up, east left.
     """
     image, scale = whole_picture(field, stretch)
     matrix, sky = to_picture(field, scale), sky_directions(field)
     if sky and north_up:
         image, matrix = turned(image, matrix, *sky[:2])
-    # Tiny objects and stars first: galaxies are drawn over them.
-    for look in ("tiny", "star", *COLOURS):
-        for index in [index for index, own in enumerate(looks) if own == look]:
-            row = {name: float(rows[name][index]) for name in ("x", "y", "a", "b", "theta")}
-            if np.isfinite(list(row.values())).all():
-                _mark(image, row, matrix, look)
+    trusted = are_trusted(rows["flag"])
+    # Tiny objects and stars first, trusted galaxies last, over the others.
+    order = {look: rank for rank, look in enumerate(dict.fromkeys(("tiny", "star", *COLOURS)))}
+    for index in sorted(
+        range(len(looks)), key=lambda index: (trusted[index] and order[looks[index]] > 1, order[looks[index]])
+    ):
+        row = {name: float(rows[name][index]) for name in ("x", "y", "a", "b", "theta")}
+        if np.isfinite(list(row.values())).all():
+            _mark(image, row, matrix, looks[index], bool(trusted[index]))
     if sky:
         draw_compass(image, matrix, *sky)
-    image = np.concatenate([image, _legend(image.shape[1], looks)])
+    image = np.concatenate([image, _legend(image.shape[1], looks, trusted)])
     with replacing(path) as temporary:
         temporary.write_bytes(cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes())
 
 
-def _mark(image: np.ndarray, row: dict[str, float], matrix: np.ndarray, look: str) -> None:
+def _mark(image: np.ndarray, row: dict[str, float], matrix: np.ndarray, look: str, trusted: bool) -> None:
     middle = tuple(matrix[:2] @ (row["x"], row["y"], 1))
     scale = np.sqrt(abs(np.linalg.det(matrix[:2, :2])))
     theta = np.radians(row["theta"])
@@ -129,24 +133,32 @@ def _mark(image: np.ndarray, row: dict[str, float], matrix: np.ndarray, look: st
     else:
         axes = tuple(max(4.0, 3.3 * scale * row[name]) for name in ("a", "b"))
         angle = float(np.degrees(np.arctan2(along[1], along[0])))
-        cv2.ellipse(image, _sixteenths(middle), _sixteenths(axes), angle, 0, 360, colour, 2, cv2.LINE_AA, 4)
+        arcs, width = ([(0, 360)], 2) if trusted else ([(start, start + 15) for start in range(0, 360, 30)], 1)
+        for start, end in arcs:
+            cv2.ellipse(image, _sixteenths(middle), _sixteenths(axes), angle, start, end, colour, width, cv2.LINE_AA, 4)
 
 
 def _sixteenths(values: tuple[float, float]) -> tuple[int, int]:
     return round(16 * values[0]), round(16 * values[1])
 
 
-def _legend(width: int, looks: list[str]) -> np.ndarray:
-    """Return a strip (rows, width, 3) with the colour, name and count of each appearance."""
+def _legend(width: int, looks: list[str], trusted: np.ndarray) -> np.ndarray:
+    """Return a strip (rows, width, 3): colour, name and counts of each appearance, trusted and in all."""
     present = [look for look in COLOURS if look in looks]
-    size = max(0.5, width / 2200)
-    step, height = width // max(1, len(present)), round(46 * size)
+    entries = []
+    for look in present:
+        own = np.array([each == look for each in looks])
+        counts = f"{own.sum()}" if look in NO_ANSWERS else f"{(own & trusted).sum()} of {own.sum()}"
+        entries.append((COLOURS[look], f"{look} {counts}"))
+    entries.append(((230, 230, 230), "solid, 1st count: trusted; dashed: not"))
+    size = max(0.5, width / 2600)
+    step, height = width // (len(entries) + 1), round(46 * size)
     strip = np.full((height, width, 3), 24, np.uint8)
-    for index, look in enumerate(present):
+    for index, (colour, text) in enumerate(entries):
         left, middle = index * step + round(14 * size), height // 2
-        cv2.circle(strip, (left + round(9 * size), middle), round(9 * size), COLOURS[look], -1, cv2.LINE_AA)
-        text = f"{look} {looks.count(look)}"
         at = (left + round(26 * size), middle + round(8 * size))
+        if index < len(entries) - 1:
+            cv2.circle(strip, (left + round(9 * size), middle), round(9 * size), colour, -1, cv2.LINE_AA)
         cv2.putText(
             strip, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.75 * size, (230, 230, 230), max(1, round(size)), cv2.LINE_AA
         )

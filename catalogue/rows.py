@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from catalogue import answer_columns, calibration
+from catalogue import calibration
 from catalogue.calibration import FAR_FROM
 from catalogue.columns import Choices, answer_values
-from catalogue.flags import FAR, NO_OBJECT, OK, UNREADABLE
+from catalogue.flags import FAR, NO_OBJECT, OK, SHAPE, UNREADABLE, contradicts
 from catalogue.framing import Frame
 from catalogue.inputs import Inputs, Selection
+from catalogue.likely_path import PathRule, path_rule
 from catalogue.model_file import Model
 from catalogue.read_ahead import framed_ahead
 from catalogue.row_store import RowStore
@@ -63,6 +64,7 @@ def make_rows(
     ranges = [store.rows(index) for index in missing]
     rows = np.concatenate([np.arange(0), *(np.arange(*each) for each in ranges)])
     # The first model's radius frames the images; the others scale their views.
+    rule = path_rule([model.card for model in models])
     recipe = Recipe(choices.stretch, choices.framing, models[0].card.framing_radius)
     results = framed_ahead(Selection(inputs.targets, rows), recipe, num_workers)
     with showing(total=len(inputs), initial=len(inputs) - len(rows), unit="image") as bar:
@@ -71,7 +73,7 @@ def make_rows(
             columns["id_str"][:] = [tables.printable(text) for text in inputs.ids[start:stop]]
             columns["file_loc"][:] = [tables.printable(text) for text in inputs.names[start:stop]]
             for row, result in enumerate(islice(results, stop - start)):
-                for name, value in _row_or_reason(result, models, choices).items():
+                for name, value in _row_or_reason(result, models, choices, rule).items():
                     columns[name][row] = value
                 if store.with_pictures:
                     pictures.append(_picture(result, max_picture_bytes))
@@ -90,18 +92,20 @@ def _blank(schema: pa.Schema, num_rows: int) -> dict[str, np.ndarray]:
     return columns | {name: np.full(num_rows, None) for name in ("reason", "most_likely_path")}
 
 
-def _row_or_reason(result: Frame | Rejected, models: Sequence[Model], choices: Choices) -> dict[str, object]:
+def _row_or_reason(
+    result: Frame | Rejected, models: Sequence[Model], choices: Choices, rule: PathRule
+) -> dict[str, object]:
     """Return the values of a row; the reason where its prediction fails."""
     try:
-        return _row(result, models, choices)
+        return _row(result, models, choices, rule)
     except DataError:  # the model's fault
         raise
     except Exception as error:  # a runtime can raise anything; the other rows must not be lost
         reason = f"cannot be predicted ({type(error).__name__}: {first_line(error)})"
-        return _row(Rejected(UNREADABLE, reason), models, choices)
+        return _row(Rejected(UNREADABLE, reason), models, choices, rule)
 
 
-def _row(result: Frame | Rejected, models: Sequence[Model], choices: Choices) -> dict[str, object]:
+def _row(result: Frame | Rejected, models: Sequence[Model], choices: Choices, rule: PathRule) -> dict[str, object]:
     """Return the values of a row: the reason of a rejected target, or the answers of the models for a frame."""
     if isinstance(result, Rejected):
         return {"status": result.status, "reason": tables.printable(result.reason)}
@@ -112,19 +116,26 @@ def _row(result: Frame | Rejected, models: Sequence[Model], choices: Choices) ->
         calibration.rank(each.distances, model.card.distances) for model, each in zip(models, answers, strict=True)
     ]
     farther_than = np.mean(ranks)
-    is_far = farther_than > FAR_FROM or result.flags & NO_OBJECT
+    path, fraction = rule.most_likely(predictions[0])
+    flags = result.flags
+    if farther_than > FAR_FROM or flags & NO_OBJECT:
+        flags |= FAR
+    if contradicts(path, result.axis_ratio):
+        flags |= SHAPE
     return {
         "status": OK,
         "reason": tables.printable(result.note),
         **{name: values[0] for name, values in answer_values(predictions, answers, models, choices).items()},
-        "most_likely_path": answer_columns.most_likely_path(predictions[0]),
-        "flag": result.flags | FAR if is_far else result.flags,
+        "most_likely_path": path,
+        "most_likely_path_fraction": fraction,
+        "flag": flags,
         "distance": np.mean([each.distances for each in answers]),
         "farther_than": farther_than,
         "framing": result.choice,
         "x": result.x,
         "y": result.y,
         "petrosian_radius": result.radius,
+        "axis_ratio": result.axis_ratio,
         "frame_scale": result.scale,
     }
 

@@ -1,4 +1,4 @@
-"""The page of a catalogue of own images or of a field: counts over all rows, and the galaxies with their trees."""
+"""The page of a catalogue: how many rows can be trusted, counts over all rows, the galaxies with their trees."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -11,23 +11,25 @@ import pyarrow as pa
 from catalogue import answer_columns
 from catalogue.calibration import FAR_FROM
 from catalogue.card import Card
-from catalogue.flags import FAR, FIELD_FLAGS, FLAGS, NOT_JUDGED, OK
+from catalogue.columns import LABELS
+from catalogue.flags import DEFINITIONS, FAR, FIELD_FLAGS, FLAGS, NOT_JUDGED, OK, UNTRUSTED, are_trusted
+from catalogue.likely_path import answers_of
 from galaxy import thumbnails
-from galaxy.decision_tree import NUM_ANSWERS, weigh
+from galaxy.decision_tree import NUM_ANSWERS, QUESTIONS, weigh
 from machine import tables
 from machine.files import DataError
 from report import tree_figure
 from report.galaxies import MAX_COLUMNS, Column, Field, Galaxies, spread_evenly
 from report.page import Bars, Facts, Gallery, Page, Section, Table, Tree
 
-# Longest lists of unread files, ways through the tree, and the farthest galaxies.
-MAX_UNREAD, MAX_WAYS, MAX_FARTHEST = 300, 20, 12
-# Given the indices of rows, ascending: their pictures (WebP), None for a row that has none.
+# Longest lists of unread files, paths through the tree, and the farthest galaxies.
+MAX_UNREAD, MAX_PATHS, MAX_FARTHEST = 300, 20, 12
+# Returns the pictures (WebP) of rows, given by ascending index; None for a row without picture.
 Pictures = Callable[[Sequence[int]], Iterable[bytes | None]]
 
 
 def is_weighted(schema: pa.Schema) -> bool:
-    """Return whether a catalogue's fractions are weighted down the tree; else they are of those asked."""
+    """Return whether a catalogue's fractions are weighted down the tree; else they are among those asked."""
     return str(tables.provenance(schema).get("fractions", "")).startswith("weighted")
 
 
@@ -47,16 +49,17 @@ def votes_of(table: pa.Table, weighted: bool) -> np.ndarray:
 class _Summary:
     """Counts over all rows, and the rows that are shown."""
 
-    # Of the rows with answers, counted from 0, those that are shown.
+    # Indices, among the rows with answers, of those that are shown.
     shown: np.ndarray
 
     num_rows: int = 0
     num_ok: int = 0
+    num_trusted: int = 0
     tables: list[pa.Table] = field(default_factory=list)
     rows: list[np.ndarray] = field(default_factory=list)
     votes: np.ndarray = field(default_factory=lambda: np.zeros(NUM_ANSWERS))
     flags: Counter = field(default_factory=Counter)
-    ways: Counter = field(default_factory=Counter)
+    paths: Counter = field(default_factory=Counter)
     ranks: np.ndarray = field(default_factory=lambda: np.zeros(10, int))
     not_judged: Counter = field(default_factory=Counter)
     unread: list[tuple[str, str]] = field(default_factory=list)
@@ -77,9 +80,10 @@ class _Summary:
         self.num_ok += len(with_answers)
         self.votes += np.nansum(votes_of(table, weighted)[ok], axis=0)
         flags = table["flag"].to_numpy()[ok]
+        self.num_trusted += int(are_trusted(flags).sum())
         for bit in FLAGS | FIELD_FLAGS:
             self.flags[bit] += int((flags & bit > 0).sum())
-        self.ways.update(np.asarray(table["most_likely_path"].to_pylist(), dtype=object)[ok].tolist())
+        self.paths.update(np.asarray(table["most_likely_path"].to_pylist(), dtype=object)[ok].tolist())
         ranks = table["farther_than"].to_numpy()[ok]
         self.ranks += np.bincount(np.minimum((ranks[np.isfinite(ranks)] * 10).astype(int), 9), minlength=10)
         not_judged = table["status"].to_numpy() == NOT_JUDGED
@@ -88,20 +92,23 @@ class _Summary:
             self.unread.append((table["file_loc"][int(row)].as_py(), table["reason"][int(row)].as_py()))
 
 
-def _columns(table: pa.Table) -> list[Column]:
-    """Return the columns of a page beside the answers: measurements, the file, columns of the user's own table."""
+def _columns(table: pa.Table, of_classes: bool) -> list[Column]:
+    """Return the columns of a page beside the answers: measurements, the file, columns of the user's table."""
 
     def real(name: str) -> np.ndarray:
         return table[name].to_numpy().astype(np.float64)
 
     names = table.column_names
     own = names[names.index("file_loc") + 1 : names.index("status")][:MAX_COLUMNS]
+    fraction = ("probability", "% probability of the class") if of_classes else ("path votes", "% of volunteers")
     columns = [
+        Column(fraction[0], real("most_likely_path_fraction") * 100, 0, True, fraction[1]),
         Column("unlike training", real("farther_than") * 100, 0, True, "% of validation galaxies that are nearer"),
         Column("radius", real("petrosian_radius"), 1, True, "Petrosian radius, pixels of the file"),
         Column("x", real("x"), 1),
         Column("y", real("y"), 1),
         Column("distance", real("distance"), 2),
+        Column("axis ratio", real("axis_ratio"), 2),
         Column("enlarged by", real("frame_scale"), 2),
         Column("framing", table["framing"].to_pylist()),
         Column("file", table["file_loc"].to_pylist()),
@@ -116,7 +123,7 @@ def _columns(table: pa.Table) -> list[Column]:
 
 
 def _is_exact(column: pa.ChunkedArray) -> bool:
-    """Return whether a column has only whole numbers that are exact in a browser."""
+    """Return whether a column has whole numbers only, and all are exact in a browser."""
     return pa.types.is_integer(column.type) and all(abs(value or 0) <= 2**53 for value in column.to_pylist())
 
 
@@ -143,8 +150,8 @@ def build(
 ) -> Page:
     """Return the page of a catalogue, in one pass over its tables; `num_ok` is the count of rows with answers.
 
-    Without `num_ok`, another pass counts them. The `rows` of `fields` are rows of the catalogue; marks of rows that
-    are not shown are left out.
+    Without `num_ok`, another pass counts them. The `rows` of `fields` are rows of the catalogue. Fields lose the marks
+    of rows that are not shown.
     """
     if num_ok is None:
         num_ok = sum(int((table["status"].to_numpy() == OK).sum()) for table in tables_of_rows)
@@ -154,24 +161,34 @@ def build(
     table = pa.concat_tables([schema.empty_table(), *summary.tables])
     rows = np.concatenate([np.arange(0), *summary.rows])
     flags = FLAGS | FIELD_FLAGS if "object" in schema.names else FLAGS
+    provenance = tables.provenance(schema)
+    of_classes = bool(provenance.get("classes"))
     galaxies = Galaxies(
         names=table["id_str"].to_pylist(),
         votes=votes_of(table, weighted),
         pictures=list(pictures(rows.tolist())) if pictures else [None] * len(rows),
-        columns=_columns(table),
+        paths=[path or "" for path in table["most_likely_path"].to_pylist()],
+        path_column="probability" if of_classes else "path votes",
+        path_title="Most likely class" if of_classes else "Most likely path",
+        known=provenance.get("path questions", tuple(QUESTIONS)),
+        average="class average" if of_classes else "close to the average of such galaxies",
+        interval=f"Ranges and thin lines: the interval of 68 % of {LABELS[of_classes]}.",
+        columns=_columns(table, of_classes),
         weighted=weighted,
         spreads=_spreads(table),
         flags=table["flag"].to_numpy(),
         flag_words=flags,
+        untrusted=UNTRUSTED,
         fields=[each.among(rows) for each in fields],
     )
     return Page(
         title=fields[0].title if len(fields) == 1 else "Galaxies",
         lead=_lead(summary, len(rows)),
-        before=[_overview(summary, flags), *_farthest(galaxies)],
+        notes=[_trust(summary), *(_model_note(card) for card in cards if "read this first" in card.facts)],
+        before=[_overview(summary, flags, provenance), *_farthest(galaxies)],
         galaxies=galaxies,
-        galaxies_text="Sort by the headings or by any answer; choose a galaxy to see its tree and all its answers.",
-        after=[*_unread(summary), _provenance(tables.provenance(schema), cards)],
+        galaxies_text="Headings sort the list. Select a galaxy to see its tree and all its answers.",
+        after=[*_unread(summary), _provenance(provenance, cards)],
     )
 
 
@@ -182,47 +199,69 @@ def _lead(summary: _Summary, num_shown: int) -> str:
     if unread := summary.num_unread:
         text += f", {unread:,} {'file' if unread == 1 else 'files'} that could not be read"
     if num_shown < summary.num_ok:
-        text += f". {num_shown:,} of them, evenly spread, are listed here; all are in the table, and all are counted"
+        text += f". The list has {num_shown:,} of them, evenly spread; the table has all, and all are counted"
     return f"{text}."
 
 
-def _overview(summary: _Summary, flags: dict[int, str]) -> Section:
-    ways = [(way or "none", number) for way, number in summary.ways.most_common(MAX_WAYS)]
-    if rest := len(summary.ways) - len(ways):
-        ways.append((f"{rest} other ways", sum(summary.ways.values()) - sum(number for _, number in ways)))
+def _trust(summary: _Summary) -> str:
+    """Return how many rows can be trusted, and why the others cannot."""
+    text = f"{summary.num_trusted:,} of {summary.num_ok:,} rows with answers can be trusted."
+    reasons = [
+        f"{summary.flags[each.bit]:,} {each.untrusted}"
+        for each in DEFINITIONS
+        if each.untrusted and summary.flags[each.bit]
+    ]
+    return f"{text} Do not trust the others: {', '.join(reasons)}." if reasons else text
+
+
+def _model_note(card: Card) -> str:
+    return f"About the model: {card.facts['read this first']}"
+
+
+def _overview(summary: _Summary, flags: dict[int, str], provenance: dict) -> Section:
+    paths = [(path or "none", count) for path, count in summary.paths.most_common(MAX_PATHS)]
+    if rest := len(summary.paths) - len(paths):
+        paths.append((f"{rest} other paths", summary.paths.total() - sum(count for _, count in paths)))
     flagged = [(words, summary.flags[bit]) for bit, words in flags.items()]
-    ranks = [(f"{10 * place} to {10 * place + 10} %", int(number)) for place, number in enumerate(summary.ranks)]
-    shown: list[object] = [Bars("Flags: what to look at before a galaxy is believed", flagged)]
+    ranks = [(f"{10 * tenth} to {10 * tenth + 10} %", int(count)) for tenth, count in enumerate(summary.ranks)]
+    shown: list[object] = [Bars("Warnings", flagged)]
     if summary.not_judged:
-        shown.append(Bars("Objects that are listed in the table, and not judged", summary.not_judged.most_common()))
+        shown.append(Bars("Objects of the table that are not judged", summary.not_judged.most_common()))
     if summary.num_ok:
-        mean = Tree(summary.votes / summary.num_ok, "Mean votes", "The mean votes of all galaxies, along the tree.")
-        caption = (
-            "Farther from the training images than so many of a hundred validation galaxies: images like those of "
-            "the training fill these rows evenly"
+        of_classes = bool(provenance.get("classes"))
+        caption = "The mean votes of all galaxies, trusted or not, along the tree."
+        if of_classes:
+            caption += " Votes beyond the classes are class averages."
+        mean = Tree(summary.votes / summary.num_ok, "Mean votes", caption, ())
+        distances = (
+            "How unusual the images are: percentile among the validation galaxies. For images like the training "
+            "images, the bars are about equal"
         )
-        shown = [mean, Bars("The likeliest ways through the tree", ways), Bars(caption, ranks), *shown]
+        titles = "Most likely classes" if of_classes else "Most likely paths"
+        shown = [mean, Bars(f"{titles}, trusted or not", paths), Bars(distances, ranks), *shown]
     return Section("overview", "All together", shown)
 
 
 def _farthest(galaxies: Galaxies) -> list[Section]:
-    ranks = np.asarray(galaxies.columns[0].values)
+    [distances] = (np.asarray(column.values) for column in galaxies.columns if column.title == "distance")
     far = np.flatnonzero(galaxies.flags & FAR > 0)
-    order = far[np.argsort(-np.nan_to_num(ranks[far], nan=np.inf), kind="stable")][:MAX_FARTHEST]
+    # The percentile saturates at 100 %; the distance does not.
+    order = far[np.argsort(-np.nan_to_num(distances[far], nan=np.inf), kind="stable")][:MAX_FARTHEST]
     if not len(order):
         return []
     text = (
-        f"Farther from the training images than {FAR_FROM:.0%} of the validation galaxies, or no object was found: "
-        "what the network says of them is not to be trusted. The farthest that are listed:"
+        f"Farther from the training images than {FAR_FROM:.0%} of the validation galaxies, or without a detected "
+        "object: do not trust their answers. The farthest of the list:"
     )
-    return [Section("far", "Far from training", [Gallery(order.tolist())], text)]
+    words = [f"distance {distances[row]:.2f}" for row in order]
+    return [Section("far", "Far from training", [Gallery(order.tolist(), words)], text)]
 
 
 def _unread(summary: _Summary) -> list[Section]:
-    number = summary.num_unread
-    if not number:
+    count = summary.num_unread
+    if not count:
         return []
-    caption = f"{len(summary.unread):,} of {number:,}" if number > len(summary.unread) else f"{number:,} in all"
+    caption = f"{len(summary.unread):,} of {count:,}" if count > len(summary.unread) else f"{count:,} in all"
     return [Section("unread", "Files that could not be read", [Table(caption, ("file", "reason"), summary.unread)])]
 
 
@@ -235,14 +274,16 @@ def _provenance(provenance: dict, cards: Sequence[Card]) -> Section:
         rows: list[tuple[str, object]] = []
         for name, value in card.facts.items():
             rows += value.items() if isinstance(value, dict) else [(name, value)]
-        shown.append(Table(f"What {card.name} says of itself", ("what", "value"), rows))
+        shown.append(Table(f"Card of {card.name}", ("fact", "value"), rows))
     return Section("made", "How it was made", shown)
 
 
 def draw(table: pa.Table, schema: pa.Schema, picture: bytes | None, path: Path) -> None:
-    """Draw the tree of a table's first row beside its picture (WebP); raises DataError where it has no answers."""
-    row = {name: table[name][0].as_py() for name in ("id_str", "file_loc", "status", "reason")}
+    """Draw the tree of a table's first row beside its picture (WebP); raises DataError for a row without answers."""
+    row = {name: table[name][0].as_py() for name in ("id_str", "file_loc", "status", "reason", "most_likely_path")}
     if row["status"] != OK:
         raise DataError(f"{row['file_loc']} {row['reason']}; there is no tree to draw")
     pixels = None if picture is None else thumbnails.decode(picture)
-    tree_figure.save(tree_figure.draw(votes_of(table, is_weighted(schema))[0], pixels, row["id_str"]), path)
+    marked = answers_of(row["most_likely_path"])
+    votes = votes_of(table, is_weighted(schema))[0]
+    tree_figure.save(tree_figure.draw(votes, pixels, row["id_str"], path=marked), path)

@@ -4,10 +4,12 @@ import base64
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
-from galaxy.decision_tree import NUM_ANSWERS
+from catalogue.likely_path import answers_of
+from galaxy.decision_tree import NUM_ANSWERS, QUESTIONS
 from galaxy.thumbnails import MAX_PICTURES
 
 # Rows of a page, at most; the table has all.
@@ -18,6 +20,8 @@ MAX_TEXT, TOTAL_TEXT, MAX_COLUMNS = 1_200, 1_200_000, 12
 SCALE, SPREAD_SCALE = 10_000, 1_000
 # Bytes of all pictures of fields, and their count, at most.
 MAX_FIELD_BYTES, MAX_FIELDS = 1_200_000, 12
+# The least semi-axis of a mark is the larger side of the field over this.
+MARKS_PER_SIDE = 160
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,13 +53,26 @@ class Column:
         }  # fmt: skip
 
 
+class Mark(NamedTuple):
+    """The ellipse of a galaxy on the picture of a field, in pixels of the file from its upper left corner."""
+
+    row: int
+    look: str
+    x: float
+    y: float
+    a: float
+    b: float
+    theta: float
+
+
 @dataclass(frozen=True, eq=False)
 class Field:
-    """The picture of a field, and a mark per galaxy.
+    """The picture of a field, and an ellipse per galaxy.
 
     `picture` is a JPEG, PNG or WebP of any size that shows `width` x `height` pixels of the file. `x`, `y` (n,) are
-    positions in pixels of the file, from 0 at the centre of the upper left pixel; `radius` (n,) pixels; `rows` (n,)
-    the galaxies' rows.
+    positions in pixels of the file, from 0 at the centre of the upper left pixel; `a`, `b` (n,) are the semi-axes of
+    the marks, pixels; `theta` (n,) degrees from x towards y, downwards; `rows` (n,) the galaxies' rows; `looks` (n,)
+    their appearances, names of `field_picture.COLOURS`.
     """
 
     picture: bytes
@@ -63,28 +80,30 @@ class Field:
     height: int
     x: np.ndarray
     y: np.ndarray
-    radius: np.ndarray
+    a: np.ndarray
+    b: np.ndarray
+    theta: np.ndarray
     rows: np.ndarray
+    looks: np.ndarray
     title: str = "The field"
 
     def among(self, shown: np.ndarray) -> "Field":
         """Return the field with the marks of rows `shown` (m,), ascending; its rows are indices into `shown`."""
         index = np.minimum(np.searchsorted(shown, self.rows), max(0, len(shown) - 1))
         kept = shown[index] == self.rows if len(shown) else np.zeros(len(self.rows), bool)
-        values = {name: getattr(self, name)[kept] for name in ("x", "y", "radius")}
+        values = {name: getattr(self, name)[kept] for name in ("x", "y", "a", "b", "theta", "looks")}
         return replace(self, **values, rows=index[kept])
 
-    def as_plain(self, num_rows: int) -> dict[str, object]:
-        """Return the field as plain values; raises ValueError for a mark without position or row."""
-        marks = np.stack([self.x, self.y, self.radius], axis=1).astype(np.float64)
-        if not np.isfinite(marks).all():
-            raise ValueError("expected finite positions and radii")
+    def marks(self, num_rows: int) -> list[Mark]:
+        """Return the marks, tiny ones enlarged so that they stay visible; raises ValueError without position or row."""
+        values = np.stack([self.x + 0.5, self.y + 0.5, self.a, self.b, self.theta], axis=1).astype(np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError("expected finite positions and ellipses")
         if not ((self.rows >= 0) & (self.rows < num_rows)).all():
             raise ValueError(f"expected rows below {num_rows}, the count of galaxies on the page")
-        return {
-            "picture": address(self.picture), "width": self.width, "height": self.height, "title": short(self.title),
-            "marks": marks.round(1).tolist(), "rows": self.rows.tolist(),
-        }  # fmt: skip
+        values[:, 2:4] = np.maximum(values[:, 2:4], max(self.width, self.height) / MARKS_PER_SIDE)
+        return [Mark(int(row), str(look), *own) for row, look, own in
+                zip(self.rows, self.looks, values.round(1).tolist(), strict=True)]  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,18 +112,28 @@ class Galaxies:
 
     `votes` (n, 37) are weighted down the tree, NaN in a row without answers; `others` (n, 37) are votes of volunteers.
     The list shows weighted fractions if `weighted`, else conditional ones. `spreads` (n, 37) are of the same type, by
-    name: transforms, models, low68, high68. `flags` (n,) are sums of the bits of `flag_words`. `pictures` are WebP.
+    name: transforms, models, low68, high68. `flags` (n,) are sums of the bits of `flag_words`; a row with a bit of
+    `untrusted` is not trusted. `pictures` are WebP. `paths` are most likely paths in words, their
+    fractions are in the column with the title `path_column`. Answers to other questions
+    than `known` are marked as `average`. `interval` says what intervals contain.
     """
 
     names: Sequence[str]
     votes: np.ndarray
     pictures: Sequence[bytes | None]
+    paths: Sequence[str]
+    path_title: str = "Most likely path"
+    path_column: str = ""
+    known: Sequence[int] = tuple(QUESTIONS)
+    average: str = "average"
+    interval: str = ""
     columns: Sequence[Column] = ()
     others: np.ndarray | None = None
     weighted: bool = False
     spreads: dict[str, np.ndarray] = field(default_factory=dict)
     flags: np.ndarray | None = None
     flag_words: dict[int, str] = field(default_factory=dict)
+    untrusted: int = 0
     # What a row is, in the plural; the initial order: a column's title, and whether it is descending.
     noun: str = "galaxies"
     order: tuple[str, bool] | None = None
@@ -113,13 +142,18 @@ class Galaxies:
     def __post_init__(self) -> None:
         if len(self) > MAX_ROWS:
             raise ValueError(f"expected at most {MAX_ROWS} galaxies, got {len(self)}")
-        if self.votes.shape != (len(self), NUM_ANSWERS) or len(self.pictures) != len(self):
-            raise ValueError(f"expected votes and pictures of {len(self)} galaxies, one per name")
+        if self.votes.shape != (len(self), NUM_ANSWERS) or not len(self.pictures) == len(self.paths) == len(self):
+            raise ValueError(f"expected votes, pictures and paths of {len(self)} galaxies, one per name")
         if (size := sum(len(each.picture) for each in self.fields)) > MAX_FIELD_BYTES:
             raise ValueError(f"expected pictures of fields of at most {MAX_FIELD_BYTES:,} bytes, got {size:,}")
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def trusted(self) -> np.ndarray:
+        """Which rows are trusted: (n,) bool."""
+        return np.ones(len(self), bool) if self.flags is None else np.asarray(self.flags) & self.untrusted == 0
 
     def as_plain(self) -> dict[str, object]:
         """Return the galaxies as plain values for a page's script."""
@@ -138,7 +172,13 @@ class Galaxies:
             "noun": self.noun,
             "order": self.order,
             "spreadScale": SPREAD_SCALE,
-            "fields": [each.as_plain(len(self)) for each in self.fields],
+            "paths": [answers_of(path) for path in self.paths],
+            "pathTitle": self.path_title,
+            "pathColumn": self.path_column,
+            "known": list(self.known),
+            "average": self.average,
+            "interval": self.interval,
+            "untrusted": self.untrusted,
         }
 
 

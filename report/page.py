@@ -15,9 +15,10 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from catalogue.field_picture import COLOURS
 from machine.files import replacing
-from report import tree_layout
-from report.galaxies import SCALE, Galaxies, parts
+from report import tree_layout, tree_svg
+from report.galaxies import SCALE, Galaxies, address, short
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 
@@ -58,11 +59,12 @@ class Figure:
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """The decision tree of weighted votes (37,)."""
+    """The decision tree of weighted votes (37,); `path` has the columns of the marked answers, None: the likeliest."""
 
     votes: np.ndarray
     label: str
     caption: str
+    path: Sequence[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Section:
 
 @dataclass(frozen=True, eq=False)
 class Page:
-    """The content of a page: sections, the galaxies, and sections after them."""
+    """The content of a page: sections, the galaxies, and sections after them. `notes` stand below the title."""
 
     title: str
     lead: str
@@ -94,6 +96,7 @@ class Page:
     galaxies: Galaxies | None = None
     galaxies_text: str = ""
     after: Sequence[Section] = field(default_factory=tuple)
+    notes: Sequence[str] = ()
 
 
 @functools.cache
@@ -107,7 +110,10 @@ def _environment() -> Environment:
     )
     environment.filters["svg"] = lambda svg: f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
     environment.filters["type"] = lambda block: type(block).__name__
-    environment.filters["cell"] = cell
+    environment.filters["cell"], environment.filters["short"] = cell, short
+    environment.filters["address"] = address
+    environment.filters["tree"] = lambda tree: tree_svg.draw(tree.votes, tree.label, tree.path)
+    environment.globals["COLOURS"] = {name: "#{:02x}{:02x}{:02x}".format(*rgb) for name, rgb in COLOURS.items()}
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     return environment
 
@@ -135,16 +141,14 @@ def _checksum(text: str) -> str:
 def render(page: Page) -> str:
     """Return a page as HTML."""
     style, script = _own("page.css"), _own("tree.js", "page.js")
-    trees = [part for section in (*page.before, *page.after) for part in section.parts if isinstance(part, Tree)]
     data = {
         "layout": tree_layout.as_plain(),
         "galaxies": None if page.galaxies is None else page.galaxies.as_plain(),
-        "trees": [{"votes": parts(tree.votes), "label": tree.label} for tree in trees],
         "scale": SCALE,
     }
     policy = f"default-src 'none'; img-src data:; style-src {_checksum(style)}; script-src {_checksum(script)}"
     template = _environment().get_template("page.html")
-    return template.render(page=page, trees=trees, data=data, style=style, script=script, policy=policy)
+    return template.render(page=page, data=data, style=style, script=script, policy=policy)
 
 
 def write(page: Page, path: Path) -> None:

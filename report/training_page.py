@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from catalogue.answer_columns import most_likely_path
+from catalogue.likely_path import in_words
 from galaxy import thumbnails
 from galaxy.decision_tree import ANSWER_NAMES, COLUMN_NAMES
 from machine.command_line import hms
@@ -159,9 +159,10 @@ def _galaxies(
         names=[str(id) for id in ids],
         votes=predictions,
         pictures=[_picture(folders, int(id), most) for id in ids],
+        paths=[in_words(votes) for votes in predictions],
         columns=[
             Column("error", errors, 4, True, "root mean squared error over the 37 answers"),
-            Column("volunteers' path", [most_likely_path(votes) for votes in labels], listed=True),
+            Column("volunteers' path", [in_words(votes) for votes in labels], listed=True),
         ],
         others=labels,
         noun="validation galaxies",

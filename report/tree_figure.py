@@ -1,6 +1,7 @@
 """The decision tree of one galaxy as a figure (PNG, SVG, PDF), for talks and papers."""
 
 import warnings
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,15 +44,24 @@ COLOURS = {
 }  # fmt: skip
 
 
-def draw(votes: np.ndarray, pixels: np.ndarray | None = None, title: str = "", paper: str = "light") -> "Figure":
-    """Draw the tree of weighted votes (37,) beside the galaxy (rows, columns, 3) uint8; `paper`: light or dark."""
+def draw(
+    votes: np.ndarray,
+    pixels: np.ndarray | None = None,
+    title: str = "",
+    paper: str = "light",
+    path: Sequence[int] | None = None,
+) -> "Figure":
+    """Draw the tree of weighted votes (37,) beside the galaxy (rows, columns, 3) uint8; `paper`: light or dark.
+
+    `path` has the columns (0..36) of the marked answers; None for the likeliest path down to the last question.
+    """
     from matplotlib.figure import Figure
 
     colours = COLOURS[paper]
     figure = Figure(INCHES, dpi=DPI, facecolor=colours["paper"])
     ax = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(HEIGHT, 0))
     ax.axis("off")
-    branches = tree_layout.branches(votes)
+    branches = tree_layout.branches(votes, path)
     _draw_trunk(ax, colours)
     for branch in branches:
         _draw_branch(ax, branch, colours)

@@ -5,12 +5,13 @@ of the next question. Branches lie side by side at a bar, as in a Sankey diagram
 WIDTH x HEIGHT, y downwards. `templates/tree.js` draws the same layout in pages; a test compares the two.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from galaxy.decision_tree import QUESTIONS, SLICES, likeliest_path, question_totals
+from galaxy.decision_tree import QUESTIONS, SLICES, column, likeliest_path, question_totals
 
 WIDTH, HEIGHT = 2330, 780
 # Width of a branch with all votes; least height of a branch where its name is written, and the gap between two.
@@ -100,10 +101,13 @@ def _stacked(centre: float, heights: list[float]) -> list[float]:
     return [float(centre + (low + high) / 2) for low, high in pairwise(edges)]
 
 
-def branches(votes: np.ndarray) -> list[Branch]:
-    """Return the branches of all answers for weighted votes (37,); those of the most likely path come last."""
+def branches(votes: np.ndarray, path: Sequence[int] | None = None) -> list[Branch]:
+    """Return the branches of all answers for weighted votes (37,); those of the most likely path come last.
+
+    `path` has the columns (0..36) of the most likely path; None for the likeliest answers down to the last question.
+    """
     votes = _as_votes(votes)
-    path, asked = set(likeliest_path(votes)), _asked(votes)
+    likely, asked = {column(*step) for step in likeliest_path(votes)} if path is None else set(path), _asked(votes)
     starts, levels = {}, {}
     widths = {(n, answer): float(votes[SLICES[n]][answer - 1] * FULL) for n in LAYOUTS for answer in order_of(n)}
     for question, layout in LAYOUTS.items():
@@ -120,7 +124,9 @@ def branches(votes: np.ndarray) -> list[Branch]:
         points = [(x + BAR, starts[key]), (x + LEVEL_FROM, level), (x + level_to, level)]
         total = asked[key[0]]
         fraction = width / FULL / total if total > 0 else np.nan
-        all_branches.append(Branch(*key, width, fraction, key in path, total, (*points, *following), not following))
+        all_branches.append(
+            Branch(*key, width, fraction, column(*key) in likely, total, (*points, *following), not following)
+        )
     return sorted(all_branches, key=lambda branch: branch.likely)
 
 

@@ -11,6 +11,7 @@ from tiny import draw_blob, draw_labels
 from catalogue import answer_columns
 from catalogue.columns import Choices, schema_of
 from catalogue.flags import BORDER, FAR, OK, UNREADABLE
+from catalogue.likely_path import in_words
 from galaxy import thumbnails
 from galaxy.decision_tree import obey
 from machine import tables
@@ -50,15 +51,15 @@ def catalogue(
     number = np.arange(num_rows)
     unread = number % 7 == 6
     texts = [tables.printable(names[n] if n < len(names) else f"galaxy {n}") for n in range(num_rows)]
-    ways = ["" if bad else answer_columns.most_likely_path(each) for bad, each in zip(unread, votes, strict=True)]
+    paths = [None if bad else in_words(each) for bad, each in zip(unread, votes, strict=True)]
     columns: dict[str, object] = {
         "id_str": texts,
         "file_loc": [f"folder/{text}.png" for text in texts],
         "what_is_it": [texts[n % len(texts)] for n in number],
         "ra": rng.uniform(0, 360, num_rows),
         "status": np.where(unread, UNREADABLE, OK),
-        "reason": np.where(unread, "is empty <b>", ""),
-        "most_likely_path": ways,
+        "reason": np.where(unread, "is empty <b>", None),
+        "most_likely_path": paths,
         "flag": np.where(unread, 0, FAR * (number % 5 == 0) + BORDER * (number % 3 == 0)),
         "framing": np.where(unread, "", "auto"),
     }
@@ -82,7 +83,9 @@ def field(num_rows: int, seed: int = 3) -> Field:
     rng = np.random.default_rng(seed)
     _, coded = cv2.imencode(".jpg", rng.integers(0, 40, (300, 450, 3), dtype=np.uint8))
     x, y = rng.uniform(20, 880, num_rows), rng.uniform(20, 580, num_rows)
-    return Field(coded.tobytes(), 900, 600, x, y, rng.uniform(3, 30, num_rows), np.arange(num_rows), HOSTILE[0])
+    a, b = np.sort(rng.uniform(3, 30, (2, num_rows)), axis=0)[::-1]
+    looks = np.array(["spiral", "round", "star"])[np.arange(num_rows) % 3]
+    return Field(coded.tobytes(), 900, 600, x, y, a, b, 10 * y, np.arange(num_rows), looks, HOSTILE[0])
 
 
 def write_results(folders: Folders, names: Sequence[str] = ("try_a", "try_b")) -> None:

@@ -18,32 +18,11 @@ function treeOf(layout) {
     return total;
   }
 
-  // The most likely path: pairs of a question and the index of its answer.
-  function path(votes) {
-    const steps = [];
-    for (let question = byNumber.get(1); question; ) {
-      let best = 0;
-      for (let k = 1; k < question.answers.length; k++) {
-        if (votes[question.first + k] > votes[question.first + best]) best = k;
-      }
-      steps.push([question, best]);
-      question = byNumber.get(question.leadsTo[best]);
-    }
-    return steps;
-  }
-
-  // As `most_likely_path` of catalogue/answer_columns.py: "not odd" is omitted.
-  function pathInWords(votes) {
-    return path(votes)
-      .filter(([question, k]) => !(question.number === 6 && question.leadsTo[k] === null))
-      .map(([question, k]) => question.answers[k])
-      .join(", ");
-  }
-
-  function branches(votes) {
-    const found = [];
+  // Branches of all answers; `path` has the columns of the most likely path.
+  function branches(votes, path) {
+    const drawn = [];
     const coming = new Map();
-    const likely = new Set(path(votes).map(([question, k]) => question.first + k));
+    const likely = new Set(path);
     for (const question of questions) {
       const total = asked(votes, question);
       const widths = question.order.map((answer) => votes[question.first + answer - 1] * layout.full);
@@ -63,7 +42,7 @@ function treeOf(layout) {
             [question.x + levelTo, levels[place]],
           ],
         };
-        found.push(branch);
+        drawn.push(branch);
         if (next !== null) coming.set(next, [...(coming.get(next) ?? []), branch]);
       });
     }
@@ -73,7 +52,7 @@ function treeOf(layout) {
       const ends = stacked(y, into.map((branch) => branch.width));
       into.forEach((branch, place) => branch.points.push([x, ends[place]]));
     }
-    return found.sort((a, b) => a.likely - b.likely);
+    return drawn.sort((a, b) => a.likely - b.likely);
   }
 
   function element(name, attributes, text) {
@@ -108,7 +87,7 @@ function treeOf(layout) {
     if (fraction && branch.width >= layout.twoLines) {
       return [
         element("text", { class: `${look} large`, x: middle, y: y - 4 }, word),
-        element("text", { class: `${look} part`, x: middle, y: y + 18 }, fraction),
+        element("text", { class: `${look} fraction`, x: middle, y: y + 18 }, fraction),
       ];
     }
     const text = `${word}  ${fraction}`.trim();
@@ -121,21 +100,21 @@ function treeOf(layout) {
   }
 
   // Return an <svg> of the tree of votes (37), beside a picture (its address) if there is one.
-  function draw(votes, picture, label) {
+  function draw(votes, path, picture, label) {
     const [left, top, side] = layout.picture;
     const first = byNumber.get(1);
     const begin = picture ? 0 : first.x - 80;
     const viewBox = `${begin} 0 ${layout.width - begin} ${layout.height}`;
     const svg = element("svg", { viewBox, class: picture ? "tree" : "tree bare", role: "img" });
     svg.setAttribute("aria-label", label);
-    const found = branches(votes);
+    const drawn = branches(votes, path);
     const trunk = [[picture ? left + side : first.x - 70, top + side / 2], [first.x, first.y]];
     svg.append(element("path", { class: "likely", d: ribbon(trunk, layout.full) }));
-    for (const branch of found) {
+    for (const branch of drawn) {
       const look = branch.likely ? "likely" : "";
       svg.append(element("path", { class: look, d: ribbon(branch.points, Math.max(branch.width, layout.hair)) }));
     }
-    const onPath = new Set(path(votes).map(([question]) => question.number));
+    const onPath = new Set(drawn.filter((branch) => branch.likely).map((branch) => branch.question.number));
     for (const question of questions) {
       const height = Math.max(10, asked(votes, question) * layout.full);
       const look = onPath.has(question.number) ? "bar on-path" : "bar";
@@ -144,7 +123,7 @@ function treeOf(layout) {
       svg.append(element("rect", place));
       svg.append(element("text", { class: "title", x: question.x + layout.bar / 2, y }, question.title));
     }
-    for (const branch of found) svg.append(...name(branch));
+    for (const branch of drawn) svg.append(...name(branch));
     if (picture) {
       const image = element("image", { x: left, y: top, width: side, height: side, href: picture });
       image.setAttribute("preserveAspectRatio", "xMidYMid slice");
@@ -153,5 +132,5 @@ function treeOf(layout) {
     return svg;
   }
 
-  return { draw, branches, path, pathInWords, asked, questions };
+  return { draw, branches, asked, questions };
 }

@@ -27,6 +27,15 @@ def test_intervals_cover_their_nominal_part_of_galaxies_that_they_were_not_fitte
     assert list(LEVELS) == [68, 95]
 
 
+def test_each_interval_contains_its_prediction_even_if_residuals_are_biased():
+    predictions, labels = galaxies(400, 0)
+    intervals = fit_intervals(predictions, np.clip(labels + 0.2, 0, 1))
+    again = galaxies(100, 1)[0]
+    for low, high in intervals.around(again).values():
+        assert ((low <= again) & (again <= high)).all()
+    assert (intervals.around(again)[68][0] == again).mean() > 0.5  # widened downwards
+
+
 def test_wider_intervals_hold_narrower_ones():
     intervals = fit_intervals(*galaxies(400, 0)).around(galaxies(50, 1)[0])
     assert (intervals[95][0] <= intervals[68][0]).all() and (intervals[95][1] >= intervals[68][1]).all()

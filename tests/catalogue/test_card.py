@@ -25,6 +25,8 @@ def card() -> Card:
         intervals,
         distances=np.linspace(0.5, 4, DISTANCE_LEVELS),
         facts={"licence": "MIT", "scores": {"RMSE": 0.08, "a|b": "c\nd"}},
+        path_questions=(1, 2, 7),
+        classes=np.full((2, 37), 0.25),
     )
 
 
@@ -34,7 +36,16 @@ def test_a_card_is_read_as_it_was_written():
     assert again.framing_radius == 121.5 and again.facts == card().facts
     for name in ("ds_transforms", "test_transforms", "distances"):
         np.testing.assert_allclose(getattr(again, name), getattr(card(), name), atol=1e-7)
+    assert again.path_questions == (1, 2, 7)
+    np.testing.assert_array_equal(again.classes, card().classes)
     assert again.to_json() == card().to_json()
+
+
+def test_an_older_card_knows_all_questions_and_no_classes():
+    values = json.loads(card().to_json())
+    del values["path_questions"], values["classes"]
+    again = from_json(json.dumps(values))
+    assert again.path_questions == tuple(range(1, 12)) and again.classes.shape == (0, 37)
 
 
 def test_intervals_are_the_same_after_the_infinite_edges_of_repeated_bins_are_written_as_two():
@@ -52,6 +63,9 @@ def test_distances_of_a_card_never_decrease():
 
 
 BAD = {
+    "expected path questions from 1 to 11": {"path_questions": [1, 12]},
+    "expected at most 32 classes": {"classes": [[0.5] * 37] * 33},
+    "expected numbers of shape (2, 37)": {"classes": [[0.5] * 36] * 2},
     "expected version 1": {"version": 2},
     "expected 1 to 8 views": {"target_sizes": [[69, 69]] * 9},
     "expected views of 1 to 1024 pixels a side": {"target_sizes": [[0, 69], [45, 69]]},
@@ -88,5 +102,5 @@ def test_a_card_for_readers_has_its_facts_views_and_checksum():
     page = to_markdown(card(), "ab" * 32)
     assert page.startswith("# tiny\n\nLicence: MIT\n") and "## Scores" in page
     assert "| RMSE | 0.08 |" in page and "| a|b | c d |" in page
-    assert "2 views per transform (69 x 69, 45 x 69 pixels)" in page and "the mean over 10 transforms" in page
+    assert "Views per transform: 2 (69 x 69, 45 x 69 pixels)" in page and "the mean over 10 transforms" in page
     assert "121.5 of 424 pixels" in page and f"`{'ab' * 32}`" in page

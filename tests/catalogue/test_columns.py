@@ -15,14 +15,14 @@ from machine import tables
 
 FIRST, LAST = (
     ["id_str", "file_loc"],
-    ["distance", "farther_than", "framing", "x", "y", "petrosian_radius", "frame_scale"],
+    ["distance", "farther_than", "framing", "x", "y", "petrosian_radius", "axis_ratio", "frame_scale"],
 )
 OBJECT = ["ra", "dec", "object", "a", "b", "theta", "flux", "signal", "half_light_radius"]
 
 
 def test_columns_of_files_and_of_fields_are_in_their_order():
     own = [tables.field("z", pa.float64(), "passed through")]
-    answers = [*FRACTIONS, "most_likely_path", "flag"]
+    answers = [*FRACTIONS, "most_likely_path", "most_likely_path_fraction", "flag"]
     assert schema_of([], Choices(), own).names == [*FIRST, "z", "status", "reason", *answers, *LAST]
     schema = schema_of([], Choices(detect=True), [])
     assert schema.names == [*FIRST, "status", "reason", *OBJECT, *answers, *LAST]

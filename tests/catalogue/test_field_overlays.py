@@ -8,41 +8,12 @@ import pytest
 from PIL import Image
 
 from catalogue import field_overlays
-from catalogue.answer_columns import FRACTIONS
 from catalogue.field_overlays import overlays_beside, write_overlays, write_regions
-from catalogue.field_picture import COLOURS, appearances, whole_picture
+from catalogue.field_picture import COLOURS, whole_picture
 from catalogue.field_sources import FieldRows
 from catalogue.field_tiles import Field
 
-ROW = {"x": 10.0, "y": 4.5, "a": 2.0, "b": 1.0, "theta": 30.0}
-
-
-def rows_with(object_class: str = "galaxy", **fractions: float) -> dict[str, np.ndarray]:
-    """Return one row; fractions that are not named are unknown."""
-    columns = {name: np.array([fractions.get(name.removesuffix("_fraction"), np.nan)]) for name in FRACTIONS}
-    return {**columns, "object": np.array([object_class], object)}
-
-
-@pytest.mark.parametrize(
-    ("fractions", "expected"),
-    [
-        ({}, "not judged"),
-        ({"smooth_or_featured_smooth": 0.2, "smooth_or_featured_artifact": 0.7}, "no galaxy"),
-        ({"smooth_or_featured_smooth": 0.8, "how_rounded_round": 0.6, "how_rounded_cigar": 0.4}, "round"),
-        ({"smooth_or_featured_smooth": 0.8, "how_rounded_in_between": 0.9}, "in between"),
-        ({"smooth_or_featured_smooth": 0.8, "how_rounded_cigar": 0.9}, "cigar-shaped"),
-        ({"smooth_or_featured_smooth": 0.1, "smooth_or_featured_featured_or_disk": 0.9, "disk_edge_on_yes": 0.8,
-          "disk_edge_on_no": 0.2}, "edge-on"),
-        ({"smooth_or_featured_smooth": 0.1, "smooth_or_featured_featured_or_disk": 0.9, "disk_edge_on_no": 0.8,
-          "has_spiral_arms_yes": 0.6, "has_spiral_arms_no": 0.4}, "spiral"),
-        ({"smooth_or_featured_smooth": 0.1, "smooth_or_featured_featured_or_disk": 0.9, "disk_edge_on_no": 0.8,
-          "has_spiral_arms_yes": 0.4, "has_spiral_arms_no": 0.6}, "disk"),
-    ],
-)  # fmt: skip
-def test_the_appearance_is_the_likeliest_path(fractions: dict[str, float], expected: str):
-    assert appearances(rows_with(**fractions)) == [expected]
-    for other in ("star", "tiny"):
-        assert appearances(rows_with(other, **fractions)) == [other]
+ROW = {"x": 10.0, "y": 4.5, "a": 2.0, "b": 1.0, "theta": 30.0, "flag": 0}
 
 
 @pytest.mark.parametrize(("height", "expected"), [(0, "ellipse(11.000,5.500,6.000,3.000,30.00)"),
@@ -56,6 +27,13 @@ def test_a_region_has_ds9_s_pixels(height: int, expected: str, tmp_path: Path):
     assert lines[3:] == [f"{expected} # color=#5ac8ff text={{spiral}} tag={{spiral}}"]
 
 
+def test_the_region_of_an_object_that_is_not_trusted_is_dashed(tmp_path: Path):
+    rows = {name: np.array([value, value]) for name, value in ROW.items()} | {"flag": np.array([1, 33])}
+    write_regions(tmp_path / "a.reg", rows, [("spiral", "#5ac8ff"), ("spiral", "#5ac8ff")])
+    trusted, other = (tmp_path / "a.reg").read_text().splitlines()[3:]
+    assert other == f"{trusted} dash=1 tag={{not trusted}}"
+
+
 def test_each_field_has_its_own_rows_and_its_own_name(tmp_path: Path):
     (tmp_path / "a").mkdir()
     dark = np.zeros((40, 60, 3), np.uint8)
@@ -64,7 +42,8 @@ def test_each_field_has_its_own_rows_and_its_own_name(tmp_path: Path):
         for path, rows in ((tmp_path / "m31.png", slice(0, 2)), (tmp_path / "a" / "m31.png", slice(2, 3)))
     ]
     columns = {name: np.array([value, value + 1, value + 2]) for name, value in ROW.items()}
-    columns |= {name: np.full(3, np.nan) for name in FRACTIONS} | {"object": ["star", "tiny", "galaxy"]}
+    columns |= {"flag": [64, 128, 0], "object": ["star", "tiny", "galaxy"]}
+    columns["most_likely_path"] = pa.array([None] * 3, pa.string())
     write_overlays(tmp_path / "out.csv", fields, pa.table(columns), None)
     words = {
         path.name: [line.partition("text={")[2].partition("}")[0] for line in path.read_text().splitlines()[3:]]

@@ -6,42 +6,35 @@ import cv2
 import numpy as np
 import pytest
 
-from catalogue.answer_columns import FRACTIONS
 from catalogue.field_picture import COLOURS, appearances, whole_picture, write_picture
 from catalogue.field_tiles import Field
 
-# Fractions of one object (the others are NaN), and its class.
-CLASSES = [
-    ({"smooth_or_featured_smooth": 0.7, "smooth_or_featured_featured_or_disk": 0.2, "how_rounded_round": 0.8}, "round"),
-    ({"smooth_or_featured_smooth": 0.7, "how_rounded_round": 0.3, "how_rounded_in_between": 0.6}, "in between"),
-    ({"smooth_or_featured_smooth": 0.7, "how_rounded_in_between": 0.3, "how_rounded_cigar": 0.6}, "cigar-shaped"),
-    ({"smooth_or_featured_smooth": 0.1, "smooth_or_featured_artifact": 0.8}, "no galaxy"),
-    ({"smooth_or_featured_smooth": 0.2, "smooth_or_featured_featured_or_disk": 0.7, "disk_edge_on_yes": 0.6,
-      "disk_edge_on_no": 0.4}, "edge-on"),
-    ({"smooth_or_featured_smooth": 0.2, "smooth_or_featured_featured_or_disk": 0.7, "disk_edge_on_no": 0.9,
-      "has_spiral_arms_yes": 0.8, "has_spiral_arms_no": 0.2}, "spiral"),
-    ({"smooth_or_featured_smooth": 0.2, "smooth_or_featured_featured_or_disk": 0.7, "disk_edge_on_no": 0.9,
-      "has_spiral_arms_yes": 0.3, "has_spiral_arms_no": 0.7}, "disk"),
-    ({}, "not judged"),
-]  # fmt: skip
+# Most likely paths, and their appearance.
+LOOKS = {
+    "smooth, completely round": "round",
+    "smooth, in between, odd, merger": "in between",
+    "smooth, cigar-shaped": "cigar-shaped",
+    "smooth": "smooth",
+    "star or artifact": "no galaxy",
+    "features or disk, edge-on, boxy bulge": "edge-on",
+    "features or disk, not edge-on, no bar, spiral, 2 arms": "spiral",
+    "features or disk, not edge-on, bar, no spiral": "disk",
+    "features or disk, not edge-on": "disk",
+    "": "not judged",
+}
 
 
-def rows_of(*fractions: dict[str, float], objects: list[str] | None = None) -> dict[str, np.ndarray]:
-    """Return the columns of a field's catalogue that classes depend on."""
-    rows = {name: np.array([each.get(name.removesuffix("_fraction"), np.nan) for each in fractions])
-            for name in FRACTIONS}  # fmt: skip
-    return rows | {"object": np.array(objects or ["galaxy"] * len(fractions), object)}
-
-
-def test_the_most_likely_answers_give_the_class():
-    fractions, classes = zip(*CLASSES, strict=True)
-    assert appearances(rows_of(*fractions)) == list(classes)
-    assert set(classes) | {"star", "tiny"} == set(COLOURS)
+def test_the_most_detailed_answer_of_a_path_is_the_appearance():
+    rows = {"object": np.array(["galaxy"] * len(LOOKS)), "most_likely_path": np.array(list(LOOKS), object)}
+    assert appearances(rows) == list(LOOKS.values())
+    assert set(LOOKS.values()) | {"star", "tiny"} == set(COLOURS)
+    assert appearances({"object": np.array(["galaxy"]), "most_likely_path": np.array([None])}) == ["not judged"]
 
 
 @pytest.mark.parametrize("name", ["star", "tiny"])
-def test_stars_and_tiny_objects_keep_their_class_whatever_their_fractions(name: str):
-    assert appearances(rows_of(CLASSES[0][0], {}, objects=[name, name])) == [name, name]
+def test_stars_and_tiny_objects_keep_their_class(name: str):
+    rows = {"object": np.array([name]), "most_likely_path": np.array(["smooth, completely round"])}
+    assert appearances(rows) == [name]
 
 
 def field_of(pixels: np.ndarray, linear: bool = False) -> Field:
@@ -74,7 +67,7 @@ def test_linear_fields_have_their_first_row_below():
 @pytest.mark.parametrize("linear", [False, True])
 def test_an_object_is_marked_with_the_colour_of_its_class(linear: bool, tmp_path: Path):
     rows = {"x": np.array([800.0]), "y": np.array([100.0]), "theta": np.array([0.0])}
-    rows |= {"a": np.array([20.0]), "b": np.array([10.0])}
+    rows |= {"a": np.array([20.0]), "b": np.array([10.0]), "flag": np.array([0])}
     field = field_of(np.zeros((400, 1600, 3), np.float32), linear)
     write_picture(tmp_path / "field.jpg", field, rows, ["spiral"], None)
     image = cv2.imread(str(tmp_path / "field.jpg"))[:400, :, ::-1].astype(int)
@@ -88,3 +81,14 @@ def test_an_object_is_marked_with_the_colour_of_its_class(linear: bool, tmp_path
         COLOURS, key=lambda name: np.abs(np.array(COLOURS[name]) * colour.max() / max(COLOURS[name]) - colour).sum()
     )
     assert nearest == "spiral"
+
+
+def test_an_object_that_is_not_trusted_is_dashed_and_the_legend_counts_it(tmp_path: Path):
+    row = {"x": 800.0, "y": 100.0, "a": 20.0, "b": 10.0, "theta": 0.0}
+    areas = []
+    for flag in (0, 32):
+        rows = {name: np.array([value]) for name, value in row.items()} | {"flag": np.array([flag])}
+        write_picture(tmp_path / "field.png", field_of(np.zeros((400, 1600, 3), np.uint8)), rows, ["spiral"], None)
+        image = cv2.imread(str(tmp_path / "field.png"))
+        areas.append([(part.sum(axis=2) > 200).sum() for part in (image[:400], image[400:])])
+    assert areas[1][0] < 0.6 * areas[0][0] and areas[1][1] > 0 and areas[0][1] != areas[1][1]
