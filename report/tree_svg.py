@@ -26,8 +26,9 @@ def draw(votes: np.ndarray, label: str, path: Sequence[int] | None = None) -> Ma
         _path("likely" if branch.likely else "", branch.points, max(branch.width, HAIR)) for branch in branches
     ]
     on_path = {branch.question for branch in branches if branch.likely}
-    for question, height in tree_layout.bars(votes).items():
-        layout = LAYOUTS[question]
+    heights = tree_layout.bars(votes)
+    for question, layout in LAYOUTS.items():
+        height = heights[question]
         look = "bar on-path" if question in on_path else "bar"
         y = layout.y + (height / 2 + 21 if layout.below else -height / 2 - 10)
         elements.append(_rectangle(look, layout.x, layout.y - height / 2, BAR, height, 3))

@@ -22,7 +22,7 @@ MISSING = [
     *(["a Chromium (apt-get install chromium)"] if CHROMIUM is None else []),
     *(name for name in ("playwright", "axe_playwright_python") if find_spec(name) is None),
 ]
-WIDTHS = (390, 820, 1440)
+WIDTHS = (360, 900, 1600)
 SCHEMES = ("light", "dark")
 
 

@@ -1,5 +1,6 @@
 """The page of a catalogue: what it counts, what it shows."""
 
+import json
 from pathlib import Path
 
 import made_pages
@@ -10,6 +11,7 @@ from made_pages import HOSTILE
 
 from catalogue import answer_columns
 from catalogue.columns import Choices
+from machine import tables
 from machine.files import DataError
 from report import catalogue_page, page
 from report import galaxies as shown_galaxies
@@ -35,7 +37,7 @@ def test_galaxies_have_the_votes_of_the_network(weighted: bool):
     np.testing.assert_allclose(part(built, "overview", Tree).votes, votes[read].mean(axis=0), atol=0.03)
 
 
-def test_all_rows_are_counted_and_unread_files_told():
+def test_all_rows_are_counted_and_unread_files_listed():
     schema, parts, _ = made_pages.catalogue(60)
     built = catalogue_page.build(parts, schema)
     ok = np.arange(60) % 7 != 6
@@ -47,6 +49,19 @@ def test_all_rows_are_counted_and_unread_files_told():
     assert len(unread.rows) == (~ok).sum()
     assert unread.rows[0] == (parts[0]["file_loc"][6].as_py(), "is empty <b>")
     assert built.lead == f"{ok.sum()} galaxies, {(~ok).sum()} files that could not be read."
+
+
+def test_the_first_note_says_how_many_rows_can_be_trusted_and_why_the_others_cannot():
+    schema, parts, _ = made_pages.catalogue(60)
+    rows = np.arange(60)
+    ok, far = rows % 7 != 6, rows % 5 == 0
+    assert catalogue_page.build(parts, schema).notes[0] == (
+        f"{(ok & ~far).sum()} of {ok.sum()} rows with answers can be trusted. Do not trust the others: "
+        f"{(ok & far).sum()} unlike the training images."
+    )
+    near = [table.filter(np.asarray(table["flag"]) & 32 == 0) for table in parts]
+    built = catalogue_page.build(near, schema)
+    assert built.notes == [f"{built.galaxies.trusted.sum()} of {len(built.galaxies)} rows with answers can be trusted."]
 
 
 def test_more_rows_than_a_page_shows_are_spread_over_it(monkeypatch: pytest.MonkeyPatch):
@@ -70,16 +85,34 @@ def test_more_rows_than_a_page_shows_are_spread_over_it(monkeypatch: pytest.Monk
     assert "12 of them, evenly spread" in built.lead and built.lead.startswith("60 galaxies")
 
 
-def test_the_farthest_come_first():
+def test_the_farthest_by_distance_come_first_though_their_ranks_are_equal():
     schema, parts, _ = made_pages.catalogue(80)
-    built = catalogue_page.build(parts, schema)
-    rows = part(built, "far", Gallery).rows
-    ranks = np.asarray(built.galaxies.columns[0].values)
-    assert len(rows) == catalogue_page.MAX_FARTHEST
-    assert (np.diff(ranks[rows]) <= 0).all() and (built.galaxies.flags[rows] & 32 > 0).all()
+    whole = pa.concat_tables(parts)
+    index = schema.get_field_index("farther_than")
+    whole = whole.set_column(index, schema.field(index), [np.ones(80, np.float32)])
+    built = catalogue_page.build([whole], schema)
+    gallery = part(built, "far", Gallery)
+    [distances] = (np.asarray(column.values) for column in built.galaxies.columns if column.title == "distance")
+    far = np.flatnonzero(built.galaxies.flags & 32)
+    expected = far[np.argsort(-distances[far])][: catalogue_page.MAX_FARTHEST]
+    assert gallery.rows == expected.tolist() and len(expected) == catalogue_page.MAX_FARTHEST
+    assert gallery.words[0] == f"distance {distances[far].max():.2f}"
 
 
-def test_full_tables_show_spreads_and_own_columns_are_told():
+def test_a_model_of_classes_is_shown_with_classes_and_their_probability():
+    schema, parts, _ = made_pages.catalogue(20)
+    provenance = {**tables.provenance(schema), "classes": 5, "path questions": [1, 2, 7]}
+    schema = schema.with_metadata({tables.PROVENANCE: json.dumps(provenance).encode()})
+    built = catalogue_page.build([table.replace_schema_metadata(schema.metadata) for table in parts], schema)
+    galaxies = built.galaxies
+    assert (galaxies.path_title, galaxies.known, galaxies.average) == ("Most likely class", [1, 2, 7], "class average")
+    assert galaxies.columns[0].title == galaxies.path_column == "probability"
+    assert "class averages" in galaxies.interval
+    votes = catalogue_page.build(*made_pages.catalogue(20)[1::-1]).galaxies
+    assert (votes.path_title, votes.path_column) == ("Most likely path", "path votes") and "votes" in votes.interval
+
+
+def test_full_tables_show_spreads_and_own_columns():
     schema, parts, _ = made_pages.catalogue(20, choices=Choices(full=True))
     built = catalogue_page.build(parts, schema)
     assert set(built.galaxies.spreads) == {"transforms", "models", "low68", "high68"}
@@ -93,7 +126,7 @@ def made_plain_spreads(of: Page) -> dict:
     return of.galaxies.as_plain()["spreads"]
 
 
-def test_whole_numbers_of_one_s_own_are_shown_as_they_are():
+def test_whole_numbers_of_the_user_are_shown_exactly():
     passed = {"number": np.array([7, 0, 12]), "name": np.array([587722981742084144, 1, 2]), "z": np.array([0.5, 1, 2])}
     schema, parts, _ = made_pages.catalogue(3)
     whole = pa.concat_tables(parts)

@@ -7,17 +7,27 @@ import made_pages
 import numpy as np
 import pytest
 
-from report.galaxies import MAX_FIELD_BYTES, MAX_ROWS, Field, Galaxies, numbers, parts, short, spread_evenly
+from report.galaxies import (
+    MARKS_PER_SIDE,
+    MAX_FIELD_BYTES,
+    MAX_ROWS,
+    Galaxies,
+    address,
+    numbers,
+    parts,
+    short,
+    spread_evenly,
+)
 
 
 def test_more_rows_than_a_page_can_show_are_refused():
     with pytest.raises(ValueError, match="at most 5000 galaxies"):
-        Galaxies(["a"] * (MAX_ROWS + 1), np.zeros((MAX_ROWS + 1, 37)), [None] * (MAX_ROWS + 1))
-    with pytest.raises(ValueError, match="expected votes and pictures of 1 galaxies"):
-        Galaxies(["a"], np.zeros((2, 37)), [None])
+        Galaxies(["a"] * (MAX_ROWS + 1), np.zeros((MAX_ROWS + 1, 37)), [None] * (MAX_ROWS + 1), [""] * (MAX_ROWS + 1))
+    with pytest.raises(ValueError, match="expected votes, pictures and paths of 1 galaxies"):
+        Galaxies(["a"], np.zeros((2, 37)), [None], [""])
     large = replace(made_pages.field(1), picture=b"\xff\xd8\xff" + bytes(MAX_FIELD_BYTES // 2))
     with pytest.raises(ValueError, match="pictures of fields of at most"):
-        Galaxies(["a"], np.zeros((1, 37)), [None], fields=[large, large])
+        Galaxies(["a"], np.zeros((1, 37)), [None], [""], fields=[large, large])
 
 
 @pytest.mark.parametrize(("number", "most"), [(0, 3), (1, 3), (3, 3), (4, 3), (10, 3), (12_345, 5_000)])
@@ -52,13 +62,18 @@ class TestFields:
 
     def test_marks_without_position_or_row_are_refused(self):
         whole = made_pages.field(3)
-        assert whole.as_plain(3)["picture"].startswith("data:image/jpeg;base64,")
+        assert address(whole.picture).startswith("data:image/jpeg;base64,")
         with pytest.raises(ValueError, match="expected rows below 2"):
-            whole.as_plain(2)
-        for changed, match in (
-            ({"picture": b"<svg>"}, "expected a JPEG"),
-            ({"x": np.array([1, np.nan, 2])}, "finite"),
-        ):
-            field = Field(**{**whole.__dict__, **changed})
-            with pytest.raises(ValueError, match=match):
-                field.as_plain(3)
+            whole.marks(2)
+        with pytest.raises(ValueError, match="finite"):
+            replace(whole, x=np.array([1, np.nan, 2])).marks(3)
+        with pytest.raises(ValueError, match="expected a JPEG"):
+            address(b"<svg>")
+
+    def test_marks_are_ellipses_from_the_upper_left_corner_and_never_invisible(self):
+        whole = replace(made_pages.field(3), a=np.array([30.0, 1, 1]), b=np.array([20.0, 0.5, 1]))
+        marks = whole.marks(3)
+        assert [mark.row for mark in marks] == [0, 1, 2] and marks[0].look == "spiral"
+        assert (marks[0].x, marks[0].y) == pytest.approx((whole.x[0] + 0.5, whole.y[0] + 0.5), abs=0.051)
+        assert (marks[0].a, marks[0].b) == (30, 20)
+        assert marks[1].a == marks[1].b == pytest.approx(900 / MARKS_PER_SIDE, abs=0.051)

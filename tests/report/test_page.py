@@ -43,9 +43,14 @@ def hostile_page() -> Page:
         HOSTILE,
         votes,
         made_pages.pictures(range(len(HOSTILE))),
-        [Column(bad, HOSTILE, help=bad), Column("numbers", np.array([np.nan, np.inf, -np.inf, 0, 1, 2, 3]))],
+        ["", "smooth", *["smooth, in between"] * (len(HOSTILE) - 2)],
+        columns=[Column(bad, HOSTILE, help=bad), Column("numbers", np.array([np.nan, np.inf, -np.inf, 0, 1, 2, 3]))],
         flags=np.arange(len(HOSTILE)),
         flag_words={1: bad},
+        path_title=bad,
+        average=bad,
+        interval=bad,
+        untrusted=2,
         fields=[made_pages.field(len(HOSTILE))],
     )
     shown = [
@@ -58,7 +63,7 @@ def hostile_page() -> Page:
         Gallery([0, 1], [bad, "b"]),
     ]
     section = Section("a", bad, shown, bad)
-    return Page(bad, bad, [section], galaxies, bad, [Section("b", bad, [], folded=True)])
+    return Page(bad, bad, [section], galaxies, bad, [Section("b", bad, [], folded=True)], notes=[bad])
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +80,7 @@ def test_hostile_text_is_escaped(text: str):
     reader = Reader(text)
     expected = Reader(pages.render(Page("a", "b", [])))
     own = "section h2 p dl div dt dd table caption thead tbody tr th td svg rect figure picture source img figcaption"
-    own += " ul li button details summary form label input output select span a"
+    own += " ul li button details summary form label input output select span a path text image ellipse g datalist nav"
     assert sum(name == "script" for name, _ in reader.elements) == 2
     assert {name for name, _ in reader.elements} <= {name for name, _ in expected.elements} | set(own.split())
     assert not any(key.startswith("on") for _, attributes in reader.elements for key in attributes)
@@ -121,13 +126,22 @@ def test_the_largest_page_is_below_15_megabytes():
         ["<" * 900] * MAX_ROWS,
         fractions,
         [b"RIFF" + bytes(range(256)) * (room // 256)] * MAX_ROWS,
-        [Column("a", ["\U0001f30c" * 900] * MAX_ROWS) for _ in range(MAX_COLUMNS // 2)]
+        ["features or disk, not edge-on, no bar, spiral, medium, can't tell, bulge just noticeable, odd, ring"]
+        * MAX_ROWS,
+        columns=[Column("a", ["\U0001f30c" * 900] * MAX_ROWS) for _ in range(MAX_COLUMNS // 2)]
         + [Column("b", fractions[:, 0] * 1e5, 5) for _ in range(MAX_COLUMNS // 2)],
         spreads=dict.fromkeys(("transforms", "models", "low68", "high68"), fractions),
         flags=np.full(MAX_ROWS, 63),
         flag_words={1: "one"},
         fields=[
-            Field(b"\xff\xd8\xff" + bytes(MAX_FIELD_BYTES - 3), 99999, 99999, marks, marks, marks, np.arange(MAX_ROWS))
+            Field(
+                b"\xff\xd8\xff" + bytes(MAX_FIELD_BYTES - 3),
+                99999,
+                99999,
+                *[marks] * 5,
+                np.arange(MAX_ROWS),
+                np.array(["spiral"] * MAX_ROWS),
+            )
         ],
     )
     assert len(pages.render(Page("a", "b", [], galaxies)).encode()) < 15_000_000

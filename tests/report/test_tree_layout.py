@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from tiny import draw_labels
 
-from catalogue.answer_columns import most_likely_path
+from catalogue.likely_path import answers_of, in_words
 from galaxy.decision_tree import ANSWER_NAMES, QUESTIONS, column
 from report import tree_layout
 from report.tree_layout import BROAD, FULL, HEIGHT, LAYOUTS, PITCH, WIDTH, branches
@@ -66,9 +66,16 @@ def test_the_most_likely_path_equals_the_catalogue_s_and_is_drawn_last(votes):
     found = branches(votes)
     likely = [branch for branch in found if branch.likely]
     assert found[-len(likely) :] == likely
-    words = most_likely_path(votes).split(", ")
+    words = in_words(votes).split(", ")
     named = {QUESTIONS[each.question].answers[each.answer - 1] for each in likely} - {"not odd"}
     assert named == set(words)
+
+
+def test_a_given_path_is_marked_instead_of_the_likeliest_one():
+    votes = draw_labels(1, np.random.default_rng(3))[0]
+    marked = branches(votes, answers_of("features or disk, edge-on"))
+    assert [(b.question, b.answer) for b in marked if b.likely] == [(1, 2), (2, 1)]
+    assert not any(branch.likely for branch in branches(votes, ()))
 
 
 def test_fractions_are_among_those_asked():
