@@ -41,7 +41,7 @@ def draw(votes: np.ndarray, label: str, path: Sequence[int] | None = None) -> Ma
     return start + Markup("").join(elements) + Markup("</svg>")
 
 
-def _number(value: float) -> str:
+def _digits(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
@@ -52,23 +52,23 @@ def _path(look: str, points: Sequence[tuple[float, float]], width: float) -> Mar
         curves = []
         for (x0, y0), (x1, y1) in pairwise(along):
             middle = (x0 + x1) / 2
-            curves.append("C" + " ".join(map(_number, (middle, y0 + shift, middle, y1 + shift, x1, y1 + shift))))
+            curves.append("C" + " ".join(map(_digits, (middle, y0 + shift, middle, y1 + shift, x1, y1 + shift))))
         return "".join(curves)
 
     (left, top), (right, bottom), half = points[0], points[-1], width / 2
     upper, lower = side(points, -half), side(points[::-1], half)
-    start = f"M{_number(left)} {_number(top - half)}"
-    outline = f"{start}{upper}L{_number(right)} {_number(bottom + half)}{lower}Z"
+    start = f"M{_digits(left)} {_digits(top - half)}"
+    outline = f"{start}{upper}L{_digits(right)} {_digits(bottom + half)}{lower}Z"
     return Markup('<path class="{}" d="{}"/>').format(look, outline)
 
 
 def _rectangle(look: str, x: float, y: float, width: float, height: float, radius: float) -> Markup:
-    numbers = map(_number, (x, y, width, height, radius))
+    numbers = map(_digits, (x, y, width, height, radius))
     return Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}" rx="{}"/>').format(look, *numbers)
 
 
 def _text(look: str, x: float, y: float, text: str) -> Markup:
-    return Markup('<text class="{}" x="{}" y="{}">{}</text>').format(look, _number(x), _number(y), text)
+    return Markup('<text class="{}" x="{}" y="{}">{}</text>').format(look, _digits(x), _digits(y), text)
 
 
 def _name(branch: Branch) -> list[Markup]:

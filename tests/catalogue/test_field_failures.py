@@ -115,7 +115,7 @@ def test_a_field_that_cannot_be_drawn_is_named(
     monkeypatch.setattr(field_overlays, "write_picture", lambda *_: 1 / 0)
     field = field_tiles.open_field(path)
     columns = {name: np.full(3, np.nan) for name in field_overlays.COLUMNS}
-    table = pa.table(columns | {"object": ["galaxy"] * 3})
+    table = pa.table(columns | {"object": ["galaxy"] * 3, "most_likely_path": ["smooth"] * 3, "flag": [0] * 3})
     rows = field_sources.FieldRows(field, slice(0, 3))
     field_overlays.write_overlays(tmp_path / "out.csv", [rows], table, None)
     assert (tmp_path / "out.field.reg").is_file()
