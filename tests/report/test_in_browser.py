@@ -261,6 +261,8 @@ def test_each_galaxy_has_an_address(browser: "Browser", catalogue: Path):
         )
         assert link.startswith("#id=") and it.page.evaluate("location.hash") == link
         it.page.keyboard.press("Escape")
+        while it.page.evaluate("location.hash") == link:  # the dialog tells that it is closed a moment later
+            it.page.wait_for_timeout(10)
         it.page.evaluate(f"location.hash = {json.dumps(link)}")
         it.page.wait_for_selector("dialog[open]")
         assert it.page.locator("#galaxy-name").text_content() == name
