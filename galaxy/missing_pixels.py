@@ -24,6 +24,8 @@ _DOMINANT, _SOLID_BLOCK = 0.4, 16
 _SATURATED = 5.0
 # Deviations, in sigma, that no detector produces: sentinels such as -32768 below and 1e30 above.
 _BELOW, _ABOVE = 200.0, 1e8
+# The noise is estimated from at most this many pixels.
+_SAMPLE = 2**18
 # A model without noise fades into its constant sky: light at the first distance (pixels) from the area is fainter than
 # at the second by this factor. Resampling at the edge of real data reaches no farther than the first distance.
 _NEAR, _FAR, _FADES = (3, 6), (9, 14), 0.8
@@ -143,7 +145,8 @@ def _ring(mask: np.ndarray, inner: int, outer: int) -> np.ndarray:
 
 def _sentinels(band: np.ndarray, data: np.ndarray) -> np.ndarray:
     """Return pixels far beyond anything that light and noise produce, (rows, columns) bool."""
-    values = band[data].astype(np.float64)
+    values = band[data].ravel()
+    values = values[:: max(1, len(values) // _SAMPLE)].astype(np.float64)
     if not len(values):
         return np.zeros(band.shape, bool)
     sky = float(np.median(values))
@@ -152,9 +155,12 @@ def _sentinels(band: np.ndarray, data: np.ndarray) -> np.ndarray:
         noise = float(np.abs(values - sky).mean())
     if noise == 0:
         return np.zeros(band.shape, bool)
+    # Limits beyond the range of the type exclude nothing.
     with np.errstate(over="ignore"):
-        deviation = (band.astype(np.float64) - sky) / noise
-    return data & ((deviation < -_BELOW) | (deviation > _ABOVE))
+        lowest, highest = (np.float64(sky + sigma * noise) for sigma in (-_BELOW, _ABOVE))
+        if band.dtype.kind == "f":
+            lowest, highest = band.dtype.type(lowest), band.dtype.type(highest)
+    return data & ((band < lowest) | (band > highest))
 
 
 def _grown(mask: np.ndarray, pixels: int) -> np.ndarray:
