@@ -1,7 +1,7 @@
 """Show results: validation RMSE of each model and of a baseline, submissions, and a picture of predictions.
 
 The baseline predicts the mean votes of the training galaxies for every galaxy. The picture shows validation galaxies,
-the volunteers' answers, and the predictions of the two best models, question by question.
+the predictions of the best model and the volunteers' votes side by side, question by question.
 
 With --norms, show weights instead: the norms of the columns of each dense layer of trained models, the limits of their
 norm constraint, and histograms. From such histograms the limits of 2014 were chosen (documentation of 2014, 2.3.4).
@@ -22,6 +22,11 @@ from survey import images
 from survey.folders import Folders, use_folders
 from survey.predictions import find_models, load_predictions, rmse
 
+# One dark colour per question, so that a pale bar of it is told from a white page.
+QUESTION_COLOURS = (
+    "#1f6fb4", "#c8322b", "#2f8f6b", "#b9770f", "#8a4fa3", "#16899f",
+    "#6b5a10", "#a03070", "#4a5a6a", "#3f8f1f", "#7a4a2a",
+)  # fmt: skip
 # (question, answer): for each, the picture shows the validation galaxy with the most votes for it.
 SHOWN_ANSWERS = ((7, 1), (2, 1), (4, 1), (3, 1), (6, 1), (7, 3))
 
@@ -35,36 +40,42 @@ def pick_galaxies(labels: np.ndarray) -> list[int]:
     return chosen
 
 
-def draw(pixels: list[np.ndarray], predictions: list[np.ndarray], labels: np.ndarray, title: str, path: Path) -> None:
-    """Draw galaxies (424, 424, 3) above their predicted and true votes (n, 37) into a PNG.
+def draw(pixels: list[np.ndarray], predictions: np.ndarray, labels: np.ndarray, title: str, path: Path) -> None:
+    """Draw each galaxy (424, 424, 3) above its predicted and voted fractions (n, 37), side by side, into a PNG.
 
-    Predictions of the first model are bars, of a second model rings. True votes are dots.
+    A group per question, named, in the question's own colour: saturated bars are predictions, pale ones votes.
     """
     import matplotlib  # takes a second, which --help does not need
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    rows = np.arange(decision_tree.NUM_ANSWERS)
-    colours = np.concatenate([[f"C{q % 10}"] * len(tree.answers) for q, tree in decision_tree.QUESTIONS.items()])
+    # One place per answer; a question begins with a place for its name.
+    places, names, y = np.empty(decision_tree.NUM_ANSWERS), [], 0.0
+    for question, answers in decision_tree.SLICES.items():
+        names.append((y, decision_tree.QUESTIONS[question].text, QUESTION_COLOURS[question - 1]))
+        places[answers] = y + 1 + np.arange(answers.stop - answers.start)
+        y = places[answers][-1] + 1.4
+    colours = np.repeat(QUESTION_COLOURS, [len(tree.answers) for tree in decision_tree.QUESTIONS.values()])
     figure, axes = plt.subplots(
-        2, len(pixels), figsize=(2.4 * len(pixels) + 1.6, 10.5), height_ratios=(1, 3.4), squeeze=False
-    )
-    by_galaxy = zip(*predictions, strict=True)
-    for (top, below), image, (bars, *rings), true in zip(axes.T, pixels, by_galaxy, labels, strict=True):
+        2, len(pixels), figsize=(2.3 * len(pixels) + 3, 13), height_ratios=(1, 5.2), squeeze=False, sharey="row",
+        layout="constrained",
+    )  # fmt: skip
+    for (top, below), image, predicted, voted in zip(axes.T, pixels, predictions, labels, strict=True):
         top.imshow(image[108:-108, 108:-108])
         top.axis("off")
-        for question, answers in decision_tree.SLICES.items():
-            below.axhspan(answers.start - 0.5, answers.stop - 0.5, color=f"C{question % 10}", alpha=0.07, linewidth=0)
-        below.barh(rows, bars, color=colours, height=0.72)
-        for each in rings:
-            below.plot(each, rows, "o", color="0.35", markersize=5, markerfacecolor="none", markeredgewidth=0.8)
-        below.plot(true, rows, "k.", markersize=5)
-        below.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), xticks=(0, 0.5, 1), yticks=[])
+        below.barh(places - 0.2, np.clip(predicted, 0, 1), color=colours, height=0.4)
+        below.barh(places + 0.2, voted, color=colours, height=0.4, alpha=0.35)
+        below.set(xlim=(0, 1.02), ylim=(y, -0.8), xticks=(0, 0.5, 1), xlabel="fraction of volunteers")
         below.spines[["top", "right"]].set_visible(False)
-    axes[1, 0].set_yticks(rows, decision_tree.ANSWER_NAMES, fontsize=8)
+        below.tick_params(axis="y", length=0)
+    axes[1, 0].set_yticks(places, decision_tree.ANSWER_NAMES, fontsize=8)
+    for y, text, colour in names:
+        label = axes[1, 0].text(0.0, y + 0.15, text, fontsize=7.5, color=colour, weight="bold", va="center")
+        label.set_in_layout(False)  # it may reach over the next galaxy
+    bars = [plt.Rectangle((0, 0), 1, 1, color="0.35", alpha=alpha) for alpha in (1, 0.35)]
+    figure.legend(bars, ["predicted", "voted by volunteers"], loc="outside lower center", ncols=2, frameon=False)
     figure.suptitle(title, fontsize=11)
-    figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
@@ -92,17 +103,13 @@ def show(args: argparse.Namespace) -> None:
     names = find_models(folders, "valid")
     predictions = {name: load_predictions(folders, "valid", name, len(valid)) for name in names}
     scores = print_scores(predictions, labels)
-    shown = list(scores)[:2]
+    best = next(iter(scores))
     rows = pick_galaxies(labels[valid])
     ids = images.ids_of("train")[valid[rows]]
     pixels = [images.read_image(images.image_path(folders.images("train"), id)) for id in ids]
     path = Path(args.output) if args.output else folders.predictions / "predictions.png"
-    marks = [
-        f"{mark}: {name}, validation RMSE {scores[name]:.4f}"
-        for mark, name in zip(("bars", "rings"), shown, strict=False)
-    ]
-    title = "\n".join(["Predicted vote fractions, and dots: the volunteers'", *marks])
-    draw(pixels, [predictions[name][rows] for name in shown], labels[valid][rows], title, path)
+    title = f"{best}: validation RMSE {scores[best]:.4f}"
+    draw(pixels, predictions[best][rows], labels[valid][rows], title, path)
     print(f"picture: {path}")
     if args.report:
         from report import page, training_page  # imports templates and figures, which the table does not need

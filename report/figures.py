@@ -1,6 +1,7 @@
 """Learning curves, calibration curves and residuals as SVG, each on light and on dark paper."""
 
 import io
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -84,7 +85,7 @@ def calibration_curves(calibration: Reliability) -> Figure:
 
     errors = calibration.errors
     return on_both(
-        draw, (10, 7.6), (3, 4),
+        draw, (13, 7.6), (3, 4),
         alternative="Calibration curves of the eleven questions. The table has the expected calibration errors: "
         f"their mean is {errors.mean():.4f}, the largest {errors.max():.4f}",
         caption="Calibration: the mean vote of galaxies with similar predictions. On the diagonal, votes equal "
@@ -104,9 +105,12 @@ def _draw_calibration(
         ax.plot(x, y, color=colour, linewidth=1, label=f"{word} {calibration.errors[column]:.3f}")
         ax.scatter(x, y, s=4 + 45 * np.sqrt(counts / max(1, counts.sum())), color=colour, linewidth=0)
     ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
-    text = QUESTIONS[question].text
-    ax.set_title(text if len(text) < 34 else LAYOUTS[question].title, fontsize=8.5)
-    ax.legend(fontsize=6.5, loc="upper left", handlelength=1, labelspacing=0.25, title="ECE", title_fontsize=6.5)
+    ax.set_title(textwrap.fill(QUESTIONS[question].text, 34), fontsize=8)
+    # Beside the panel, where no curve is.
+    ax.legend(
+        fontsize=6.5, loc="upper left", bbox_to_anchor=(1, 1), handlelength=1, labelspacing=0.25, title="ECE",
+        title_fontsize=6.5,
+    )  # fmt: skip
 
 
 def residuals(values: np.ndarray) -> Figure:

@@ -221,3 +221,24 @@ def test_sdss_frames_of_small_images_are_flagged(side: int, enlarged: bool):
     frame = framing.frame(picture(image), "sdss", RADIUS)
     assert bool(frame.flags & framing.SMALL) == enlarged == (424 / side > 2)
     assert np.isnan(frame.target_radius) and frame.scale == 424 / side
+
+
+def test_a_star_with_spikes_is_flagged_and_a_galaxy_is_not():
+    y, x = np.mgrid[:424, :424] - 211.5
+    radius = np.hypot(x, y)
+    light = 400 * np.exp(-((radius / 8) ** 2)) + 120 * np.exp(-radius / 14)
+    spikes = 110 * np.exp(-np.abs(x * y) / 60) * np.exp(-radius / 60)
+    noise = np.random.default_rng(0).normal(12, 1, (424, 424, 3))
+    for extra, expected in ((spikes, True), (0 * spikes, False)):
+        pixels = np.clip(noise + (light + extra)[..., None], 0, 255).astype(np.uint8)
+        flags = framing.frame(picture(pixels), "auto", 60.0).flags
+        assert bool(flags & framing.STAR) == expected
+
+
+@pytest.mark.parametrize("axis_ratio", [0.3, 0.6, 1.0])
+def test_the_axis_ratio_is_that_of_the_galaxy(axis_ratio: float):
+    y, x = np.mgrid[:424, :424] - 211.5
+    light = 150 * np.exp(-((x / 30) ** 2 + (y / (30 * axis_ratio)) ** 2) / 2)
+    pixels = np.clip(10 + light[..., None] + np.random.default_rng(0).normal(0, 1, (424, 424, 3)), 0, 255)
+    frame = framing.frame(picture(pixels.astype(np.uint8)), "auto", 60.0)
+    assert frame.axis_ratio == pytest.approx(axis_ratio, abs=0.04)

@@ -9,6 +9,7 @@ import pandas
 import pytest
 
 import predict_galaxies
+from catalogue.answer_columns import FRACTIONS
 from catalogue.request import find_models
 from galaxy.decision_tree import COLUMN_NAMES
 
@@ -39,7 +40,7 @@ def test_it_knows_real_galaxies(tmp_path: Path, run_main):
     images = [REAL / "data" / "raw" / "images_train_rev1" / f"{id}.jpg" for id in classes["GalaxyID"]]
     run_main(predict_galaxies, *images, "--weighted", "--output", tmp_path / "c.parquet", "--num-workers", 1)
     table = pandas.read_parquet(tmp_path / "c.parquet")
-    votes = table.filter(like="_fraction").to_numpy()
+    votes = table[list(FRACTIONS)].to_numpy()
     assert votes.shape == (50, 37)
     nearest = ((votes[:, None] - means.to_numpy()) ** 2).sum(axis=2).argmin(axis=1)
     assert np.mean(means.index[nearest] == classes["class"]) >= 0.9

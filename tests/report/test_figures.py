@@ -1,6 +1,7 @@
 """Figures of a training: what they say in words, and that both papers have one."""
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from galaxy.decision_tree import column
 from report import figures, reliability
@@ -19,6 +20,24 @@ def test_calibration_curves_name_the_mean_and_the_largest_error():
     measured = reliability.measure(off, labels)
     words = figures.calibration_curves(measured).alternative
     assert f"mean is {measured.errors.mean():.4f}, the largest {measured.errors.max():.4f}" in words
+
+
+def test_legends_of_calibration_curves_are_beside_their_panels(monkeypatch):
+    panels = []
+
+    def draw_once(draw, size, grid, **words):
+        canvas = Figure(size, layout="constrained")
+        axes = canvas.subplots(*grid, squeeze=False)
+        draw(axes, figures.LINES["light"], figures.COLOURS["light"])
+        canvas.draw_without_rendering()
+        panels.extend((ax.get_window_extent(), ax.get_legend()) for ax in axes.flat)
+
+    monkeypatch.setattr(figures, "on_both", draw_once)
+    labels = np.random.default_rng(0).uniform(0, 1, (50, 37))
+    figures.calibration_curves(reliability.measure(labels, labels))
+    legends = [(panel, legend) for panel, legend in panels if legend]
+    assert len(legends) == 11
+    assert all(legend.get_window_extent().x0 >= panel.x1 - 1 for panel, legend in legends)
 
 
 def test_residuals_name_the_widest_answer():
