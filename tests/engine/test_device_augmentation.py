@@ -154,4 +154,4 @@ class TestResidentImages:
         for free, room in ((needed / 0.71, False), (needed / 0.69, True)):
             monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 2 * free))
             assert source._has_room(len(images.ids_of("train"))) is room
-        assert capsys.readouterr().out.count("they are decoded anew for each chunk") == 1
+        assert capsys.readouterr().out.count("each chunk decodes its images again") == 1

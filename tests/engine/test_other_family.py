@@ -227,7 +227,7 @@ class TestPrediction:
 
         with pytest.raises(SystemExit):
             run_main(Script, "--help")
-        assert "Predict with other_family, averaged over 8 transforms." in " ".join(capsys.readouterr().out.split())
+        assert "8 transforms of each image" in " ".join(capsys.readouterr().out.split())
 
     def test_is_blended_with_that_of_a_model_of_2014(self, prepared_survey, run_main, capsys):
         run(run_main, prepared_survey, experiment=OTHER)

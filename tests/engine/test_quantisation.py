@@ -55,7 +55,7 @@ def test_answers_move_by_the_rounding_alone(monkeypatch: pytest.MonkeyPatch):
     expected, found = run(plain), run(made)
     error = np.sqrt(np.mean((found - expected) ** 2))
     assert 0 < error < 0.02 * expected.std()
-    monkeypatch.setattr(onnx_runtime, "exact", lambda: False)
+    monkeypatch.setattr(onnx_runtime, "is_exact", lambda: False)
     elsewhere = run(made)
     np.testing.assert_allclose(elsewhere, found, atol=0.01 * expected.std())
 
@@ -79,5 +79,5 @@ def test_no_line_is_logged_and_logging_goes_on(caplog: pytest.LogCaptureFixture)
 
 
 def test_a_network_of_one_convolution_is_refused():
-    with pytest.raises(DataError, match="less than two convolutions"):
+    with pytest.raises(DataError, match="fewer than two convolutions"):
         quantised(graph_of(1), feeds(5, seed=1))
