@@ -26,7 +26,7 @@ def tolerance(text: str) -> float:
 
 
 def main() -> None:
-    parser = script_parser(__doc__)
+    parser = script_parser(__doc__, writes=False)
     parser.group("checks").add_argument(
         "--tolerance",
         type=tolerance,

@@ -13,7 +13,7 @@ from survey.preparation import write_labels
 def main() -> None:
     args = script_parser(__doc__).parse_args()
     use_folders(args.root, args.data)
-    write_labels()
+    write_labels(args.overwrite)
 
 
 if __name__ == "__main__":

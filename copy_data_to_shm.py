@@ -13,9 +13,9 @@ import shutil
 from pathlib import Path
 
 from machine.command_line import positive_int, run_script, script_parser
-from machine.files import DataError, replacing
+from machine.files import DataError, remove_leftovers, replacing
 from machine.progress import showing
-from survey import decoded_cache
+from survey import decoded_cache, ram_copies
 from survey.folders import SUBSETS, Folders, adopt, use_folders
 from survey.images import is_image
 
@@ -23,12 +23,17 @@ from survey.images import is_image
 PAGE_BYTES = 4096
 
 
-def list_images(folder: Path) -> dict[str, int]:
-    """Return the size in bytes of each JPEG of a folder, by name; empty if the folder does not exist."""
+def list_images(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return size in bytes and time in ns of each JPEG of a folder, by name; empty if the folder does not exist."""
     if not folder.is_dir():
         return {}
     with os.scandir(folder) as entries:
-        return {entry.name: entry.stat().st_size for entry in entries if is_image(entry.name)}
+        return {entry.name: _stamp(entry) for entry in entries if is_image(entry.name)}
+
+
+def _stamp(entry: os.DirEntry) -> tuple[int, int]:
+    status = entry.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def copy_images(folders: Folders) -> None:
@@ -44,8 +49,10 @@ def copy_images(folders: Folders) -> None:
                 "download them from Kaggle or run simulate_galaxies.py"
             )
         copies = list_images(folders.ram_images(subset))
+        ram_copies.claim(folders.ram_images(subset), folders.raw_images(subset), list(copies))
+        remove_leftovers(folders.ram_images(subset) / "*")
         missing[subset] = sorted(name for name in images if copies.get(name) != images[name])
-        num_bytes += sum(-(-images[name] // PAGE_BYTES) * PAGE_BYTES for name in missing[subset])
+        num_bytes += sum(-(-images[name][0] // PAGE_BYTES) * PAGE_BYTES for name in missing[subset])
         print(f"{len(images)} {subset} images, {len(images) - len(missing[subset])} of them already copied")
     decoded_cache.need_room(folders.ram, num_bytes)
     for subset, names in missing.items():
@@ -53,6 +60,7 @@ def copy_images(folders: Folders) -> None:
         for name in showing(names, desc=subset, unit="image"):
             with replacing(target / name) as temporary:
                 shutil.copyfile(source / name, temporary)
+                shutil.copystat(source / name, temporary)
         print(f"wrote {len(names)} images to {target}")
 
 
@@ -61,7 +69,9 @@ def remove_images(folders: Folders) -> None:
     for subset in SUBSETS:
         source, target = folders.raw_images(subset), folders.ram_images(subset)
         originals, copies = list_images(source), list_images(target)
-        removable = [name for name in copies if name in originals]
+        is_own = ram_copies.owner_of(target) in (None, ram_copies.survey_of(source))
+        removable = [name for name in copies if name in originals] if is_own else []
+        remove_leftovers(target / "*")
         for name in removable:
             (target / name).unlink()
         print(f"removed {len(removable)} images from {target}")
@@ -69,6 +79,8 @@ def remove_images(folders: Folders) -> None:
             print(f"removed the decoded {subset} images from {folders.ram}")
         if strangers := len(copies) - len(removable):
             print(f"kept {strangers} images in {target} that are not in {source}; delete them if you do not need them")
+        if is_own and not strangers:
+            ram_copies.disown(target)
         if target.is_dir() and not any(target.iterdir()):
             target.rmdir()
 
@@ -110,13 +122,15 @@ def main() -> None:
                 f"expected a folder other than that of the originals, got {folders.raw_images(subset)} for both; "
                 "choose another folder with --ram"
             )
-    if args.remove:
-        remove_images(folders)
-    elif args.decoded:
-        decode_images(args.num_workers)
-    else:
-        copy_images(folders)
+    decoded_cache.need_room(folders.ram, 0)
+    with ram_copies.alone(folders.ram):
+        if args.remove:
+            remove_images(folders)
+        elif args.decoded:
+            decode_images(args.num_workers)
+        else:
+            copy_images(folders)
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, "what is copied or decoded so far is kept")

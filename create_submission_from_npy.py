@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from galaxy import decision_tree
+from machine import products
 from machine.arrays import load_gz
 from machine.command_line import run_script, script_parser
+from machine.products import Product
 from survey.folders import use_folders
 from survey.images import ids_of
 from survey.submission import write_submission
@@ -27,9 +29,10 @@ def main() -> None:
     )
     args = parser.parse_args()
     use_folders(args.root, args.data)
+    path = Path(args.file.removesuffix(".gz").removesuffix(".npy") + ".csv.gz")
+    products.check([Product(path)], [args.file], args.overwrite)
     ids = ids_of("test")
     predictions = load_gz(args.file, (len(ids), decision_tree.NUM_ANSWERS), np.floating)
-    path = Path(args.file.removesuffix(".gz").removesuffix(".npy") + ".csv.gz")
     write_submission(path, ids, predictions)
     print(f"wrote {len(predictions)} rows to {path}")
 

@@ -14,7 +14,7 @@ from survey.preparation import write_train_ids
 def main() -> None:
     args = script_parser(__doc__).parse_args()
     use_folders(args.root, args.data)
-    write_train_ids()
+    write_train_ids(args.overwrite)
 
 
 if __name__ == "__main__":

@@ -20,13 +20,16 @@ Source: documentation of 2014, 2.3.1, 2.4.2, 3.3.3 and 5.7.
 """
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 
 from galaxy import decision_tree
+from machine import products
 from machine.arrays import save_gz
 from machine.command_line import run_script, script_parser
 from machine.files import DataError, replacing
+from machine.products import Product
 from machine.progress import showing
 from survey import blending, images
 from survey.folders import Folders, use_folders
@@ -89,6 +92,11 @@ def print_table(
     return blends, scores
 
 
+def blend_path(folders: Folders, stem: str) -> Path:
+    """Return the file of a blend."""
+    return folders.predictions / "blended" / f"{stem}.npy.gz"
+
+
 def write_blends(folders: Folders, names: list[str], blends: dict[str, np.ndarray], obey_tree: bool) -> None:
     """Blend the models' predictions of the test galaxies by the weights (37, models) of each blend; write the files.
 
@@ -105,7 +113,7 @@ def write_blends(folders: Folders, names: list[str], blends: dict[str, np.ndarra
     for note in filter(None, notes):
         print(f"{note}; --exclude the model, or restore the sums of the blends with --obey-tree")
     for stem, predictions in blended.items():
-        path = folders.predictions / "blended" / f"{stem}.npy.gz"
+        path = blend_path(folders, stem)
         save_gz(path, (decision_tree.obey(predictions) if obey_tree else predictions).astype(np.float32))
         print(f"wrote {len(predictions)} rows to {path}")
 
@@ -151,6 +159,10 @@ def main() -> None:
     args = parse()
     folders = use_folders(args.root, args.data)
     models = find_blendable(folders, args.exclude, args.only)
+    products.check((Product(blend_path(folders, stem)) for stem in blending.BLENDS), overwrite=args.overwrite)
+    num_test = len(images.ids_of("test"))
+    for name in models.values():  # a damaged file is named before hours of fits
+        load_predictions(folders, "test", name, num_test)
     labels = images.load_labels()
     _, valid = images.split(len(labels))
     predictions = np.stack([load_predictions(folders, "valid", twin, len(valid)) for twin in models])

@@ -6,7 +6,6 @@ galaxies. The card is also written beside it for programs (.json) and for reader
 """
 
 import argparse
-import hashlib
 import importlib
 import json
 import re
@@ -26,9 +25,12 @@ from engine.options import Options, explain_out_of_memory, named, shared_parser
 from engine.prediction import images_a_batch
 from engine.quantisation import quantised
 from galaxy.image_files import read
+from machine import products, seals
 from machine.command_line import positive_int, run_script
-from machine.files import DataError, first_line, replacing
+from machine.files import DataError, file_checksum, first_line, replacing
+from machine.locks import alone
 from machine.processes import mapping
+from machine.products import Product
 from machine.version import VERSION
 from survey import folders, images
 from survey.predictions import rmse, twin_of
@@ -124,8 +126,13 @@ def checked_difference(
     return float(np.sqrt(np.mean(differences**2)))
 
 
+def _announce(step: int, work: str) -> None:
+    print(f"{step}/5: {work}", flush=True)
+
+
 def build(experiment: Experiment, options: Options, args: argparse.Namespace) -> tuple[onnx.ModelProto, card.Card]:
     """Export a trained experiment: return its graph and its card."""
+    _announce(1, "the network is loaded, and all images are looked at")
     network = load_network(experiment, find_device(options.device), "float32")
     exported = Exported(experiment, network)
     labels = images.load_labels()
@@ -134,21 +141,20 @@ def build(experiment: Experiment, options: Options, args: argparse.Namespace) ->
     train, valid = examples.good(train, "train"), examples.good(valid, "train")
     batch = images_a_batch(experiment.views, exported.num_views, network.device)
     measured = spread_over(train, args.num_measured)
-    print(
-        f"exporting {experiment.name}, and measuring it on {len(measured)} training and {len(valid)} validation "
-        "galaxies; this takes some minutes",
-        flush=True,
-    )
+    _announce(2, f"features of {len(measured)} training images")
     graph = calibrating = graph_of(exported, examples, measured, args.weights, batch)
+    _announce(3, "the graph's predictions are compared with the network's")
     difference = checked_difference(graph, exported, examples, valid, args.weights)
     if options.all_galaxies:
         # A network trained on all galaxies cannot be calibrated with them; its twin left the validation galaxies out.
         twin = named(experiment, False)
         held_out = Exported(twin, load_network(twin, network.device, "float32"))
         calibrating = graph_of(held_out, examples, measured, args.weights, batch)
+    _announce(4, f"predictions of {len(valid)} validation images, for intervals")
     predictions, distances = export.run_graph(calibrating, exported.feeds(examples, valid))
     print(f"calibrated on {len(valid)} galaxies, RMSE {rmse(predictions, labels[valid]):.6f}", flush=True)
     classes = likely_path.classes_of(labels[train])
+    _announce(5, f"sizes of {min(NUM_FRAMED, len(train))} galaxies, for the framing")
     made = card.Card(
         name=experiment.name,
         ds_transforms=np.stack([tform.params for tform in experiment.views.ds_transforms]),
@@ -182,21 +188,39 @@ def build(experiment: Experiment, options: Options, args: argparse.Namespace) ->
     return graph, made
 
 
-def write(path: Path, graph: onnx.ModelProto, made: card.Card) -> None:
-    """Write the model and its cards, and check that the model can be read."""
-    content = graph.SerializeToString()
-    sha256 = hashlib.sha256(content).hexdigest()
+def products_of(path: Path, source: str) -> list[Product]:
+    """Return the files that an export writes: the model, and its cards for programs and for readers."""
+    return [Product(path.with_suffix(suffix), source) for suffix in (".onnx", ".json", ".md")]
+
+
+def write(path: Path, graph: onnx.ModelProto, made: card.Card, source: str = seals.NO_SOURCE) -> None:
+    """Write the model and its cards, once all three are complete and the model can be read."""
     beside, page = path.with_suffix(".json"), path.with_suffix(".md")
-    beside.unlink(missing_ok=True)  # an older card would describe another file
-    for target, data in (
-        (path, content),
-        (beside, json.dumps({"sha256": sha256, **json.loads(made.to_json())}, indent=1).encode()),
-        (page, card.to_markdown(made, sha256).encode()),
+    graph.metadata_props.add(key="seal", value=seals.blank(source))
+    # The model takes its place first, the pages follow.
+    with (
+        replacing(page, sealed=True) as new_page,
+        replacing(beside, sealed=True) as new_card,
+        replacing(path) as new_model,
     ):
-        with replacing(target) as temporary:
-            temporary.write_bytes(data)
-    Model(path)
-    print(f"wrote {path} ({len(content) / 1e6:.1f} MB, opset {export.OPSET}), {beside.name} and {page.name}")
+        new_model.write_bytes(graph.SerializeToString())
+        seals.press(new_model)
+        size, sha256 = new_model.stat().st_size, file_checksum(new_model)
+        Model(new_model)
+        values = {"sha256": sha256, "seal": seals.blank(source), **json.loads(made.to_json())}
+        new_card.write_text(json.dumps(values, indent=1))
+        new_page.write_text(f"{card.to_markdown(made, sha256)}\n<!-- {seals.blank(source)} -->\n", encoding="utf-8")
+        beside.unlink(missing_ok=True)  # the earlier card describes another file
+    print(f"wrote {path} ({size / 1e6:.1f} MB, opset {export.OPSET}), {beside.name} and {page.name}")
+
+
+def source_of(experiment: Experiment, args: argparse.Namespace) -> str:
+    """Return the source of an export: the trained parameters, and the flags that change the files."""
+    analysis = folders.current.analysis(experiment.name)
+    trained = file_checksum(analysis) if analysis.is_file() else ""
+    return seals.source_of(
+        experiment.name, trained, repr((args.weights, args.num_measured, sorted(args.facts.items())))
+    )
 
 
 def main() -> None:
@@ -225,14 +249,17 @@ def main() -> None:
     options = Options.from_args(args)
 
     def run() -> None:
-        args.facts = read_facts(args.facts) if args.facts else {}
+        args.facts_file, args.facts = args.facts, read_facts(args.facts) if args.facts else {}
         options.use_folders()
         experiment = named(find_experiment(args.name), options.all_galaxies)
         output = args.output or folders.current.root / "models" / f"{twin_of(experiment.name)}.onnx"
         if output.suffix != ".onnx":
             raise DataError(f"expected an --output that ends with .onnx, got {output}")
-        with explain_out_of_memory():
-            write(output, *build(experiment, options, args))
+        source = source_of(experiment, args)
+        inputs = [path for path in (args.facts_file, folders.current.analysis(experiment.name)) if path]
+        products.check(products_of(output, source), inputs, args.overwrite)
+        with explain_out_of_memory(), alone(output.with_name(f".{output.name}.lock"), f"the export to {output}"):
+            write(output, *build(experiment, options, args), source)
 
     run_script(run)
 

@@ -18,8 +18,9 @@ from catalogue.framing import CHOICES
 from catalogue.job import Catalogue, catalogued, merge
 from catalogue.request import Request
 from galaxy.stretch import STRETCHES
+from machine import products
 from machine.command_line import Parser, natural_int, positive_int, run_script, shard_of
-from machine.files import DataError, first_line
+from machine.files import DataError, first_line, shown
 
 EXAMPLES = (
     "python predict_galaxies.py my_galaxies --output catalogue.parquet --report catalogue.html",
@@ -30,6 +31,7 @@ EXAMPLES = (
     "python predict_galaxies.py my_galaxies --shard 2/8 --output catalogue.parquet    # one of eight machines",
     "python predict_galaxies.py --merge catalogue.*of8.parquet --output catalogue.parquet",
 )
+KEPT = "finished parts of the catalogue are kept in a hidden folder beside it"
 _CHOICES = ("framing", "stretch", "weighted", "full", "detect")
 
 
@@ -51,6 +53,7 @@ def catalogue(
     at: str | os.PathLike | None = None,
     north_up: bool = False,
     shard: tuple[int, int] | None = None,
+    overwrite: bool = False,
     num_workers: int | None = None,
     threads: int | None = None,
 ) -> pandas.DataFrame:
@@ -62,7 +65,8 @@ def catalogue(
 
     Arguments are the flags of the command: `images` is a folder, a file, a list, a table, or a sequence of these. Only
     named files are written: `output` (the table; overlays of fields and a sample beside it), `report` (a page), `draw`
-    (the tree of a single galaxy). `hdu` (name or number) and `bands` ("zrg", or names; red first) choose what of FITS
+    (the tree of a single galaxy). Without `overwrite` no file of somebody else is replaced.
+    `hdu` (name or number) and `bands` ("zrg", or names; red first) choose what of FITS
     files is read. `at` is a table of positions in one field. `north_up` turns pictures of fields.
     `shard` is (index, number of shards). Positions and radii are pixels, counted from 0.
     Worker processes are spawned: a script calls this below `if __name__ == "__main__"`, or with `num_workers=0`.
@@ -83,6 +87,7 @@ def catalogue(
         at=_path(at),
         north_up=north_up,
         shard=shard,
+        overwrite=overwrite,
         num_workers=num_workers,
         threads=threads,
     )
@@ -120,10 +125,10 @@ def _draw(made: Catalogue) -> None:
         fields = field_section.field_pictures(made.fields, made.objects, request.choices.stretch) if made.fields else []
         cards = [model.card for model in made.plan.models]
         built = catalogue_page.build(made.rows, schema, made.rows.pictures, cards, fields, made.num_judged)
-        page.write(built, request.report)
+        page.write(built, request.report, made.plan.source)
     if request.draw:
         [picture] = made.rows.pictures([0])
-        catalogue_page.draw(next(iter(made.rows)), schema, picture, request.draw)
+        catalogue_page.draw(next(iter(made.rows)), schema, picture, request.draw, made.plan.source)
 
 
 def _bands(text: str) -> tuple[str, ...]:
@@ -138,7 +143,7 @@ def _run(args: argparse.Namespace) -> None:
     if args.merge:
         if args.report or args.draw:
             raise DataError("expected --merge without --report and --draw; make the page from the images, in one run")
-        print(f"wrote {merge(args.merge, args.output)} rows to {args.output}")
+        print(f"wrote {merge(args.merge, args.output, args.overwrite)} rows to {shown(args.output)}")
         return
     if args.output.is_file():
         print(f"{args.output} exists; the new table replaces it at the end")
@@ -152,8 +157,8 @@ def _run(args: argparse.Namespace) -> None:
         unreadable = f"; {made.num_unreadable} could not be read (see column reason)" if made.num_unreadable else ""
     for title, path in (("report", args.report), ("tree", args.draw)):
         if path:
-            print(f"{title}: {path}")
-    print(f"wrote {len(made)} rows to {made.plan.output}{unreadable}")
+            print(f"{title}: {shown(path)}")
+    print(f"wrote {len(made)} rows to {shown(made.plan.output)}{unreadable}")
 
 
 def main() -> None:
@@ -199,6 +204,7 @@ def main() -> None:
     group.add_argument(
         "--full", action="store_true", help="add columns of uncertainty: spreads over transforms and models, intervals"
     )
+    group.add_argument(products.FLAG, action="store_true", help=products.HELP)
     group = parser.group("model")
     group.add_argument(
         "--model", nargs="+", default=[], metavar="NAME", help="names or .onnx files (default: the one in models/)"
@@ -228,7 +234,7 @@ def main() -> None:
         with contextlib.suppress(BrokenPipeError):
             _run(args)
 
-    run_script(run)
+    run_script(run, KEPT)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from machine import locks
+from machine import locks, products
 from machine.command_line import positive_int, run_script, script_parser
 from machine.files import DataError, remove_leftovers
 from survey import images, kaggle_download, own_survey, preparation, status
@@ -90,14 +90,14 @@ def bring(args: argparse.Namespace, folders: Folders) -> None:
     print(f"brought {num_new} files to {folders.data / 'raw'}; files that existed are unchanged")
 
 
-def write_arrays(folders: Folders) -> None:
+def write_arrays(folders: Folders, overwrite: bool) -> None:
     """Write ids and labels of the images in data/raw, like the scripts of 2014."""
     before = {subset: status.known_ids(subset) for subset in SUBSETS}
     if folders.labels_csv.exists():
-        preparation.write_train_ids()
-        preparation.write_labels()
+        preparation.write_train_ids(overwrite)
+        preparation.write_labels(overwrite)
     if folders.raw_images("test").is_dir():
-        preparation.write_test_ids()
+        preparation.write_test_ids(overwrite)
     for subset in SUBSETS:
         for path in (catalogue.path(subset) for catalogue in status.CATALOGUES):
             if path.exists() and not np.array_equal(before[subset], status.known_ids(subset)):
@@ -108,9 +108,11 @@ def main() -> None:
     args = parse()
     folders = use_folders(args.root, args.data)
     with locks.alone(folders.lock("data", "prepare"), "preparation of the data"):
-        remove_leftovers(folders.data / "*")
+        arrays = [folders.data / name for name in ("train_ids.npy", "test_ids.npy", "solutions_train.npy")]
+        products.check(map(preparation.product, arrays), overwrite=args.overwrite)
+        remove_leftovers(folders.data / "*", folders.data / "raw" / "*")
         bring(args, folders)
-        write_arrays(folders)
+        write_arrays(folders, args.overwrite)
     rows = status.look(args.check_images, args.num_workers)
     print(status.describe(rows))
     if unready := [row for row in rows if row.needed and row.remedy]:

@@ -9,15 +9,18 @@ norm constraint, and histograms. From such histograms the limits of 2014 were ch
 
 import argparse
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from galaxy import decision_tree
+from machine import products, seals
 from machine.arrays import load_pickle
 from machine.command_line import check_page_name, run_script, script_parser
 from machine.files import DataError, replacing
+from machine.products import Product
 from survey import images
 from survey.folders import Folders, use_folders
 from survey.predictions import find_models, load_predictions, rmse
@@ -27,6 +30,8 @@ QUESTION_COLOURS = (
     "#1f6fb4", "#c8322b", "#2f8f6b", "#b9770f", "#8a4fa3", "#16899f",
     "#6b5a10", "#a03070", "#4a5a6a", "#3f8f1f", "#7a4a2a",
 )  # fmt: skip
+# Of the seals: a page or a picture of another command is not replaced.
+SOURCE = seals.source_of("show_results.py")
 # (question, answer): for each, the picture shows the validation galaxy with the most votes for it.
 SHOWN_ANSWERS = ((7, 1), (2, 1), (4, 1), (3, 1), (6, 1), (7, 3))
 
@@ -77,8 +82,8 @@ def draw(pixels: list[np.ndarray], predictions: np.ndarray, labels: np.ndarray, 
     figure.legend(bars, ["predicted", "voted by volunteers"], loc="outside lower center", ncols=2, frameon=False)
     figure.suptitle(title, fontsize=11)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
+    with replacing(path, sealed=True) as temporary:
+        figure.savefig(temporary, dpi=110, format="png", metadata={"Comment": seals.blank(SOURCE)})
     plt.close(figure)
 
 
@@ -95,9 +100,18 @@ def print_scores(predictions: dict[str, np.ndarray], labels: np.ndarray) -> dict
     return scores
 
 
+def check_products(paths: Iterable[Path | None], inputs: Iterable[Path], args: argparse.Namespace) -> None:
+    """Raise DataError where a picture or a page would replace an input, or a file of somebody else."""
+    products.check((Product(path, SOURCE) for path in paths if path), inputs, args.overwrite)
+
+
 def show(args: argparse.Namespace) -> None:
     """Print the table of scores, draw the picture, and write the page of --report."""
     folders = use_folders(args.root, args.data)
+    path = Path(args.output) if args.output else folders.predictions / "predictions.png"
+    check_products(
+        [path, args.report], [folders.augmented("valid", name) for name in find_models(folders, "valid")], args
+    )
     labels = images.load_labels()
     _, valid = images.split(len(labels))
     names = find_models(folders, "valid")
@@ -107,14 +121,13 @@ def show(args: argparse.Namespace) -> None:
     rows = pick_galaxies(labels[valid])
     ids = images.ids_of("train")[valid[rows]]
     pixels = [images.read_image(images.image_path(folders.images("train"), id)) for id in ids]
-    path = Path(args.output) if args.output else folders.predictions / "predictions.png"
     title = f"{best}: validation RMSE {scores[best]:.4f}"
     draw(pixels, predictions[best][rows], labels[valid][rows], title, path)
     print(f"picture: {path}")
     if args.report:
         from report import page, training_page  # imports templates and figures, which the table does not need
 
-        page.write(training_page.build(folders), args.report)
+        page.write(training_page.build(folders), args.report, SOURCE)
         print(f"report: {args.report}")
     for submission in sorted(folders.predictions.rglob("*.csv.gz")):
         print(f"submission: {submission}")
@@ -201,8 +214,8 @@ def draw_norms(norms: dict[str, list[Norms]], path: Path) -> None:
             )
     figure.supxlabel("norm of the weights into a unit", fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
+    with replacing(path, sealed=True) as temporary:
+        figure.savefig(temporary, dpi=110, format="png", metadata={"Comment": seals.blank(SOURCE)})
     plt.close(figure)
 
 
@@ -213,12 +226,13 @@ def show_norms(args: argparse.Namespace) -> None:
     names = [name.removesuffix(".py") for name in args.norms] or sorted(path.stem for path in folder.glob("*.pkl"))
     if not names:
         raise DataError(f"expected analysis pickles in {folder}, got none; run a try_*.py script first")
+    path = Path(args.output) if args.output else folders.predictions / "norms.png"
+    check_products([path], map(folders.analysis, names), args)
     norms = {}
     for name in names:
         norms[name] = read_norms(folders, name)
         print("\n".join([name, HEADER, *(each.row(number) for number, each in enumerate(norms[name], 1))]))
     if any(norms.values()):
-        path = Path(args.output) if args.output else folders.predictions / "norms.png"
         draw_norms(norms, path)
         print(f"histograms: {path}")
 

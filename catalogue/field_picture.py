@@ -12,6 +12,7 @@ from catalogue.field_compass import draw_compass, sky_directions, to_picture, tu
 from catalogue.field_tiles import Field
 from catalogue.flags import are_trusted
 from galaxy.stretch import composite
+from machine import seals
 from machine.files import replacing
 
 # Pixels of the larger side: larger fields are averaged down to MAX_SIDE, smaller ones enlarged to MIN_SIDE.
@@ -91,6 +92,7 @@ def write_picture(
     looks: list[str],
     stretch: str | None,
     north_up: bool = False,
+    source: str = seals.NO_SOURCE,
 ) -> None:
     """Write the picture of a field with its objects as a JPEG, with a compass where there are sky coordinates.
 
@@ -113,8 +115,9 @@ def write_picture(
     if sky:
         draw_compass(image, matrix, *sky)
     image = np.concatenate([image, _legend(image.shape[1], looks, trusted)])
-    with replacing(path) as temporary:
-        temporary.write_bytes(cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes())
+    content = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
+    with replacing(path, sealed=True) as temporary:
+        temporary.write_bytes(seals.in_jpeg(content, source))
 
 
 def _mark(image: np.ndarray, row: dict[str, float], matrix: np.ndarray, look: str, trusted: bool) -> None:

@@ -59,10 +59,11 @@ class FieldSources:
 
 @dataclass(frozen=True, eq=False)
 class FieldRows:
-    """A field, and the rows of a catalogue that its objects are."""
+    """A field, the rows of a catalogue that its objects are, and its index among the fields that were asked for."""
 
     field: Field
     rows: slice
+    index: int = 0
 
 
 def _find(field: Field, tile: Tile, path: Path) -> str:
@@ -155,7 +156,7 @@ def rows_of_fields(inputs: Inputs, folder: Path, num_workers: int) -> tuple[Inpu
                 print(f"{name}: {sources.field.note}", file=sys.stderr)
             count = len(sources.objects)
             if count:
-                fields.append(FieldRows(sources.field, slice(len(ids), len(ids) + count)))
+                fields.append(FieldRows(sources.field, slice(len(ids), len(ids) + count), index))
             elif not sources.failures:
                 print(f"{name}: no object is above the noise; it has no rows", file=sys.stderr)
             ids += [f"{ident}_{serial:06d}" for serial in range(1, count + 1)]

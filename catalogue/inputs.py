@@ -16,7 +16,7 @@ import numpy as np
 from catalogue.targets import FileTarget, Target
 from galaxy.image_formats import SUFFIXES, Unreadable, format_of
 from galaxy.image_names import chosen, parse
-from machine.files import DataError, first_line
+from machine.files import DataError, first_line, open_file
 from machine.table_cells import TableColumn
 
 LISTS = (".txt", ".list", ".lst")
@@ -66,6 +66,8 @@ class Inputs:
     names: list[str]
     targets: Sequence[Target]
     known: dict[str, np.ndarray | TableColumn] = field(default_factory=dict)
+    # The list or table that names the files, where there is one.
+    lists: Sequence[Path] = ()
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -74,7 +76,13 @@ class Inputs:
         """Return rows `start` to `stop`."""
         kept = slice(start, stop)
         known = {name: column[kept] for name, column in self.known.items()}
-        return Inputs(self.ids[kept], self.names[kept], self.targets[kept], known)
+        return Inputs(self.ids[kept], self.names[kept], self.targets[kept], known, self.lists)
+
+    def files(self) -> Iterator[Path]:
+        """Yield all files that are read: the images, and the lists and tables that name them."""
+        yield from self.lists
+        for target in self.targets:
+            yield from parse(target.path).paths
 
 
 def find(arguments: Sequence[str], excluded: Sequence[Path] = ()) -> Inputs:
@@ -88,7 +96,8 @@ def find(arguments: Sequence[str], excluded: Sequence[Path] = ()) -> Inputs:
     names = [name for argument in arguments for name in _names(argument) if os.path.abspath(name) not in skipped]
     if not names:
         raise DataError(f"expected images in {arguments[0]}, found none; name a folder, files, a list or a table")
-    return Inputs(_ids(names), names, FileTargets(names))
+    lists = [path for path in map(Path, arguments) if path.suffix.lower() in LISTS and os.path.isfile(path)]
+    return Inputs(_ids(names), names, FileTargets(names), lists=lists)
 
 
 def choose_images(inputs: Inputs, hdu: str | None, bands: Sequence[str]) -> Inputs:
@@ -97,7 +106,7 @@ def choose_images(inputs: Inputs, hdu: str | None, bands: Sequence[str]) -> Inpu
         return inputs
     endings = SUFFIXES["FITS"]
     names = [chosen(name, hdu, tuple(bands)) if name.lower().endswith(endings) else name for name in inputs.names]
-    return Inputs(inputs.ids, names, FileTargets(names), inputs.known)
+    return Inputs(inputs.ids, names, FileTargets(names), inputs.known, inputs.lists)
 
 
 def with_every_image(inputs: Inputs) -> Inputs:
@@ -115,14 +124,14 @@ def with_every_image(inputs: Inputs) -> Inputs:
         ids += [ident] if len(each) == 1 else [ident + image[len(os.fspath(file)) :] for image in each]
         rows += [row] * len(each)
     known = {name: column[np.array(rows, int)] for name, column in inputs.known.items()}
-    return Inputs(ids, names, FileTargets(names), known)
+    return Inputs(ids, names, FileTargets(names), known, inputs.lists)
 
 
 def _names(argument: str) -> Iterator[str]:
     path = Path(argument)
-    if path.is_dir():
+    if os.path.isdir(path):
         yield from _files_below(argument)
-    elif path.suffix.lower() in LISTS and path.is_file():
+    elif path.suffix.lower() in LISTS and os.path.isfile(path):
         yield from (os.fspath(_beside(path, name)) for name in _lines(path))
     elif _table_suffix(path):
         raise DataError(f"{argument} is a table: expected it alone, without other files; run once for each table")
@@ -173,18 +182,16 @@ def _lines(path: Path) -> list[str]:
 
 
 def _content(path: Path) -> bytes:
-    if (size := path.stat().st_size) > MAX_LIST_BYTES:
-        raise DataError(f"{path}: expected at most {MAX_LIST_BYTES:,} bytes, got {size:,}; split it")
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); allow it") from None
+    with open_file(path, "name another list") as file:
+        if (size := os.fstat(file.fileno()).st_size) > MAX_LIST_BYTES:
+            raise DataError(f"{path}: expected at most {MAX_LIST_BYTES:,} bytes, got {size:,}; split it")
+        return file.read()
 
 
 def _beside(table: Path, name: str) -> Path:
     """Return the file that a list or table names: relative to the current folder, else to that of the table."""
     path = Path(name)
-    return path if path.is_absolute() or path.exists() else table.parent / path
+    return path if path.is_absolute() or os.path.exists(path) else table.parent / path
 
 
 def _ids(names: Sequence[str]) -> list[str]:
@@ -206,7 +213,7 @@ def _stem(name: str) -> str:
 def _table_suffix(path: Path) -> str | None:
     """Return the suffix of a table; None for other files. FITS is a table if it has one and no image."""
     suffix = path.suffix.lower()
-    if not path.is_file():
+    if not os.path.isfile(path):
         return None
     if suffix in SUFFIXES["FITS"] and _is_fits_table(path):
         return ".fits"
@@ -240,7 +247,7 @@ def _read_table(path: Path, suffix: str) -> Inputs:
         targets = FileTargets([os.fspath(_beside(path, name)) for name in names])
     except (ValueError, OSError) as error:
         raise DataError(f"{path}: a {_FILE} is not a file name ({first_line(error)}); correct it") from None
-    return Inputs(ids, names, targets, columns)
+    return Inputs(ids, names, targets, columns, [path])
 
 
 def _named(path: Path, columns: Mapping[str, object], name: str) -> str:

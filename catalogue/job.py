@@ -24,13 +24,13 @@ from catalogue.field_sources import MAX_WORKERS, FieldRows, rows_of_fields
 from catalogue.flags import OK, UNREADABLE
 from catalogue.inputs import Inputs, choose_images, find, with_every_image
 from catalogue.model_file import Model
-from catalogue.request import Request, check_output, find_models, sample_beside
+from catalogue.request import Request, check_output, find_models, sample_beside, table_products
 from catalogue.row_store import RowStore
-from catalogue.rows import identity, make_rows
+from catalogue.rows import identity, make_rows, source_of
 from catalogue.table_shards import MergedShards, shard_path, with_shard_note
 from galaxy import thumbnails
 from galaxy.image_names import chosen
-from machine import table_writers
+from machine import products, table_writers
 from machine.cores import available_cores
 from machine.files import DataError
 from machine.locks import alone
@@ -42,14 +42,30 @@ SAMPLE_ROWS = 100
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """All that is decided before the first row: the inputs of this shard, the models, the columns, the table's path."""
+    """All that is decided before the first row: the inputs of this shard, the models, the columns, the table's path.
+
+    `source` is that of the seals of all products.
+    """
 
     request: Request
     inputs: Inputs
     models: Sequence[Model]
     schema: pa.Schema
     output: Path
+    source: str
     positions: Positions | None = None
+
+    def check_products(self) -> None:
+        """Raise DataError where a product would replace an input, or a file of somebody else or of other inputs."""
+        fields = self.fields if self.request.choices.detect else []
+        inputs = [*self.inputs.files(), *(path for model in self.models for path in model.files)]
+        inputs += [Path(self.request.at)] if self.request.at else []
+        products.check(self.request.products(self.output, fields, self.source), inputs, self.request.overwrite)
+
+    @property
+    def fields(self) -> list[Path]:
+        """The images of the sky."""
+        return [target.path for target in self.inputs.targets]
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,12 +134,13 @@ def plan(request: Request, output: Path) -> Plan:
     known = {column.name: values for column, values in passed}
     inputs = replace(inputs, known={} if positions else known)
     positions = replace(positions, known=known) if positions else None
+    source = source_of(inputs, schema)
     if request.shard:
         index, num_shards = request.shard
-        schema = with_shard_note(schema, index, num_shards, identity(inputs, schema))
+        schema = with_shard_note(schema, index, num_shards, identity(inputs, schema), source)
         inputs = inputs.rows((index - 1) * len(inputs) // num_shards, index * len(inputs) // num_shards)
         output = shard_path(output, index, num_shards)
-    return Plan(request, inputs, models, schema, output, positions)
+    return Plan(request, inputs, models, schema, output, source, positions)
 
 
 def make(planned: Plan) -> Catalogue:
@@ -156,10 +173,12 @@ def make(planned: Plan) -> Catalogue:
 
 def publish(made: Catalogue) -> None:
     """Write the table, its sample, and the overlays of fields."""
-    write_table(made.plan.output, made.plan.schema, made.rows, len(made))
+    planned = made.plan
+    planned.check_products()  # again: the work may have taken days
+    write_table(planned.output, planned.schema, made.rows, len(made), planned.source)
     if made.fields:
-        request = made.plan.request
-        arguments = made.plan.output, made.fields, made.objects, request.choices.stretch, request.north_up
+        overlays, request = field_overlays.overlay_paths(planned.output, planned.fields), planned.request
+        arguments = overlays, made.fields, made.objects, request.choices.stretch, request.north_up, planned.source
         field_overlays.write_overlays(*arguments)
 
 
@@ -175,6 +194,7 @@ def catalogued(request: Request) -> Iterator[Catalogue]:
             output = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="catalogue-")), "catalogue.parquet")
         planned = plan(request, output)
         output = planned.output
+        planned.check_products()
         stack.enter_context(alone(output.with_name(f".{output.name}.lock"), f"the catalogue {output}"))
         made = make(planned)
         if request.output:
@@ -183,17 +203,19 @@ def catalogued(request: Request) -> Iterator[Catalogue]:
         made.rows.remove()
 
 
-def write_table(output: Path, schema: pa.Schema, parts: Iterable[pa.Table], num_rows: int) -> None:
+def write_table(output: Path, schema: pa.Schema, parts: Iterable[pa.Table], num_rows: int, source: str) -> None:
     """Write a catalogue, and its first rows as a sample beside it."""
-    table_writers.write(output, schema, parts, num_rows)
+    table_writers.write(output, schema, parts, num_rows, source)
     head = next(iter(parts), schema.empty_table())[:SAMPLE_ROWS]
-    table_writers.write_sample(sample_beside(output), head)
+    table_writers.write_sample(sample_beside(output), head, output)
 
 
-def merge(shards: Sequence[Path], output: Path) -> int:
+def merge(shards: Sequence[Path], output: Path, overwrite: bool = False) -> int:
     """Merge the tables of all shards into one; return the number of rows. Raises DataError."""
     check_output(output)
     touch(output.parent)
     merged = MergedShards(shards)
-    write_table(output, merged.schema, merged, merged.num_rows)
+    products.check(table_products(output, merged.source), shards, overwrite)
+    with alone(output.with_name(f".{output.name}.lock"), f"the catalogue {output}"):
+        write_table(output, merged.schema, merged, merged.num_rows, merged.source)
     return merged.num_rows

@@ -8,6 +8,8 @@ Source: ONNX; ONNX Runtime.
 
 import hashlib
 import json
+import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +30,9 @@ from machine.onnx_runtime import session_options
 MAX_BYTES = 2**30
 # Limits: elements of any tensor within the network, for one image; operators.
 MAX_ELEMENTS, MAX_NODES = 2**27, 20_000
+_MAX_ROUNDS, _MAX_SHAPE_VALUES = 100, 1024
+# Multiplications of convolutions and matrix products, for one image: some twenty seconds of one processor.
+MAX_PRODUCTS = 2**39
 _OPERATORS = """
 Abs Add AveragePool BatchNormalization Cast CastLike Clip Concat Constant Conv Div Erf Exp Expand Flatten Gather Gelu
 Gemm GlobalAveragePool HardSigmoid HardSwish Identity LeakyRelu Log MatMul Max MaxPool Min Mul Neg Pad Pow
@@ -55,7 +60,8 @@ class Model:
         """Load a file and its card; raises DataError, in one line, unless it is a model of this project."""
         self.path = path
         with open_file(path, _HINT) as file:
-            content = file.read(MAX_BYTES + 1)
+            # Not more than the file has: a read reserves the bytes that it asks for.
+            content = file.read(min(os.fstat(file.fileno()).st_size, MAX_BYTES) + 1)
         if len(content) > MAX_BYTES:
             raise DataError(f"{path}: expected at most {MAX_BYTES:,} bytes; {_HINT}")
         self.sha256 = hashlib.sha256(content).hexdigest()
@@ -75,6 +81,11 @@ class Model:
             raise DataError(f"{path} cannot be used ({first_line(error)}); {_HINT}") from None
 
     @property
+    def files(self) -> tuple[Path, Path]:
+        """The file, and the card beside it."""
+        return self.path, self.path.with_suffix(".json")
+
+    @property
     def name(self) -> str:
         """Name of the experiment."""
         return self.card.name
@@ -82,8 +93,10 @@ class Model:
     def _compare_with_sidecar(self) -> None:
         beside = self.path.with_suffix(".json")
         try:
-            noted = json.loads(beside.read_text()).get("sha256") if beside.is_file() else None
-        except (OSError, ValueError, AttributeError):
+            noted = None
+            if beside.is_file() and beside.stat().st_size <= cards.MAX_BYTES:
+                noted = json.loads(beside.read_text()).get("sha256")
+        except (OSError, ValueError, AttributeError, RecursionError):
             noted = None
         if noted is not None and noted != self.sha256:
             raise DataError(f"{self.path}: expected the checksum in {beside.name}, got another; {_HINT}")
@@ -147,7 +160,7 @@ def _validate(content: bytes) -> Card:
 
 
 def _check_size(shape: list[int]) -> None:
-    if any(length < 0 for length in shape) or float(np.prod([float(length) for length in shape])) > MAX_ELEMENTS:
+    if any(length < 0 for length in shape) or math.prod(shape) > MAX_ELEMENTS:
         raise DataError(f"it has a tensor of shape {shape}, expected at most {MAX_ELEMENTS:,} elements; {_HINT}")
 
 
@@ -171,12 +184,85 @@ def _check_ends(graph: onnx.GraphProto, card: Card) -> None:
 
 
 def _check_shapes(model: onnx.ModelProto) -> None:
-    """Raise DataError if a tensor within the network exceeds MAX_ELEMENTS for one image."""
+    """Raise DataError unless all tensors within the network have known shapes for one image, and fit the limits."""
+    shapes, graph = _inferred_shapes(model), model.graph
+    for node in graph.node:
+        for name in filter(None, node.output):
+            shape = shapes.get(name)
+            # An output whose size depends on values, as of Range, could take any memory.
+            if shape is None or None in shape:
+                raise DataError(f"the size of an output of its operator {node.op_type} is not known; {_HINT}")
+            _check_size(shape)
+    _check_memory(graph, {name: math.prod(shape) for name, shape in shapes.items() if None not in shape})
+    _check_products(graph, shapes)
+
+
+def _inferred_shapes(model: onnx.ModelProto) -> dict[str, list[int | None]]:
+    """Return the shapes of all tensors for one image, None for a length that is not known.
+
+    What the file itself says of shapes within the network is not used.
+    """
+    del model.graph.value_info[:]
     for value in model.graph.input:
         value.type.tensor_type.shape.dim[0].dim_value = 1
-    try:
-        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    except Exception as error:
-        raise DataError(f"its shapes do not fit ({first_line(error)}); {_HINT}") from None
-    for value in inferred.graph.value_info:
-        _check_size([length or 1 for length in _shape(value)])
+    outputs = {value.name: value.type.tensor_type for value in model.graph.output}
+    for tensor_type in outputs.values():
+        tensor_type.ClearField("shape")
+    for tensor in model.graph.initializer:
+        if math.prod(tensor.dims) > _MAX_SHAPE_VALUES:  # weights; shapes depend on short tensors only
+            tensor.ClearField("raw_data")
+    for _ in range(_MAX_ROUNDS):
+        try:
+            inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        except Exception as error:
+            raise DataError(f"its shapes do not fit ({first_line(error)}); {_HINT}") from None
+        values = [*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output]
+        types = {value.name: value.type.tensor_type for value in values if value.type.tensor_type.HasField("shape")}
+        shapes = {value.name: _shape(value) for value in values if value.name in types}
+        shapes |= {tensor.name: list(tensor.dims) for tensor in inferred.graph.initializer}
+        # Inference does not know that a reshaped tensor keeps its number of elements.
+        reshaped = {}
+        for node in model.graph.node:
+            whole, shape = shapes.get(node.input[0]) if node.input else None, shapes.get(node.output[0])
+            if node.op_type == "Reshape" and whole and shape and None not in whole and shape.count(None) == 1:
+                rest = math.prod(length for length in shape if length is not None)
+                if rest and math.prod(whole) % rest == 0:
+                    full = [math.prod(whole) // rest if length is None else length for length in shape]
+                    reshaped[node.output[0]] = full
+        if not reshaped:
+            break
+        for name, shape in reshaped.items():
+            value = onnx.helper.make_tensor_value_info(name, types[name].elem_type, shape)
+            if name in outputs:
+                outputs[name].CopyFrom(value.type.tensor_type)
+            else:
+                model.graph.value_info.append(value)
+    return shapes
+
+
+def _check_memory(graph: onnx.GraphProto, sizes: dict[str, int]) -> None:
+    """Raise DataError if the tensors that live at one time have more than MAX_ELEMENTS; `sizes` are their elements."""
+    last = {name: index for index, node in enumerate(graph.node) for name in node.input}
+    living = sum(sizes.get(value.name, 0) for value in graph.input)
+    ending: dict[int, int] = {}
+    for index, node in enumerate(graph.node):
+        for name in filter(None, node.output):
+            living += sizes[name]
+            end = last.get(name, index)
+            ending[end] = ending.get(end, 0) + sizes[name]
+        if living > MAX_ELEMENTS:
+            raise DataError(f"it holds {living:,} numbers at a time, expected at most {MAX_ELEMENTS:,}; {_HINT}")
+        living -= ending.pop(index, 0)
+
+
+def _check_products(graph: onnx.GraphProto, shapes: dict[str, list[int]]) -> None:
+    """Raise DataError if convolutions and matrix products take more than MAX_PRODUCTS multiplications."""
+    total = 0
+    for node in graph.node:
+        if node.op_type in ("Conv", "MatMul", "Gemm") and len(node.input) > 1:
+            weights = shapes.get(node.input[1]) or [1]
+            is_convolution = node.op_type == "Conv"
+            inner = math.prod(weights[1:]) if is_convolution else max(shapes.get(node.input[0]) or [1])
+            total += math.prod(shapes[node.output[0]]) * inner
+    if total > MAX_PRODUCTS:
+        raise DataError(f"it takes {total:,} multiplications for an image, expected at most {MAX_PRODUCTS:,}; {_HINT}")

@@ -1,18 +1,18 @@
 """What a user asks of a catalogue: the flags of predict_galaxies.py as values, checked."""
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from catalogue.columns import Choices
-from catalogue.field_overlays import overlays_beside
+from catalogue.field_overlays import overlay_paths, overlays_beside
 from catalogue.framing import CHOICES
 from catalogue.table_shards import shards_beside
 from galaxy.stretch import STRETCHES
-from machine import tables
+from machine import table_writers, tables
 from machine.command_line import check_figure_name, check_page_name
 from machine.files import DataError
+from machine.products import Product, is_own
 from machine.shared_folders import touch
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
@@ -39,6 +39,7 @@ class Request:
     at: Path | None = None
     north_up: bool = False
     shard: tuple[int, int] | None = None
+    overwrite: bool = False
     num_workers: int | None = None
     threads: int | None = None
 
@@ -75,9 +76,21 @@ class Request:
             touch(folder)
 
     def written(self) -> list[Path]:
-        """Return the files that this request writes or that an earlier one wrote: these are not inputs."""
-        pages = [path for path in (self.report, self.draw) if path]
-        return [*pages, *(written_beside(self.output) if self.output else [])]
+        """Return the files of this project that this request replaces or that stand beside: these are not inputs."""
+        products = [Product(path) for path in (self.report, self.draw) if path]
+        if not self.output:
+            return [product.path for product in products if is_own(product)]
+        for table in (self.output, *shards_beside(self.output)):
+            products += table_products(table)
+        return [*(product.path for product in products if is_own(product)), *overlays_beside(self.output)]
+
+    def products(self, output: Path, fields: Sequence[Path], source: str) -> list[Product]:
+        """Return the files that this request writes: the table `output`, the overlays of `fields`, a page, a figure."""
+        products = [Product(path, source) for path in (self.report, self.draw) if path]
+        if self.output:
+            products += table_products(output, source)
+            products += [Product(path, source) for pair in overlay_paths(output, fields) for path in pair]
+        return products
 
 
 def check_output(path: Path) -> None:
@@ -89,18 +102,13 @@ def check_output(path: Path) -> None:
 
 
 def sample_beside(output: Path) -> Path:
-    """Return the path of the sample: sample.csv beside the catalogue, unless that is another program's file."""
-    path = output.with_name("sample.csv")
-    with contextlib.suppress(OSError), path.open("rb") as file:
-        if file.read(15) != b"id_str,file_loc":
-            return output.with_name(f"{output.stem}.sample.csv")
-    return path
+    """Return the path of the sample of a catalogue: its first rows as CSV."""
+    return output.with_name(f"{output.stem}.sample.csv")
 
 
-def written_beside(output: Path) -> list[Path]:
-    """Return the table of a catalogue and all files that are written beside it."""
-    metadata = output.with_name(f"{output.name}-metadata.json")
-    return [output, sample_beside(output), metadata, *shards_beside(output), *overlays_beside(output)]
+def table_products(output: Path, source: str | None = None) -> list[Product]:
+    """Return a table of a catalogue and its sample."""
+    return [*table_writers.products(output, source), table_writers.sample_product(sample_beside(output), output)]
 
 
 def find_models(names: Sequence[str], root: Path) -> list[Path]:

@@ -23,7 +23,7 @@ from catalogue.row_store import RowStore
 from catalogue.targets import Recipe, Rejected
 from galaxy import thumbnails
 from galaxy.image_names import parse
-from machine import tables
+from machine import seals, tables
 from machine.files import DataError, first_line
 from machine.passed_columns import arrow_array
 from machine.progress import showing
@@ -37,6 +37,20 @@ def identity(inputs: Inputs, schema: pa.Schema) -> str:
     for column in inputs.known.values():
         digest.update(repr(column.tolist()).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
+
+
+def source_of(inputs: Inputs, schema: pa.Schema) -> str:
+    """Return the source of a catalogue's seal: models, options, columns, and names and sizes of the files.
+
+    Unlike `identity` it has no times: a copy of the images gives the same table.
+    """
+    digest = hashlib.sha256(schema.metadata[tables.PROVENANCE] + json.dumps(schema.names).encode())
+    for name, target in zip(inputs.names, inputs.targets, strict=True):
+        stamp = _stamp(parse(target.path).path)
+        digest.update(repr((name, stamp and stamp[0])).encode("utf-8", "surrogatepass"))
+    for column in inputs.known.values():
+        digest.update(repr(column.tolist()).encode("utf-8", "surrogatepass"))
+    return seals.source_of(digest.digest())
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

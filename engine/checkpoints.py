@@ -5,13 +5,18 @@ A checkpoint holds tensors and plain values only. It is written whole or not at 
 
 import dataclasses
 import json
+import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
 from engine.description import Plain, differences
-from machine.files import DataError, first_line, remove_leftovers, replacing
+from machine.files import DataError, first_line, open_file, remove_leftovers, replacing
+
+# Chunk and step; other files in the folder are not of this project.
+_NAME = re.compile(r"[0-9]{6,}-[0-9]{6,}\.pt")
 
 
 @dataclasses.dataclass
@@ -36,7 +41,7 @@ class Store:
 
     def paths(self) -> list[Path]:
         """List the checkpoints from the oldest to the newest."""
-        return sorted(self.folder.glob("*.pt"))
+        return sorted(path for path in self.folder.glob("*.pt") if _NAME.fullmatch(path.name))
 
     def path(self, progress: Progress) -> Path:
         """Return the path of the checkpoint at this progress."""
@@ -85,7 +90,13 @@ class Store:
         """Read a checkpoint of this run."""
         remedy = "run with --no-resume to start anew"
         try:
-            content = torch.load(path, weights_only=True, map_location="cpu")
+            with open_file(path, remedy) as file:
+                # torch.load does not compare the checksums of its zip.
+                with zipfile.ZipFile(file) as archive:
+                    if damaged := archive.testzip():
+                        raise ValueError(f"the checksum of {damaged} differs")
+                file.seek(0)
+                content = torch.load(file, weights_only=True, map_location="cpu")
             identity, progress = json.loads(content["identity"]), Progress(**content["progress"])
         except Exception as error:  # a damaged file can raise any exception
             raise DataError(f"checkpoint {path} cannot be read ({first_line(error)}); remove it, or {remedy}") from None

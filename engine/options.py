@@ -36,6 +36,7 @@ class Options:
     augment_on: str = "auto"
     precision: str = "tf32"
     all_galaxies: bool = False
+    overwrite: bool = False
     # For training only.
     checkpoint_every: int | None = None
     graphs: bool = True

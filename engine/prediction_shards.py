@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from galaxy.decision_tree import NUM_ANSWERS
-from machine.files import DataError, first_line, remove_leftovers, replacing
+from machine.arrays import load_named, save_named
+from machine.files import DataError, first_line, remove_leftovers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,14 +48,12 @@ class Shard:
 
     def path(self, product: Path) -> Path:
         """Return the path of the shard's file, beside the product `NAME.npy.gz` of all shards."""
-        stem = product.name.removesuffix(".npy.gz")
-        return product.with_name(f"{stem}.{self.shard_index}of{self.num_shards}.npz")
+        return shard_path(product, self.shard_index, self.num_shards)
 
     def save(self, product: Path, rows: np.ndarray) -> None:
         """Write its predictions (stop - first, 37), whole or not at all."""
         values = {_FIELD_NAMES.get(name, name): np.array(value) for name, value in dataclasses.asdict(self).items()}
-        with replacing(self.path(product)) as temporary, temporary.open("wb") as file:
-            np.savez(file, rows=rows, **values)
+        save_named(self.path(product), rows=rows, **values)
 
     def is_made(self, product: Path) -> bool:
         """Return whether the shard's file exists and holds this shard."""
@@ -64,6 +63,12 @@ class Shard:
             return False
 
 
+def shard_path(product: Path, shard_index: int, num_shards: int) -> Path:
+    """Return the file of a shard of a product `NAME.npy.gz`."""
+    stem = product.name.removesuffix(".npy.gz")
+    return product.with_name(f"{stem}.{shard_index}of{num_shards}.npz")
+
+
 # Names of the fields in a shard's file, where they differ.
 _FIELD_NAMES = {"shard_index": "number", "num_shards": "of"}
 
@@ -71,10 +76,10 @@ _FIELD_NAMES = {"shard_index": "number", "num_shards": "of"}
 def _read(path: Path) -> tuple[Shard, np.ndarray]:
     """Read a shard and its rows; raises DataError if the file is not a shard."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            names = [field.name for field in dataclasses.fields(Shard)]
-            shard = Shard(**{name: file[_FIELD_NAMES.get(name, name)].item() for name in names})
-            rows = file["rows"]
+        file = load_named(path)
+        names = [field.name for field in dataclasses.fields(Shard)]
+        shard = Shard(**{name: file[_FIELD_NAMES.get(name, name)].item() for name in names})
+        rows = file["rows"]
         if rows.dtype != np.float32 or rows.shape != (shard.stop - shard.first, NUM_ANSWERS):
             raise ValueError(f"expected floats ({shard.stop - shard.first}, {NUM_ANSWERS}), got {rows.shape}")
     except Exception as error:  # a damaged file can raise any exception
@@ -107,6 +112,11 @@ def _rows_of(expected: Shard, product: Path) -> np.ndarray:
     return rows
 
 
+def partial_path(product: Path) -> Path:
+    """Return the file with the rows so far of an unfinished file of predictions or of a shard."""
+    return product.with_name(product.name.removesuffix(".npy.gz") + ".partial.npz")
+
+
 class PredictionStore:
     """The rows so far of an unfinished file of predictions, beside that file.
 
@@ -118,7 +128,7 @@ class PredictionStore:
     INTERVAL = 20.0
 
     def __init__(self, product: Path, identity: str):
-        self.path = product.with_name(product.name.removesuffix(".npy.gz") + ".partial.npz")
+        self.path = partial_path(product)
         self.identity, self.saved = identity, time.monotonic()
         self.unsaved: np.ndarray | None = None
         remove_leftovers(product, self.path)
@@ -135,8 +145,10 @@ class PredictionStore:
         """Return the rows so far (n, 37) float32; without rows of these predictions, n is 0."""
         empty = np.empty((0, NUM_ANSWERS), np.float32)
         try:
-            with np.load(self.path, allow_pickle=False) as file:
-                identity, rows = str(file["identity"]), file["rows"]
+            file = load_named(self.path)
+            identity, rows = str(file["identity"]), file["rows"]
+            if rows.dtype != np.float32 or rows.ndim != 2 or rows.shape[1] != NUM_ANSWERS:
+                return empty
         except Exception:  # a damaged file can raise any exception; its rows can be made again
             return empty
         if identity != self.identity:
@@ -153,8 +165,7 @@ class PredictionStore:
     def _write(self) -> None:
         if self.unsaved is None:
             return
-        with replacing(self.path) as temporary, temporary.open("wb") as file:
-            np.savez(file, identity=np.array(self.identity), rows=self.unsaved)
+        save_named(self.path, identity=np.array(self.identity), rows=self.unsaved)
         self.saved, self.unsaved = time.monotonic(), None
 
     def clear(self) -> None:

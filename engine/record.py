@@ -4,7 +4,6 @@ Source: documentation of 2014, 3.3.1 (the analysis pickle).
 """
 
 import json
-import pickle
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,8 @@ from engine.checkpoints import Progress
 from engine.description import Plain, checksum, describe_optimizer
 from engine.examples import Examples
 from engine.steps import Trainer
+from machine import seals
+from machine.arrays import save_pickle
 from machine.files import replacing
 from machine.version import VERSION
 from survey import folders, images
@@ -86,9 +87,8 @@ def record_of(
 
 def save_analysis(path: Path, analysis: dict, record: dict) -> None:
     """Write an analysis pickle (NumPy arrays and plain values only) and its run record, each whole or not at all."""
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        pickle.dump(analysis, file, protocol=4)
+    save_pickle(path, analysis)
     record_path = path.with_suffix(".json")
-    with replacing(record_path) as temporary:
-        temporary.write_text(json.dumps(record, indent=1) + "\n")
+    with replacing(record_path, sealed=True) as temporary:
+        temporary.write_text(json.dumps({**record, "seal": seals.blank()}, indent=1) + "\n")
     print(f"wrote {path} and {record_path.name}")

@@ -30,9 +30,11 @@ from engine.network import Network, draw_network, find_device
 from engine.options import Options, choose, explain_out_of_memory, training_parser
 from engine.steps import Trainer
 from galaxy.decision_tree import NUM_ANSWERS
+from machine import products
 from machine.command_line import hms, run_script
-from machine.files import DataError, remove_leftovers
+from machine.files import DataError
 from machine.locks import alone
+from machine.products import Product
 from machine.progress import showing
 from machine.signals import UNFINISHED, Stopped, StopRequest
 from survey import folders, images
@@ -195,9 +197,8 @@ class Run:
             param_values = layers.get_param_values(self.network.output_layer)
         analysis = record.analysis_of(progress, param_values, self.predictions, self.valid_indices)
         run_record = record.record_of(self.description, self.examples, progress, self.store.identity["labels"])
-        path, submission = folders.current.analysis(name), folders.current.predictions / f"{name}.csv.gz"
+        path, _, submission = _products(name)
         record.save_analysis(path, analysis, run_record)
-        remove_leftovers(path, path.with_suffix(".json"), submission)
         ids = images.ids_of("test")
         indices = np.arange(len(ids))
         predictions = self.predict(self.examples.good(indices, "test"), "test")
@@ -298,6 +299,12 @@ def read_errors(errors: Sequence[float | torch.Tensor]) -> list[float]:
     return [*errors[:known], *(torch.stack(computed).tolist() if computed else [])]
 
 
+def _products(name: str) -> tuple[Path, Path, Path]:
+    """Return the analysis pickle, the run record and the submission of an experiment."""
+    path = folders.current.analysis(name)
+    return path, path.with_suffix(".json"), folders.current.predictions / f"{name}.csv.gz"
+
+
 def train(experiment: Experiment, options: Options, on_chunk: OnChunk | None = None) -> None:
     """Train an experiment and write its analysis pickle, run record and test predictions, alone in its folders.
 
@@ -305,6 +312,7 @@ def train(experiment: Experiment, options: Options, on_chunk: OnChunk | None = N
     """
     name = experiment.name
     with explain_out_of_memory(), alone(folders.current.lock(name, "train"), f"training of {name}"):
+        products.check(map(Product, _products(name)), overwrite=options.overwrite)
         run = Run.prepare(experiment, options, on_chunk)
         run.train()
         run.finish()

@@ -4,6 +4,7 @@ Brackets choose an HDU of a FITS file, by number or by EXTNAME and EXTVER, and t
 Braces name three files, one per band, red first. A file whose own name has brackets or braces is read as it is.
 """
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,13 +30,13 @@ class ImageName:
 def parse(name: Path | str) -> ImageName:
     """Return what a name says."""
     text, hdu, bands = str(name), None, ()
-    while (match := _BRACKETS.search(text)) and not Path(text).exists():
+    while (match := _BRACKETS.search(text)) and not os.path.exists(text):
         text = text[: match.start()]
         if match[1].startswith("bands="):
             bands = tuple(band.strip() for band in match[1].removeprefix("bands=").split(",") if band.strip())
         else:
             hdu = match[1].strip() or None
-    if (match := _BRACES.search(text)) and not Path(text).exists():
+    if (match := _BRACES.search(text)) and not os.path.exists(text):
         paths = (Path(text[: match.start()] + band.strip() + text[match.end() :]) for band in match.groups())
         return ImageName(tuple(paths), hdu, match.groups())
     return ImageName((Path(text),), hdu, bands)

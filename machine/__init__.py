@@ -2,8 +2,11 @@
 
 - `plain_pickle`: pickles of arrays and plain values, read without executing what they name.
 - `cores`: the number of processors that this process may use.
+- `seals`: checksums inside files, by which the project recognises its own.
 - `files`: products written whole or not at all, and inputs checked while they are read.
+- `gzip_writer`: gzip files whose bytes depend on their content alone.
 - `arrays`: arrays and pickles in files.
+- `products`: a check of all files to be written, before the work.
 - `zips`: zips, checked as a whole before a file of them is unpacked.
 - `memory`: available memory, and memory that processes share.
 - `signals`: signals that end a run in order; `workflow_engine`: jobs of a workflow engine.

@@ -3,6 +3,8 @@
 import gzip
 import math
 import mmap
+import pickle
+import zipfile
 import zlib
 from pathlib import Path
 from typing import BinaryIO
@@ -10,8 +12,11 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import ArrayLike
 
+from machine import seals
 from machine.files import DataError, first_line, open_file, replacing
+from machine.gzip_writer import GzipWriter
 from machine.plain_pickle import PlainUnpickler
+from machine.seals import Seal
 
 # The largest array of an unknown shape: ten times the competition's predictions.
 MAX_ARRAY_BYTES = 2**28
@@ -117,6 +122,8 @@ def load_pickle(path: str | Path, made_by: str) -> object:
     Raises DataError for a missing file and for a pickle that is damaged or holds other objects.
     """
     with open_file(path, f"run {made_by} first") as file:
+        if (seal := seals.read(Path(path))) and not seal.is_whole:
+            raise DataError(f"{path} was changed or damaged after it was written; delete it and run {made_by} again")
         try:
             # A read from a memory map returns at most the bytes of the file, for any length that the pickle states.
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -153,5 +160,43 @@ def save_gz(path: str | Path, array: ArrayLike) -> None:
         raise DataError(f"expected {_words(_WITHOUT_OBJECTS)} to write to {path}, got {array.dtype}; convert the array")
     if not str(path).endswith(".gz"):
         return save_array(path, array)
-    with replacing(path) as temporary, gzip.open(temporary, "wb", compresslevel=6) as file:
+    with replacing(path, sealed=True) as temporary, temporary.open("wb") as raw, GzipWriter(raw) as file:
         np.save(file, array)
+
+
+def save_pickle(path: str | Path, value: object) -> None:
+    """Write a pickle of arrays and plain values, whole or not at all; its seal follows the pickle's last byte."""
+    with replacing(path, sealed=True) as temporary, temporary.open("wb") as file:
+        pickle.dump(value, file, protocol=4)
+        file.write(seals.blank().encode() + b"\n")
+
+
+def save_named(path: str | Path, durable: bool = True, compressed: bool = False, **arrays: ArrayLike) -> None:
+    """Write arrays by name as `.npz`, whole or not at all; the comment of the zip is a seal."""
+    with replacing(path, durable, sealed=True) as temporary:
+        with temporary.open("wb") as file:
+            (np.savez_compressed if compressed else np.savez)(file, **arrays)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.comment = seals.blank().encode()
+
+
+def load_named(path: str | Path) -> dict[str, np.ndarray]:
+    """Read all arrays of a `.npz` file that this project wrote; raises DataError for a damaged one, and names it."""
+    with open_file(path, "make it again") as file:
+        try:
+            if (seal := seals.read(Path(path))) is None or not seal.is_whole:
+                raise ValueError("its seal is missing or differs")
+            with np.load(file, allow_pickle=False) as arrays:
+                return dict(arrays)
+        except Exception as error:  # a damaged zip can raise anything
+            raise DataError(f"{path} is damaged ({first_line(error)}); delete it and run this again") from None
+
+
+def read_seal(path: Path) -> Seal | None:
+    """Return a seal for a `.npy` file that holds numbers, or is cut: the format has no room for a seal of its own."""
+    try:
+        with open_file(path, "") as file:
+            head = file.read(len(np.lib.format.MAGIC_PREFIX))
+    except DataError:
+        return None
+    return Seal(seals.NO_SOURCE) if head == np.lib.format.MAGIC_PREFIX else None

@@ -1,17 +1,22 @@
 """Command lines of all scripts: shared flags, checks of their values, and errors in one line."""
 
 import argparse
+import contextlib
 import difflib
+import io
 import re
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import NoReturn
 
-from machine.files import DataError
+from machine import products
+from machine.files import DataError, first_line, shown
 from machine.shared_folders import is_lost
-from machine.signals import UNFINISHED, ending_in_order
+from machine.signals import UNFINISHED, Interrupted, ending_in_order
 from machine.version import VERSION
 from machine.workflow_engine import end_with_engine
 
@@ -24,6 +29,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, description: str | None, examples: Sequence[str] = ()):
         """Take the text above the flags, and the commands that `--help` shows below them."""
+        _print_any_name()
         epilog = "\n".join(["examples:", *(f"  {example}" for example in examples)]) if examples else None
         super().__init__(
             description=description,
@@ -47,7 +53,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with an error of one line and exit status 2."""
-        self.exit(2, f"{self.prog}: error: {message}\n")
+        self.exit(2, f"{self.prog}: error: {shown(message, limit=None)}\n")
 
     def parse_known_args(
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
@@ -63,14 +69,19 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(words, namespace)
 
 
-def script_parser(description: str | None, examples: Sequence[str] = ()) -> Parser:
-    """Return a parser with the flags of every script that reads a data set: `--root`, `--data` and `--version`."""
+def script_parser(description: str | None, examples: Sequence[str] = (), writes: bool = True) -> Parser:
+    """Return a parser with the flags of every script that reads a data set: `--root`, `--data` and `--version`.
+
+    With `writes` it has `--overwrite`.
+    """
     parser = Parser(description, examples)
     group = parser.group("folders")
     group.add_argument(
         "--root", default=".", metavar="DIR", help="folder with data, analysis and predictions (default: here)"
     )
     group.add_argument("--data", metavar="DIR", help="another data folder (default: ROOT/data)")
+    if writes:
+        group.add_argument(products.FLAG, action="store_true", help=products.HELP)
     return parser
 
 
@@ -120,22 +131,63 @@ def _check_name(path: Path, flag: str, suffixes: tuple[str, ...]) -> None:
         raise DataError(f"{flag} {path} is a folder; name a file in it")
 
 
-def run_script(main: Callable[[], None]) -> None:
+def run_script(main: Callable[[], None], kept: str = "earlier files are unchanged, and nothing new is kept") -> None:
     """Run a script's `main`; bad input ends it with an error of one line and exit status 1.
 
-    Signals and a lost file system end it with status UNFINISHED: the same command resumes.
+    Any other exception ends it with one line as well; its traceback goes to a file, for a report. Signals and a lost
+    file system end it with status UNFINISHED: the same command resumes. `kept` says what an interrupted run keeps.
     """
+    _print_any_name()
     try:
         with ending_in_order():
             end_with_engine()
             main()
     except (DataError, OSError, BrokenProcessPool) as error:
         if not is_lost(error):
-            sys.exit(f"error: {error}")
-        print(f"error: {error}; a file system was lost: when it is back, run the same command again", file=sys.stderr)
+            sys.exit(_line(str(error)))
+        _complain(_line(f"{error}; a file system was lost: when it is back, run the same command again"))
         sys.exit(UNFINISHED)
+    except Interrupted:
+        _complain(f"interrupted: {kept}; the same command resumes")
+        raise
     except KeyboardInterrupt:
+        _complain(f"interrupted twice: {kept}; run the same command again")
         sys.exit(130)
+    except Exception as error:
+        sys.exit(_line(_unexpected(error)))
+
+
+def _print_any_name() -> None:
+    """Let prints escape the bytes of file names that are not text in the terminal's encoding."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _line(message: str) -> str:
+    return f"error: {shown(message, limit=None)}"
+
+
+def _complain(line: str) -> None:
+    with contextlib.suppress(OSError, AttributeError):  # nobody reads the error output any more
+        print(line, file=sys.stderr, flush=True)
+
+
+def _unexpected(error: Exception) -> str:
+    """Return the message for an exception that no code expects; write its traceback to a file."""
+    name = f"{type(error).__name__}: {first_line(error)}"
+    if isinstance(error, MemoryError):
+        return f"memory ran out ({name}); allow this command more (ulimit -v), or end other programs"
+    if isinstance(error, RuntimeError) and "start new thread" in str(error):
+        return f"no thread can be started ({name}); allow more processes (ulimit -u), or end other programs"
+    try:
+        descriptor, path = tempfile.mkstemp(prefix="galaxy-challenge-", suffix=".txt")
+        with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"{sys.argv}\npython {sys.version}\nversion {VERSION}\n\n")
+            traceback.print_exception(error, file=file)
+    except OSError as fault:
+        return f"unexpected {name}; its traceback cannot be written to {tempfile.gettempdir()} ({fault.strerror})"
+    return f"unexpected {name}; this is a fault of the project: report it with the traceback in {path}"
 
 
 def hms(seconds: float) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 
 # Booleans, integers and floats in NumPy's notation: kind and number of bytes.
 _NUMBERS = re.compile(r"[biuf][0-9]{1,2}")
+_MAX_KEY = 2**60
 _KEYS = (str, bytes, int, float, type(None))  # bool is an int
 # Two functions at most copy the bytes of an array; a small file may copy its bytes more often.
 _COPIES, _FREE_BYTES = 4, 1 << 16
@@ -123,14 +124,25 @@ class PlainUnpickler(pickle._Unpickler):
         else:
             raise pickle.UnpicklingError(f"it sets the state of a {type(target).__name__}")
 
+    def load_put(self) -> None:
+        """Number an object for later use, with a number that its hash identifies."""
+        index = int(self.readline()[:-1])
+        if not 0 <= index < _MAX_KEY:
+            raise pickle.UnpicklingError(f"it numbers an object {index}")
+        self.memo[index] = self.stack[-1]
+
     def load_bytearray8(self) -> None:
         """Read a bytearray without allocating the length that the pickle states."""
         (length,) = np.frombuffer(self.read(8), "<u8").tolist()
         self.append(bytearray(self.read(length)))
 
     def _fill(self, target: object, items: list) -> None:
-        if type(target) is not dict or not all(isinstance(key, _KEYS) for key in items[::2]):
+        keys = items[::2]
+        if type(target) is not dict or not all(isinstance(key, _KEYS) for key in keys):
             raise pickle.UnpicklingError("it holds a dictionary whose keys are neither text nor numbers")
+        # Larger integers can share one hash, and time would grow with the square of their number.
+        if any(isinstance(key, int) and abs(key) >= _MAX_KEY for key in keys):
+            raise pickle.UnpicklingError(f"it holds a dictionary with an integer key of {_MAX_KEY} or more")
         target.update(zip(items[::2], items[1::2], strict=True))
 
     def load_dict(self) -> None:
@@ -157,6 +169,7 @@ class PlainUnpickler(pickle._Unpickler):
         pickle.BUILD[0]: load_build,
         pickle.BYTEARRAY8[0]: load_bytearray8,
         pickle.DICT[0]: load_dict,
+        pickle.PUT[0]: load_put,
         pickle.SETITEM[0]: load_setitem,
         pickle.SETITEMS[0]: load_setitems,
     }

@@ -5,12 +5,15 @@ SIGINT, SIGTERM and SIGHUP request an end; batch systems send SIGUSR1 some time 
 
 import contextlib
 import signal
-import sys
 from collections.abc import Iterator
 
 # EX_TEMPFAIL of `sysexits.h`: the same command resumes the work.
 UNFINISHED = 75
 _ENDING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+
+
+class Interrupted(SystemExit):
+    """A signal ends the run, with status UNFINISHED."""
 
 
 class Stopped(Exception):
@@ -62,7 +65,7 @@ def ending_in_order() -> contextlib.AbstractContextManager[None]:
         nonlocal left
         if not left:
             left = True
-            sys.exit(UNFINISHED)
+            raise Interrupted(UNFINISHED)
         if signum == signal.SIGINT:  # other signals do not interrupt the saving
             raise KeyboardInterrupt
 

@@ -2,7 +2,8 @@
 
 Unknown fractions are empty cells, and NaN in FITS. Missing whole numbers are empty cells, and TNULL in FITS. Vectors
 of one length are arrays in Parquet, FITS, ECSV and VOTable; lists of different lengths are lists in Parquet; elsewhere
-both are JSON. CSV has no place for units and provenance: they are written beside it, to NAME.csv-metadata.json.
+both are JSON. CSV has no place for units, provenance and a seal: they are written beside it, to
+NAME.csv-metadata.json, with a checksum of the table.
 `tables` describes the text and reads the formats.
 
 Rows of CSV and ECSV are written with `csv`, since pyarrow.csv quotes all texts and astropy writes only whole tables.
@@ -18,6 +19,7 @@ import json
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
@@ -25,14 +27,21 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from machine.files import replacing
+from machine import seals
+from machine.files import DataError, file_checksum, open_file, replacing
+from machine.products import Product
+from machine.seals import Seal
 from machine.tables import escaped, printable, provenance
 
+# Of the seal in the metadata of Parquet; the column of a sample that names its table.
+SEAL = b"seal"
+_SAMPLE_OF = "sample_of"
+_MAX_SAMPLE_BYTES = 2**24
 # Rows of a group in Parquet, which readers skip or read as a whole.
 _ROWS_PER_GROUP = 4096
 _FITS_BLOCK = 2880  # bytes
 # Of each column type: in ECSV, in FITS, in a FITS row, in VOTable.
-_TYPES = {
+TYPES = {
     pa.string(): ("str", "A", "S", "unicodeChar"),
     pa.bool_(): ("bool", "L", "i1", "boolean"),
     pa.uint8(): ("u1", "B", "u1", "unsignedByte"),
@@ -44,26 +53,42 @@ _TYPES = {
 }
 
 
-def write(path: Path, schema: pa.Schema, batches: Iterable[pa.Table], num_rows: int) -> None:
+def write(
+    path: Path, schema: pa.Schema, batches: Iterable[pa.Table], num_rows: int, source: str = seals.NO_SOURCE
+) -> None:
     """Write batches of `num_rows` rows in all to a file with one of `tables.SUFFIXES`, whole or not at all.
 
-    FITS iterates over `batches` twice, since its text columns have a fixed width. Raises DataError when the file cannot
-    be written.
+    FITS iterates over `batches` twice, since its text columns have a fixed width. `source` is that of the table's seal.
+    Raises DataError when the file cannot be written.
     """
-    writers = {".parquet": _write_parquet, ".csv": _write_csv, ".fits": _write_fits, ".ecsv": _write_ecsv}
-    writers[".vot"] = _write_votable
+    writers = {".parquet": _write_parquet, ".fits": _write_fits, ".ecsv": _write_ecsv, ".vot": _write_votable}
     held = {".parquet": ("list", "vector"), ".csv": ()}.get(path.suffix, ("vector",))
     if as_text := [column.name for column in schema if (shape := _shape_of(column.type)) and shape not in held]:
         print(f"{path.name}: columns {', '.join(as_text)} hold lists, which are written as text", file=sys.stderr)
-    with replacing(path) as temporary:
-        writers[path.suffix](temporary, schema, batches, num_rows)
     if path.suffix == ".csv":
-        with replacing(path.with_name(f"{path.name}-metadata.json")) as temporary:
-            temporary.write_text(json.dumps(_csv_metadata(path.name, schema), indent=1))
+        return _write_csv(path, schema, batches, source)
+    with replacing(path, sealed=True) as temporary:
+        writers[path.suffix](temporary, schema, batches, num_rows, seals.blank(source))
 
 
-def write_sample(path: Path, table: pa.Table) -> None:
-    """Write rows as CSV for a first look, fractions with three digits after the point."""
+def products(path: Path, source: str | None = None) -> list[Product]:
+    """Return the files that `write` writes: the table, and beside a CSV its metadata."""
+    if path.suffix != ".csv":
+        return [Product(path, source)]
+    return [Product(path, source, _csv_seal), Product(_metadata_beside(path), source)]
+
+
+def sample_product(path: Path, output: Path) -> Product:
+    """Return the file that `write_sample` writes for a table `output`."""
+    return Product(path, read_seal=partial(_sample_seal, catalogue=output.stem))
+
+
+def write_sample(path: Path, table: pa.Table, output: Path) -> None:
+    """Write rows of a table `output` as CSV for a first look, fractions with three digits after the point.
+
+    The last column has the table's name without its suffix.
+    """
+    table = table.append_column(_SAMPLE_OF, pa.array([printable(output.stem)] * len(table), pa.string()))
     are_floats = [pa.types.is_floating(column.type) for column in table.columns]
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -99,22 +124,69 @@ def _shape_of(data_type: pa.DataType) -> str:
     return "list" if pa.types.is_list(data_type) else ""
 
 
-def _write_parquet(path: Path, schema: pa.Schema, batches: Iterable[pa.Table], num_rows: int) -> None:
+def _write_parquet(path: Path, schema: pa.Schema, batches: Iterable[pa.Table], num_rows: int, seal: str) -> None:
+    schema = schema.with_metadata({**(schema.metadata or {}), SEAL: seal.encode()})
     waiting: list[pa.Table] = []
     with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch in batches:
             waiting.append(batch)
             if sum(map(len, waiting)) >= _ROWS_PER_GROUP:
-                writer.write_table(pa.concat_tables(waiting))
+                writer.write_table(pa.concat_tables(waiting).replace_schema_metadata(schema.metadata))
                 waiting = []
         if waiting:
-            writer.write_table(pa.concat_tables(waiting))
+            writer.write_table(pa.concat_tables(waiting).replace_schema_metadata(schema.metadata))
 
 
-def _write_csv(path: Path, schema: pa.Schema, batches: Iterable[pa.Table], num_rows: int) -> None:
+def _write_csv(path: Path, schema: pa.Schema, batches: Iterable[pa.Table], source: str) -> None:
+    """Write a CSV and its metadata, which know the earlier table as well until the new one has its place."""
     header = io.StringIO()
     csv.writer(header, lineterminator="\n").writerow(schema.names)
-    _write_rows(path, header.getvalue(), batches)
+    earlier = _checksums_of(path)
+    with replacing(path) as temporary:
+        _write_rows(temporary, header.getvalue(), batches)
+        checksum = file_checksum(temporary)
+        _write_csv_metadata(path, schema, [checksum, *earlier], source)
+    if earlier:
+        _write_csv_metadata(path, schema, [checksum], source)
+
+
+def _metadata_beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}-metadata.json")
+
+
+def _write_csv_metadata(path: Path, schema: pa.Schema, checksums: list[str], source: str) -> None:
+    values = {"seal": seals.blank(source), "sha256": checksums, **_csv_metadata(path.name, schema)}
+    with replacing(_metadata_beside(path), sealed=True) as temporary:
+        temporary.write_text(json.dumps(values, indent=1))
+
+
+def _checksums_of(path: Path) -> list[str]:
+    """Return the checksums of a CSV that its metadata know."""
+    try:
+        checksums = json.loads(_metadata_beside(path).read_text())["sha256"]
+        return [str(checksum) for checksum in checksums][:3]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
+
+
+def _csv_seal(path: Path) -> Seal | None:
+    """Return the seal of a CSV: that of its metadata."""
+    seal = seals.read(_metadata_beside(path))
+    if seal is None or not path.is_file():
+        return None
+    return Seal(seal.source, seal.is_whole and file_checksum(path) in _checksums_of(path))
+
+
+def _sample_seal(path: Path, catalogue: str) -> Seal | None:
+    """Return a seal for a sample whose rows all name their table."""
+    try:
+        with open_file(path, "") as file:
+            content = file.read(_MAX_SAMPLE_BYTES).decode("utf-8")
+        last_cells = [row[-1] for row in csv.reader(io.StringIO(content, newline="")) if row]
+    except (DataError, OSError, ValueError, csv.Error):
+        return None
+    expected = [_SAMPLE_OF, *[printable(catalogue)] * (len(last_cells) - 1)]
+    return Seal(seals.NO_SOURCE) if last_cells == expected else None
 
 
 def _write_rows(path: Path, header: str, batches: Iterable[pa.Table]) -> None:
@@ -138,17 +210,17 @@ def _csv_metadata(name: str, schema: pa.Schema) -> dict:
     }
 
 
-def _write_ecsv(path: Path, schema: pa.Schema, batches: Iterable[pa.Table], num_rows: int) -> None:
+def _write_ecsv(path: Path, schema: pa.Schema, batches: Iterable[pa.Table], num_rows: int, seal: str) -> None:
     from astropy.table import Column, Table
 
-    empty = Table(meta=provenance(schema))
+    empty = Table(meta={"seal": seal, **provenance(schema)})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # astropy warns of units that it does not know
         for column in schema:
             data_type, shape = column.type, (0,)
             if _shape_of(data_type) == "vector":
                 data_type, shape = data_type.value_type, (0, data_type.list_size)
-            dtype = _TYPES.get(data_type, _TYPES[pa.string()])[0]
+            dtype = TYPES.get(data_type, TYPES[pa.string()])[0]
             notes = {"description": _note(column, b"description"), "unit": _note(column, b"unit") or None}
             empty[column.name] = Column(np.empty(shape, dtype), **notes)
     header = io.StringIO()
@@ -156,7 +228,7 @@ def _write_ecsv(path: Path, schema: pa.Schema, batches: Iterable[pa.Table], num_
     _write_rows(path, header.getvalue().rstrip("\n") + "\n", batches)
 
 
-def _write_fits(path: Path, schema: pa.Schema, batches: Iterable[pa.Table], num_rows: int) -> None:
+def _write_fits(path: Path, schema: pa.Schema, batches: Iterable[pa.Table], num_rows: int, seal: str) -> None:
     from astropy.io import fits
 
     widths, nulls = _scan(schema, batches)
@@ -167,7 +239,7 @@ def _write_fits(path: Path, schema: pa.Schema, batches: Iterable[pa.Table], num_
             form, row_type, shape = f"{widths[column.name]}A", f"S{widths[column.name]}", ()
         else:
             is_vector = _shape_of(column.type) == "vector"
-            _, form, row_type, _ = _TYPES[column.type.value_type if is_vector else column.type]
+            _, form, row_type, _ = TYPES[column.type.value_type if is_vector else column.type]
             shape = (column.type.list_size,) if is_vector else ()
             form = f"{shape[0]}{form}" if is_vector else form
         columns.append(fits.Column(column.name, form, unit=unit, null=nulls.get(column.name)))
@@ -180,7 +252,9 @@ def _write_fits(path: Path, schema: pa.Schema, batches: Iterable[pa.Table], num_
             hdu.header.add_comment(line[start : start + 70])
     hdu.header["NAXIS2"] = num_rows
     with path.open("wb") as file:
-        file.write(fits.PrimaryHDU().header.tostring().encode("ascii"))
+        primary = fits.PrimaryHDU().header
+        primary.add_comment(seal)
+        file.write(primary.tostring().encode("ascii"))
         file.write(hdu.header.tostring().encode("ascii"))
         size = 0
         for batch in batches:
@@ -239,16 +313,17 @@ def _fits_values(column: pa.ChunkedArray, null: int | None) -> np.ndarray:
     return (column if null is None else column.fill_null(null)).to_numpy()
 
 
-def _write_votable(path: Path, schema: pa.Schema, batches: Iterable[pa.Table], num_rows: int) -> None:
+def _write_votable(path: Path, schema: pa.Schema, batches: Iterable[pa.Table], num_rows: int, seal: str) -> None:
     lines = [
         '<?xml version="1.0" encoding="UTF-8"?>',
+        f"<!-- {seal} -->",
         '<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3">',
         f'<RESOURCE><TABLE name="catalogue" nrows="{num_rows}">',
         f"<DESCRIPTION>{escape(json.dumps(provenance(schema)))}</DESCRIPTION>",
     ]
     for column in schema:
         is_vector = _shape_of(column.type) == "vector"
-        data_type = _TYPES.get(column.type.value_type if is_vector else column.type, _TYPES[pa.string()])[3]
+        data_type = TYPES.get(column.type.value_type if is_vector else column.type, TYPES[pa.string()])[3]
         attributes = {"name": column.name, "datatype": data_type}
         if is_vector or data_type == "unicodeChar":
             attributes["arraysize"] = str(column.type.list_size) if is_vector else "*"

@@ -23,6 +23,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from machine import seals
 from machine.files import DataError, first_line, open_file
 from machine.table_cells import TableColumn, is_missing, of_arrow, of_astropy, of_pandas
 
@@ -46,6 +47,10 @@ _FORMATS = {
 }
 _PACKAGES = {"parquet": "pyarrow", "fits": "astropy", "ecsv": "astropy", "votable": "astropy"}
 _SEPARATORS = ",;\t"
+# Of a Parquet table: rows, and bytes of its cells in memory.
+MAX_ROWS, MAX_MEMORY = 2**23, 2**29
+_ROWS_PER_BATCH = 1024
+_MAX_DEPTH = 8
 _MAX_HEADER_BYTES = 2**16
 _HINT = "name a table that can be read"
 # Columns of the catalogue that stay text in CSV: the id 007 is not 7.
@@ -72,7 +77,8 @@ def original(text: str) -> str:
     """Undo `printable`."""
     if "\\" not in text:
         return text
-    pieces = re.split(r"(\\(?:\\|[nrt]|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}))", text)
+    # The last code point is 10ffff.
+    pieces = re.split(r"(\\(?:\\|[nrt]|x[0-9a-f]{2}|u[0-9a-f]{4}|U00(?:0[0-9a-f]|10)[0-9a-f]{4}))", text)
     return "".join(codecs.decode(piece, "unicode_escape") if index % 2 else piece for index, piece in enumerate(pieces))
 
 
@@ -84,8 +90,22 @@ def field(name: str, data_type: "pa.DataType", description: str, unit: str = "")
 
 
 def provenance(schema: "pa.Schema") -> dict:
-    """Return the provenance that was stored with a table: models, versions, options."""
-    return json.loads((schema.metadata or {}).get(PROVENANCE, b"{}"))
+    """Return the provenance that was stored with a table: models, versions, options; raises DataError."""
+    try:
+        values = json.loads((schema.metadata or {}).get(PROVENANCE, b"{}"))
+    except (ValueError, RecursionError):
+        raise DataError("its provenance is not JSON") from None
+    if not isinstance(values, dict) or not _is_flat(values, _MAX_DEPTH):
+        raise DataError(f"its provenance is not an object of at most {_MAX_DEPTH} levels")
+    return values
+
+
+def _is_flat(values: object, depth: int) -> bool:
+    """Return whether nested lists and objects have at most `depth` levels."""
+    if not isinstance(values, dict | list):
+        return True
+    below = values.values() if isinstance(values, dict) else values
+    return depth > 0 and all(_is_flat(value, depth - 1) for value in below)
 
 
 def column_names(path: Path) -> list[str]:
@@ -127,8 +147,12 @@ def read_table(path: Path, suffix: str | None = None) -> dict[str, TableColumn]:
     for one of more than MAX_BYTES.
     """
     columns = _guarded(path, suffix, lambda path, table_format: _read(path, table_format, None, False))
+    sealed = path.with_name(f"{path.name}-metadata.json") if path.suffix.lower() == ".csv" else path
+    # Other programs do not escape: in their tables, C:\new.jpg is a name.
+    restore = str if seals.read(sealed) is None else original
     return {
-        name: TableColumn(_restored(column.values), column.unit, column.description) for name, column in columns.items()
+        name: TableColumn(_restored(column.values, restore), column.unit, column.description)
+        for name, column in columns.items()
     }
 
 
@@ -137,10 +161,10 @@ def read_columns(path: Path, suffix: str | None = None) -> dict[str, np.ndarray]
     return {name: column.values for name, column in read_table(path, suffix).items()}
 
 
-def _restored(values: np.ndarray) -> np.ndarray:
+def _restored(values: np.ndarray, restore: Callable[[str], str]) -> np.ndarray:
     if values.dtype != object or any(isinstance(value, list) for value in values):
         return values
-    return np.array(["" if is_missing(value) else original(str(value)) for value in values], dtype=object)
+    return np.array(["" if is_missing(value) else restore(str(value)) for value in values], dtype=object)
 
 
 def ending_of(path: Path) -> str | None:
@@ -226,12 +250,27 @@ def _read(path: Path, table_format: str, names: list[str] | None, as_text: bool)
         columns = _csv_columns(path, as_text)
         return columns if names is None else {name: columns[name] for name in names}
     if table_format == "parquet":
-        from pyarrow import parquet
-
-        table = parquet.read_table(path, columns=names)
+        table = _parquet_table(path, names)
         return {name: of_arrow(table[name], table.schema.field(name)) for name in names or table.column_names}
     table = _astropy_table(path, table_format)
     return {name: of_astropy(table[name]) for name in names or table.colnames}
+
+
+def _parquet_table(path: Path, names: list[str] | None) -> "pa.Table":
+    """Read a Parquet table in batches, up to a limit: equal rows take almost no bytes in a file."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path) as file:
+        if (num_rows := file.metadata.num_rows) > MAX_ROWS:
+            raise ValueError(f"expected at most {MAX_ROWS:,} rows, got {num_rows:,}; split it")
+        batches, num_bytes = [], 0
+        for batch in file.iter_batches(_ROWS_PER_BATCH, columns=names):
+            batches.append(batch)
+            num_bytes += batch.nbytes
+            if num_bytes > MAX_MEMORY:
+                raise ValueError(f"its cells take more than {MAX_MEMORY:,} bytes; split it")
+        return pa.Table.from_batches(batches, batches[0].schema if batches else file.schema_arrow)
 
 
 def _csv_columns(path: Path, as_text: bool) -> dict[str, TableColumn]:

@@ -20,7 +20,7 @@ PATIENCE = 120.0
 def engine() -> int | None:
     """Return the engine's process number, None when a person started this process."""
     text = os.environ.get(VARIABLE, "")
-    return int(text) if text.isdecimal() and int(text) > 0 else None
+    return int(text) if text.isdecimal() and 0 < len(text) < 10 and int(text) > 0 else None
 
 
 def patience() -> float:

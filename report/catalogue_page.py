@@ -16,7 +16,7 @@ from catalogue.flags import DEFINITIONS, FAR, FIELD_FLAGS, FLAGS, NOT_JUDGED, OK
 from catalogue.likely_path import answers_of
 from galaxy import thumbnails
 from galaxy.decision_tree import NUM_ANSWERS, QUESTIONS, weigh
-from machine import tables
+from machine import seals, tables
 from machine.files import DataError
 from report import tree_figure
 from report.galaxies import MAX_COLUMNS, Column, Field, Galaxies, spread_evenly
@@ -278,7 +278,7 @@ def _provenance(provenance: dict, cards: Sequence[Card]) -> Section:
     return Section("made", "How it was made", shown)
 
 
-def draw(table: pa.Table, schema: pa.Schema, picture: bytes | None, path: Path) -> None:
+def draw(table: pa.Table, schema: pa.Schema, picture: bytes | None, path: Path, source: str = seals.NO_SOURCE) -> None:
     """Draw the tree of a table's first row beside its picture (WebP); raises DataError for a row without answers."""
     row = {name: table[name][0].as_py() for name in ("id_str", "file_loc", "status", "reason", "most_likely_path")}
     if row["status"] != OK:
@@ -286,4 +286,4 @@ def draw(table: pa.Table, schema: pa.Schema, picture: bytes | None, path: Path) 
     pixels = None if picture is None else thumbnails.decode(picture)
     marked = answers_of(row["most_likely_path"])
     votes = votes_of(table, is_weighted(schema))[0]
-    tree_figure.save(tree_figure.draw(votes, pixels, row["id_str"], path=marked), path)
+    tree_figure.save(tree_figure.draw(votes, pixels, row["id_str"], path=marked), path, source)

@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from catalogue.field_picture import COLOURS
+from machine import seals
 from machine.files import replacing
 from report import tree_layout, tree_svg
 from report.galaxies import SCALE, Galaxies, address, short
@@ -151,8 +152,8 @@ def render(page: Page) -> str:
     return template.render(page=page, data=data, style=style, script=script, policy=policy)
 
 
-def write(page: Page, path: Path) -> None:
-    """Write a page, whole or not at all."""
-    text = render(page)
-    with replacing(path) as temporary:
+def write(page: Page, path: Path, source: str = seals.NO_SOURCE) -> None:
+    """Write a page, whole or not at all, with a seal of its `source`."""
+    text = seals.in_html(render(page), source)
+    with replacing(path, sealed=True) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")

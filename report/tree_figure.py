@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from machine import seals
 from machine.files import replacing
 from report import tree_layout
 from report.tree_layout import (
@@ -74,17 +75,18 @@ def draw(
     return figure
 
 
-def save(figure: "Figure", path: Path) -> None:
-    """Write a figure in the format of its suffix, whole or not at all."""
+def save(figure: "Figure", path: Path, source: str = seals.NO_SOURCE) -> None:
+    """Write a figure in the format of its suffix, whole or not at all, with a seal of its `source`."""
     suffix = path.suffix.lower()[1:]
     # Without dates and random names, so that the same galaxy gives the same file.
     metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}[suffix]
+    metadata["Comment" if suffix == "png" else "Keywords"] = seals.blank(source)
     import matplotlib
 
     with (
         matplotlib.rc_context({"svg.hashsalt": "galaxy", "svg.fonttype": "path", "pdf.fonttype": 42}),
         warnings.catch_warnings(),
-        replacing(path) as temporary,
+        replacing(path, sealed=True) as temporary,
     ):
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(temporary, format=suffix, metadata=metadata, dpi=2 * DPI if suffix == "png" else DPI)

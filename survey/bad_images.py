@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from galaxy import jpeg
+from machine import products, seals
 from machine.files import DataError, replacing
 from machine.processes import mapping
+from machine.products import Product
 from machine.progress import showing
-from survey import decoded_cache, folders, images
+from survey import decoded_cache, folders, images, ram_copies
 
 ON_BAD_IMAGE = ("fail", "skip")
 NUM_LISTED = 10
@@ -54,17 +56,27 @@ def find_bad(subset: str, num_workers: int | None = None) -> dict[int, str]:
     """
     ids = images.ids_of(subset)
     if decoded_cache.find(subset) is not None:  # the cache is built only if every image can be decoded
+        decoded_cache.verify(subset, num_workers)
         return {}
-    path = folders.current.scan(subset)
-    listing = images.listing(folders.current.images(subset), ids.tolist())
+    current = folders.current
+    path = current.scan(subset)
+    listing = images.listing(current.images(subset), ids.tolist())
+    if current.from_ram:
+        originals = current.raw_images(subset)
+        expected = images.listing(originals, ids.tolist())
+        ram_copies.check_current(current.ram_images(subset), originals, expected, listing)
     # An unreadable result is replaced by a new scan.
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         scan = json.loads(path.read_text())
-        if scan["listing"] == listing:
+        seal = seals.read(path)
+        if scan["listing"] == listing and seal is not None and seal.is_whole:
             return {int(index): str(reason) for index, reason in scan["bad"].items() if 0 <= int(index) < len(ids)}
     bad = scan_images(subset, ids, num_workers)
-    with contextlib.suppress(DataError), replacing(path) as temporary:
-        temporary.write_text(json.dumps({"listing": listing, "bad": bad}))
+    # A file of somebody else stays, and the images are scanned again by the next run.
+    with contextlib.suppress(DataError):
+        products.check([Product(path)])
+        with replacing(path, sealed=True) as temporary:
+            temporary.write_text(json.dumps({"seal": seals.blank(), "listing": listing, "bad": bad}))
     return bad
 
 

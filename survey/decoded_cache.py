@@ -10,6 +10,8 @@ import hashlib
 import json
 import math
 import os
+import re
+import zlib
 from collections.abc import Sequence
 from concurrent.futures import as_completed
 from pathlib import Path
@@ -19,13 +21,17 @@ from numpy.lib.format import open_memmap
 
 from galaxy.affine import IMAGE_SHAPE
 from machine import files, processes
-from machine.files import DataError, replacing
+from machine.files import DataError, replacing, shown
 from machine.progress import showing
-from survey import folders, images
+from survey import folders, images, ram_copies
 from survey.folders import Folders
 
 # Images per task; an interrupted build repeats at most one block per process.
 _BLOCK = 64
+# Up to this number, one process is faster than the start of several.
+_FEW_IMAGES = 2000
+# The journal of an unfinished map: a checksum of its manifest, then a block's first image and CRC-32 a line.
+_HEADER, _ENTRY = re.compile(r"[0-9a-f]{64}\n"), re.compile(r"[0-9]{1,12} [0-9]{1,10}")
 
 
 def need_room(folder: Path, num_bytes: int) -> None:
@@ -41,10 +47,15 @@ def path(subset: str) -> Path:
 
 
 def manifest(subset: str) -> dict[str, object]:
-    """Describe the map of the current data: ids, shape, and a checksum of the JPEGs' names, sizes and times."""
+    """Describe the map of the current data: survey, ids, shape, and a checksum of the JPEGs' names, sizes and times."""
     ids = images.load_ids(subset).tolist()
-    listing = images.listing(folders.current.raw_images(subset), ids)
-    return {"ids": ids, "shape": [len(ids), *IMAGE_SHAPE], "source": listing}
+    folder = folders.current.raw_images(subset)
+    return {
+        "survey": ram_copies.survey_of(folder),
+        "ids": ids,
+        "shape": [len(ids), *IMAGE_SHAPE],
+        "source": images.listing(folder, ids),
+    }
 
 
 def find(subset: str) -> np.ndarray | None:
@@ -55,14 +66,48 @@ def find(subset: str) -> np.ndarray | None:
 @functools.lru_cache(maxsize=4)
 def _find(subset: str, _: Folders) -> np.ndarray | None:
     target = path(subset)
+    stored = _stored(target)
     try:
-        stored = json.loads(target.with_suffix(".json").read_text())
-        pixels = np.load(target, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, RecursionError):
+        pixels = np.load(target, mmap_mode="r", allow_pickle=False) if stored and target.is_file() else None
+    except (OSError, ValueError, EOFError):
         return None
-    if stored != manifest(subset) or list(pixels.shape) != stored["shape"] or pixels.dtype != np.uint8:
+    wanted = manifest(subset) if pixels is not None else {}
+    if pixels is None or {key: stored.get(key) for key in wanted} != wanted:
+        return None
+    if list(pixels.shape) != wanted["shape"] or pixels.dtype != np.uint8:
         return None
     return np.asarray(pixels)
+
+
+def _stored(target: Path) -> dict | None:
+    """Return the manifest beside a map; None for another file."""
+    try:
+        stored = json.loads(target.with_suffix(".json").read_text())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return stored if isinstance(stored, dict) and "source" in stored else None
+
+
+def verify(subset: str, num_workers: int | None = None) -> None:
+    """Compare the pixels of a subset's map with the checksums of its manifest; raises DataError where they differ."""
+    cache, target = find(subset), path(subset)
+    if cache is None:
+        return
+    expected = (_stored(target) or {}).get("checksums")
+    firsts = range(0, len(cache), _BLOCK)
+    few = len(cache) <= _FEW_IMAGES
+    with processes.mapping(1 if few else num_workers, 4) as run:
+        checksums = list(run(functools.partial(_checksum, target), firsts))
+    if expected != {str(first): checksum for first, checksum in zip(firsts, checksums, strict=True)}:
+        raise DataError(
+            f"{shown(target)} is damaged: its pixels do not have the checksums of its manifest; run "
+            "copy_data_to_shm.py --remove, then copy_data_to_shm.py --decoded again"
+        )
+
+
+def _checksum(target: Path, first: int) -> int:
+    """Return the CRC-32 of a block of images of a map."""
+    return zlib.crc32(np.load(target, mmap_mode="r", allow_pickle=False)[first : first + _BLOCK])
 
 
 def forget() -> None:
@@ -70,13 +115,19 @@ def forget() -> None:
     _find.cache_clear()
 
 
-def _decode_block(target: Path, paths: Sequence[str], first: int) -> int:
-    """Write the pixels of images into the rows from `first`; return the number of images."""
-    pixels = np.load(target, mmap_mode="r+", allow_pickle=False)
+def _decode_block(target: Path, inode: int, paths: Sequence[str], first: int) -> tuple[int, int]:
+    """Write the pixels of images into the rows from `first`; return the number of images, and the pixels' CRC-32.
+
+    Raises DataError if the map is no longer the file `inode`.
+    """
+    with target.open("r+b") as file:
+        if os.fstat(file.fileno()).st_ino != inode:
+            raise DataError(f"{shown(target)} was replaced by another program; run this again")
+        pixels = np.load(target, mmap_mode="r+", allow_pickle=False)
     for row, image in enumerate(paths, first):
         pixels[row] = images.read_image(image)
     pixels.flush()
-    return len(paths)
+    return len(paths), zlib.crc32(pixels[first : first + len(paths)])
 
 
 def load_pixels(index: int, subset: str) -> np.ndarray:
@@ -96,6 +147,7 @@ def build(subset: str, num_workers: int | None = None) -> Path:
     wanted = manifest(subset)
     if find(subset) is not None:
         return target
+    _check_owner(target, wanted["survey"])
     partial_map, journal = target.with_suffix(".part"), target.with_suffix(".blocks")
     key = hashlib.sha256(json.dumps(wanted).encode()).hexdigest()
     done = _read_journal(journal, key) if partial_map.exists() else None
@@ -104,21 +156,54 @@ def build(subset: str, num_workers: int | None = None) -> Path:
         need_room(target.parent, math.prod(wanted["shape"]))
         open_memmap(partial_map, mode="w+", dtype=np.uint8, shape=tuple(wanted["shape"])).flush()
         _allocate(partial_map)
-        done = set()
+        done = {}
+    # Blocks that changed since they were written are decoded again.
+    done = {first: checksum for first, checksum in done.items() if _checksum(partial_map, first) == checksum}
     # Rewritten, since an interrupt can leave half a line at the end.
-    journal.write_text("".join(f"{line}\n" for line in (key, *sorted(done))))
+    with replacing(journal) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in (key, *(f"{first} {crc}" for first, crc in done.items()))))
     source = folders.current.raw_images(subset)
     _decode([images.image_path(source, id) for id in wanted["ids"]], partial_map, journal, done, num_workers)
+    if manifest(subset) != wanted:
+        raise DataError(f"images in {shown(source)} changed while they were decoded; run this again")
     partial_map.replace(target)
     with replacing(target.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(wanted))
+        temporary.write_text(json.dumps({**wanted, "checksums": {str(first): done[first] for first in sorted(done)}}))
     journal.unlink()
     forget()
     return target
 
 
-def _decode(paths: Sequence[str], partial_map: Path, journal: Path, done: set[int], num_workers: int | None) -> None:
-    """Decode the blocks of images that are not in `done` into the map; add a line per block to the journal."""
+def _check_owner(target: Path, survey: object) -> None:
+    """Raise DataError where a map of another survey or another file has the name."""
+    stored, others = _stored(target), [target, target.with_suffix(".part")]
+    remedy = "name another folder with --ram"
+    if stored is not None and stored.get("survey", survey) != survey:
+        owner = shown(stored["survey"])
+        raise DataError(
+            f"{shown(target)} holds the decoded images of {owner}; run copy_data_to_shm.py --remove there, or {remedy}"
+        )
+    has_journal = _HEADER.match(_text(target.with_suffix(".blocks"))) is not None
+    for file in others if stored is None and not has_journal else ():
+        if os.path.lexists(file):
+            raise DataError(f"{shown(file)} exists and is not of this project; move it away, or {remedy}")
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text()
+    except (OSError, ValueError):
+        return ""
+
+
+def _decode(
+    paths: Sequence[str], partial_map: Path, journal: Path, done: dict[int, int], num_workers: int | None
+) -> None:
+    """Decode the blocks of images that are not in `done` into the map; add a line per block to the journal.
+
+    `done` has the CRC-32 of each block by its first image; new blocks are added.
+    """
+    inode = partial_map.stat().st_ino
     blocks = {first: paths[first : first + _BLOCK] for first in range(0, len(paths), _BLOCK) if first not in done}
     num_done = len(paths) - sum(map(len, blocks.values()))
     with (
@@ -126,10 +211,13 @@ def _decode(paths: Sequence[str], partial_map: Path, journal: Path, done: set[in
         showing(total=len(paths), initial=num_done, desc=partial_map.stem, unit="image") as bar,
         journal.open("a", buffering=1) as lines,
     ):
-        tasks = {executor.submit(_decode_block, partial_map, block, first): first for first, block in blocks.items()}
+        tasks = {
+            executor.submit(_decode_block, partial_map, inode, block, first): first for first, block in blocks.items()
+        }
         for task in as_completed(tasks):
-            bar.update(task.result())
-            lines.write(f"{tasks[task]}\n")
+            num_images, done[tasks[task]] = task.result()
+            bar.update(num_images)
+            lines.write(f"{tasks[task]} {done[tasks[task]]}\n")
 
 
 def _allocate(path: Path) -> None:
@@ -148,18 +236,24 @@ def _allocate(path: Path) -> None:
         raise
 
 
-def _read_journal(journal: Path, key: str) -> set[int] | None:
-    """Return the first image of each finished block; None if the journal belongs to another map."""
+def _read_journal(journal: Path, key: str) -> dict[int, int] | None:
+    """Return the CRC-32 of each finished block by its first image; None if the journal belongs to another map."""
     try:
         first, *lines = journal.read_text().split("\n")[:-1]  # text after the last newline is half a line
     except (OSError, ValueError):
         return None
-    return {int(line) for line in lines if line.isdigit()} if first == key else None
+    entries = (line.split(" ") for line in lines if _ENTRY.fullmatch(line))
+    return {int(block): int(checksum) for block, checksum in entries} if first == key else None
 
 
 def remove(subset: str) -> bool:
-    """Remove a subset's map, finished or not; return whether there was one."""
+    """Remove a subset's map, finished or not, if it belongs to this survey; return whether there was one."""
     target = path(subset)
+    try:
+        _check_owner(target, ram_copies.survey_of(folders.current.raw_images(subset)))
+    except DataError as error:
+        print(f"kept: {error}")
+        return False
     files = [file for suffix in (".json", ".npy", ".part", ".blocks") if (file := target.with_suffix(suffix)).exists()]
     for file in files:
         file.unlink()

@@ -11,10 +11,16 @@ from pathlib import Path
 import numpy as np
 
 from galaxy import decision_tree
-from machine.arrays import save_array
+from machine.arrays import read_seal, save_array
 from machine.files import DataError
+from machine.products import Product, check
 from survey import folders
 from survey.images import ids_of, list_ids, read_labels_csv
+
+
+def product(path: Path) -> Product:
+    """Return an array of ids or labels as a file to be written."""
+    return Product(path, read_seal=read_seal)
 
 
 def read_table() -> tuple[np.ndarray, np.ndarray]:
@@ -25,7 +31,7 @@ def read_table() -> tuple[np.ndarray, np.ndarray]:
     return ids, labels
 
 
-def write_train_ids() -> None:
+def write_train_ids(overwrite: bool = False) -> None:
     """Write the ids of the training galaxies, in the order of the table; print a line.
 
     Raises DataError if an image has no line in the table. A line without an image is accepted.
@@ -38,21 +44,22 @@ def write_train_ids() -> None:
             f"{strangers[0]}.jpg has no line ({len(strangers)} such images); download the table again, "
             "or move them elsewhere"
         )
-    _write_ids("train", ids)
+    _write_ids("train", ids, overwrite)
 
 
-def write_test_ids() -> None:
+def write_test_ids(overwrite: bool = False) -> None:
     """Write the ids of the test galaxies, from the names of their images, ascending; print a line."""
-    _write_ids("test", list_ids("test"))
+    _write_ids("test", list_ids("test"), overwrite)
 
 
-def _write_ids(subset: str, ids: np.ndarray) -> None:
+def _write_ids(subset: str, ids: np.ndarray, overwrite: bool) -> None:
     path = folders.current.data / f"{subset}_ids.npy"
+    check([product(path)], overwrite=overwrite)
     save_array(path, ids)
     print(f"wrote {len(ids)} ids to {path}")
 
 
-def write_labels() -> None:
+def write_labels(overwrite: bool = False) -> None:
     """Write the training labels, float32, one row per training id; print a line.
 
     Raises DataError for an id without a row, and for labels outside of [0, 1].
@@ -61,6 +68,7 @@ def write_labels() -> None:
     _refuse_outside(folders.current.labels_csv, ids, labels)
     labels = labels[_rows_of(ids_of("train"), ids)].astype(np.float32)
     path = folders.current.data / "solutions_train.npy"
+    check([product(path)], overwrite=overwrite)
     save_array(path, labels)
     print(f"wrote {len(labels)} rows of {labels.shape[1]} labels to {path} ({len(ids)} lines read)")
 

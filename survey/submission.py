@@ -3,13 +3,13 @@
 Source: documentation of 2014, 3.4 and 5.8.
 """
 
-import gzip
 from pathlib import Path
 
 import numpy as np
 
 from galaxy import decision_tree
 from machine.files import DataError, replacing
+from machine.gzip_writer import GzipWriter
 
 
 def write_submission(path: str | Path, ids: np.ndarray, predictions: np.ndarray) -> None:
@@ -31,9 +31,9 @@ def write_submission(path: str | Path, ids: np.ndarray, predictions: np.ndarray)
         raise DataError(f"{path}: expected predictions within [0, 1], got {low:g} to {high:g}; predict again")
     row_format = "%d" + ",%.9g" * decision_tree.NUM_ANSWERS + "\n"  # nine digits identify a float32
     with (
-        replacing(path) as temporary,
+        replacing(path, sealed=True) as temporary,
         temporary.open("wb") as raw,
-        gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as file,
+        GzipWriter(raw) as file,
     ):
         file.write(",".join(("GalaxyID", *decision_tree.COLUMN_NAMES)).encode() + b"\n")
         for id, row in zip(ids.tolist(), predictions.tolist(), strict=True):

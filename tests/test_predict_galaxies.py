@@ -27,12 +27,13 @@ from tiny import CPU, OPTIONS, ROOT, TINY, draw_blob
 import predict_galaxies
 from benchmarks.peers import memory
 from catalogue import answer_columns, framing, read_ahead, request, row_store
+from catalogue.columns import Choices
 from catalogue.targets import FileTarget, Recipe
 from engine.examples import Examples
 from engine.network import load_network
 from engine.prediction import predict as predict_with_torch
 from galaxy import thumbnails
-from machine import shared_folders
+from machine import seals, shared_folders
 from machine.command_line import run_script
 from machine.files import DataError
 from machine.tables import read_columns
@@ -80,7 +81,7 @@ def test_each_file_is_a_row_with_what_the_network_says_or_the_reason(folder: Pat
     )
     assert (rows["framing"][2:] == "auto").all() and np.isfinite(rows["petrosian_radius"][2:]).all()
     assert not list(folder.parent.glob(".*"))
-    assert {path.name for path in folder.parent.iterdir()} == {"in", "out.parquet", "sample.csv"}
+    assert {path.name for path in folder.parent.iterdir()} == {"in", "out.parquet", "out.sample.csv"}
 
 
 def test_weighted_fractions_are_those_of_the_predict_script(tmp_path: Path, predict: Predict):
@@ -153,10 +154,11 @@ def test_what_was_written_into_the_folder_of_images_is_no_image_of_it(
     assert list(read_columns(output)["file_loc"]) == list(expected["file_loc"])
     marked = [folder / f"all.hubble{suffix}" for suffix in (".reg", ".jpg")]
     for path in (*marked, folder / "all.m31.jpg"):
-        path.touch()
-    left_out = request.written_beside(output)
-    assert {*shards, *marked, output, folder / "sample.csv"} <= set(left_out)
-    assert folder / "all.m31.jpg" not in left_out  # nobody marked it: it is a galaxy called so
+        path.write_text(seals.blank())
+    for path in marked:
+        seals.press(path)
+    left_out = request.Request(images=[str(folder)], choices=Choices(), output=output).written()
+    assert {*shards, *marked, output, folder / "all.sample.csv"} == set(left_out)  # all.m31.jpg is a galaxy called so
 
 
 def test_shards_put_together_are_the_whole(
@@ -184,7 +186,7 @@ def test_shards_put_together_are_the_whole(
     with pytest.raises(DataError, match="is missing"):
         predict(folder.parent / "weighted.csv", folder, "--weighted", "--shard", "2/3")
     stranger = folder.parent / "weighted.2of3.parquet"
-    assert f"{stranger} is of another run than {files[1]}" in refused(*files[:2], stranger)
+    assert f"{stranger} is of another run than {files[0]}" in refused(*files[:2], stranger)
     assert "is not a table of a --shard" in refused(folder.parent / "out.parquet")
     assert "is not a table of a --shard" in refused(folder / "a.jpg")
 
@@ -230,12 +232,12 @@ def test_a_folder_that_does_not_answer_ends_in_one_line(
 
 def test_a_sample_lies_beside_the_table_and_replaces_no_other_file(folder: Path, predict: Predict):
     predict(folder.parent / "out.parquet", folder)
-    sample = pandas.read_csv(folder.parent / "sample.csv")
+    sample = pandas.read_csv(folder.parent / "out.sample.csv")
     assert len(sample) == 8 and sample["smooth_or_featured_smooth_fraction"].notna().sum() == 6
-    (folder.parent / "sample.csv").write_text("mine\n")
-    predict(folder.parent / "out.parquet", folder)
-    assert (folder.parent / "sample.csv").read_text() == "mine\n"
-    assert len(pandas.read_csv(folder.parent / "out.sample.csv")) == 8
+    (folder.parent / "out.sample.csv").write_text("mine\n")
+    with pytest.raises(SystemExit, match=r"out\.sample\.csv exists and is not of this project; .* use --overwrite$"):
+        predict(folder.parent / "out.parquet", folder)
+    assert (folder.parent / "out.sample.csv").read_text() == "mine\n"
 
 
 def test_what_stopped_goes_on_with_the_parts_that_are_missing(
@@ -427,7 +429,7 @@ def test_mixed_files_are_one_row_each_in_little_memory(number: int, largest: int
     print(f"{len(rows['status'])} files, peak memory {peak / 1e9:.2f} GB")
     assert peak < 2e9
     new = set(tmp_path.rglob("*")) - set(before)
-    assert {path.name for path in new} == {"out", "c.parquet", "sample.csv"}
+    assert {path.name for path in new} == {"out", "c.parquet", "c.sample.csv"}
 
 
 def test_a_report_and_a_tree_are_made_beside_the_table(folder: Path, predict: Predict, capsys: pytest.CaptureFixture):
@@ -438,7 +440,7 @@ def test_a_report_and_a_tree_are_made_beside_the_table(folder: Path, predict: Pr
     assert "6 galaxies, 2 files that could not be read" in text and "cannot be decoded as a PNG" in text
     assert f'"names":{json.dumps([f"galaxy {number}" for number in range(6)], separators=(",", ":"))}' in text
     predict(folder.parent / "one.parquet", folder / "galaxy 3.png", "--weighted", "--draw", tree)
-    again = predict(folder.parent / "out.parquet", folder, "--report", folder / "report.html")
+    again = predict(folder.parent / "out.parquet", folder, "--report", folder / "report.html", "--overwrite")
     assert list(predict(folder.parent / "out.parquet", folder, "--report", folder / "report.html")["id_str"]) == list(
         again["id_str"]
     ), "the page is none of the images"
@@ -486,7 +488,7 @@ def test_the_three_documented_lines_of_python(tmp_path: Path, monkeypatch: pytes
     assert table["smooth_or_featured_smooth_fraction"].notna().tolist() == [True, True, False]
     assert {path.name for path in tmp_path.iterdir()} == {"my_galaxies", "field.fits"}, "nothing is written"
     exec(calls[1], names)
-    written = {"field.parquet", "field.html", "field.field.jpg", "field.field.reg", "sample.csv"}
+    written = {"field.parquet", "field.html", "field.field.jpg", "field.field.reg", "field.sample.csv"}
     assert {path.name for path in tmp_path.iterdir()} == {"my_galaxies", "field.fits", *written}
     pandas.testing.assert_frame_equal(names["table"], pandas.read_parquet(tmp_path / "field.parquet"))
     assert (names["table"]["object"] == "galaxy").sum() >= len(GALAXIES)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from catalogue import field_overlays
-from catalogue.field_overlays import overlays_beside, write_overlays, write_regions
+from catalogue.field_overlays import overlay_paths, overlays_beside, write_overlays, write_regions
 from catalogue.field_picture import COLOURS, whole_picture
 from catalogue.field_sources import FieldRows
 from catalogue.field_tiles import Field
@@ -24,7 +24,7 @@ def test_a_region_has_ds9_s_pixels(height: int, expected: str, tmp_path: Path):
                   [("spiral", "#5ac8ff")], height)  # fmt: skip
     lines = (tmp_path / "a.reg").read_text().splitlines()
     assert lines[0] == "# Region file format: DS9 version 4.1" and lines[2] == "image"
-    assert lines[3:] == [f"{expected} # color=#5ac8ff text={{spiral}} tag={{spiral}}"]
+    assert lines[3:-1] == [f"{expected} # color=#5ac8ff text={{spiral}} tag={{spiral}}"]
 
 
 def test_the_region_of_an_object_that_is_not_trusted_is_dashed(tmp_path: Path):
@@ -38,21 +38,26 @@ def test_each_field_has_its_own_rows_and_its_own_name(tmp_path: Path):
     (tmp_path / "a").mkdir()
     dark = np.zeros((40, 60, 3), np.uint8)
     fields = [
-        FieldRows(Field(path, dark, 3, 40, 60, False), rows)
-        for path, rows in ((tmp_path / "m31.png", slice(0, 2)), (tmp_path / "a" / "m31.png", slice(2, 3)))
+        FieldRows(Field(path, dark, 3, 40, 60, False), rows, index)
+        for index, path, rows in ((0, tmp_path / "m31.png", slice(0, 2)), (2, tmp_path / "a" / "m31.png", slice(2, 3)))
     ]
+    overlays = overlay_paths(
+        tmp_path / "out.csv", [tmp_path / "m31.png", tmp_path / "none", tmp_path / "a" / "m31.png"]
+    )
     columns = {name: np.array([value, value + 1, value + 2]) for name, value in ROW.items()}
     columns |= {"flag": [64, 128, 0], "object": ["star", "tiny", "galaxy"]}
     columns["most_likely_path"] = pa.array([None] * 3, pa.string())
-    write_overlays(tmp_path / "out.csv", fields, pa.table(columns), None)
+    write_overlays(overlays, fields, pa.table(columns), None)
     words = {
-        path.name: [line.partition("text={")[2].partition("}")[0] for line in path.read_text().splitlines()[3:]]
+        path.name: [line.partition("text={")[2].partition("}")[0] for line in path.read_text().splitlines()[3:-1]]
         for path in tmp_path.glob("*.reg")
     }
     assert words == {"out.m31.reg": ["star", "tiny"], "out.m31_2.reg": ["not judged"]}
     assert {path.name for path in overlays_beside(tmp_path / "out.csv")} == {
         f"out.{stem}{suffix}" for stem in ("m31", "m31_2") for suffix in (".reg", ".jpg")
     }
+    (tmp_path / "out.of_a_user.jpg").write_bytes(b"\xff\xd8 mine")
+    assert len(overlays_beside(tmp_path / "out.csv")) == 4
     assert overlays_beside(tmp_path / "other.csv") == []
     with Image.open(tmp_path / "out.m31.jpg") as picture:
         # Enlarged to at least 1600 pixels, with a legend below.

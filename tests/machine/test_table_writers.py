@@ -16,6 +16,7 @@ from pyarrow import parquet
 
 from machine import table_writers, tables
 from machine.passed_columns import arrow_array, passed_fields
+from machine.products import is_own
 from machine.table_cells import TableColumn
 
 NAMES = [
@@ -144,8 +145,13 @@ def test_the_catalogue_package_does_not_import_torch():
 
 def test_a_sample_has_three_digits_and_exact_texts(tmp_path: Path):
     table = pa.table({"id_str": ["007", "a,b"], "fraction": pa.array([0.12345, np.nan], pa.float32()), "flag": [1, 20]})
-    table_writers.write_sample(tmp_path / "sample.csv", table)
-    assert (tmp_path / "sample.csv").read_text() == 'id_str,fraction,flag\n007,0.123,1\n"a,b",,20\n'
+    table_writers.write_sample(tmp_path / "sample.csv", table, tmp_path / "t.fits")
+    assert (tmp_path / "sample.csv").read_text() == ('id_str,fraction,flag,sample_of\n007,0.123,1,t\n"a,b",,20,t\n')
+    sample = table_writers.sample_product(tmp_path / "sample.csv", tmp_path / "t.fits")
+    assert is_own(sample)
+    assert not is_own(table_writers.sample_product(sample.path, tmp_path / "other.fits"))
+    sample.path.write_text("id_str,file_loc\n1,a.jpg\n")
+    assert not is_own(sample)
 
 
 PASSED = {

@@ -22,6 +22,7 @@ import show_results
 import try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense as model
 from engine import training
 from machine.arrays import load_gz, save_array, save_gz
+from machine.files import temporary_path
 
 train_script = types.SimpleNamespace(__name__=model.EXPERIMENT.name, main=lambda: training.main(model.EXPERIMENT))
 
@@ -148,7 +149,7 @@ def test_no_permission_to_write(prepared_survey: Survey, run_main, monkeypatch, 
 def test_disk_full(prepared_survey: Survey, run_main, script):
     product = prepare(prepared_survey, script)
     # Whatever is written to this device finds no room.
-    product.with_name(f".{product.name}.{os.getpid()}.part").symlink_to("/dev/full")
+    temporary_path(product).symlink_to("/dev/full")
     assert "No space left on device" in refused_to_write(run_main, prepared_survey, script)
 
 

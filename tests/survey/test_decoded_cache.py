@@ -93,7 +93,7 @@ def test_building_goes_on_where_it_stopped(ram, monkeypatch):
     # What was decoded before is not looked at again.
     journal = decoded_cache.path("train").with_suffix(".blocks")
     assert len(journal.read_text().splitlines()) > 1
-    done = int(journal.read_text().splitlines()[1])
+    done = int(journal.read_text().splitlines()[1].split()[0])
     expected = load_data.load_images(load_data.train_ids, normalise=False)
     first = jpeg_of("train", done)
     good, stat = first.read_bytes(), first.stat()
@@ -128,3 +128,32 @@ def test_want_of_room_is_told_before_anything_is_written(ram, monkeypatch):
     with pytest.raises(DataError, match=r"expected 16.2 MB free in .*, got 0.0 MB; .*--ram"):
         decoded_cache.build("train")
     assert not list(ram.iterdir())
+
+
+@pytest.mark.parametrize("change", ["a bit", "no checksums"])
+def test_a_changed_map_is_named_before_it_is_used(ram, change):
+    target = decoded_cache.build("train", num_workers=1)
+    decoded_cache.verify("train", 1)
+    if change == "a bit":
+        with target.open("r+b") as file:
+            file.seek(-5, os.SEEK_END)
+            file.write(b"\x00\xff\x00\xff\x00")
+    else:
+        beside = target.with_suffix(".json")
+        beside.write_text(json.dumps({**json.loads(beside.read_text()), "checksums": {}}))
+    with pytest.raises(DataError, match=r"images_train_rev1_decoded\.npy is damaged: .* --remove"):
+        decoded_cache.verify("train", 1)
+
+
+def test_the_map_of_another_survey_and_the_file_of_a_user_stay(ram):
+    target = decoded_cache.build("train", num_workers=1)
+    beside = target.with_suffix(".json")
+    beside.write_text(json.dumps({**json.loads(beside.read_text()), "survey": "/data/other"}))
+    decoded_cache.forget()
+    with pytest.raises(DataError, match=r"holds the decoded images of /data/other; "):
+        decoded_cache.build("train", num_workers=1)
+    assert not decoded_cache.remove("train") and target.exists()
+    beside.unlink()
+    with pytest.raises(DataError, match="exists and is not of this project"):
+        decoded_cache.build("train", num_workers=1)
+    assert target.exists()
