@@ -10,12 +10,14 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
+from onnx.reference import ReferenceEvaluator
 
 from catalogue import card as cards
 from catalogue.card import Card
@@ -31,6 +33,10 @@ MAX_BYTES = 2**30
 # Limits: elements of any tensor within the network, for one image; operators.
 MAX_ELEMENTS, MAX_NODES = 2**27, 20_000
 _MAX_ROUNDS, _MAX_SHAPE_VALUES = 100, 1024
+# Operators that compute lengths, and the types of lengths.
+_FOLDED = ("Gather", "Mul", "Add", "Sub", "Div", "Concat", "Cast", "Squeeze", "Unsqueeze", "Slice", "Reshape")
+_FOLDED += ("Identity", "Constant", "Expand")
+_INTEGERS = (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
 # Multiplications of convolutions and matrix products, for one image: some twenty seconds of one processor.
 MAX_PRODUCTS = 2**39
 _OPERATORS = """
@@ -220,6 +226,7 @@ def _inferred_shapes(model: onnx.ModelProto) -> dict[str, list[int | None]]:
         types = {value.name: value.type.tensor_type for value in values if value.type.tensor_type.HasField("shape")}
         shapes = {value.name: _shape(value) for value in values if value.name in types}
         shapes |= {tensor.name: list(tensor.dims) for tensor in inferred.graph.initializer}
+        is_folded = _fold(model, shapes)
         # Inference does not know that a reshaped tensor keeps its number of elements.
         reshaped = {}
         for node in model.graph.node:
@@ -229,7 +236,7 @@ def _inferred_shapes(model: onnx.ModelProto) -> dict[str, list[int | None]]:
                 if rest and math.prod(whole) % rest == 0:
                     full = [math.prod(whole) // rest if length is None else length for length in shape]
                     reshaped[node.output[0]] = full
-        if not reshaped:
+        if not reshaped and not is_folded:
             break
         for name, shape in reshaped.items():
             value = onnx.helper.make_tensor_value_info(name, types[name].elem_type, shape)
@@ -238,6 +245,58 @@ def _inferred_shapes(model: onnx.ModelProto) -> dict[str, list[int | None]]:
             else:
                 model.graph.value_info.append(value)
     return shapes
+
+
+def _fold(model: onnx.ModelProto, shapes: dict[str, list[int | None]]) -> bool:
+    """Replace operators that compute lengths from known shapes by their values; return whether there were any."""
+    graph = model.graph
+    values = {
+        tensor.name: onnx.numpy_helper.to_array(tensor)
+        for tensor in graph.initializer
+        if tensor.data_type in _INTEGERS and math.prod(tensor.dims) <= _MAX_SHAPE_VALUES
+    }
+    kept, num_known = [], len(values)
+    for node in graph.node:
+        value = _value(node, values, shapes, model.opset_import)
+        if value is None:
+            kept.append(node)
+        else:
+            values[node.output[0]] = value
+            graph.initializer.append(onnx.numpy_helper.from_array(value, node.output[0]))
+    if len(values) > num_known:
+        del graph.node[:]
+        graph.node.extend(kept)
+    return len(values) > num_known
+
+
+def _value(
+    node: onnx.NodeProto,
+    values: dict[str, np.ndarray],
+    shapes: dict[str, list[int | None]],
+    opsets: Sequence[onnx.OperatorSetIdProto],
+) -> np.ndarray | None:
+    """Return the whole numbers that an operator computes from `values` or from a shape; None if it has others."""
+    if len(node.output) != 1:
+        return None
+    if node.op_type == "Shape":
+        shape = shapes.get(node.input[0])
+        if shape is None or None in shape:
+            return None
+        ends = {attribute.name: attribute.i for attribute in node.attribute}
+        return np.array(shape[ends.get("start", 0) : ends.get("end")], np.int64)
+    if node.op_type not in _FOLDED or not all(name in values for name in node.input):
+        return None
+    if node.op_type == "Expand" and math.prod(map(int, values[node.input[1]].ravel())) > _MAX_SHAPE_VALUES:
+        return None
+    inputs = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT64, None) for name in node.input]
+    output = onnx.helper.make_tensor_value_info(node.output[0], onnx.TensorProto.INT64, None)
+    single = onnx.helper.make_model(onnx.helper.make_graph([node], "one", inputs, [output]), opset_imports=opsets)
+    try:
+        [value] = ReferenceEvaluator(single).run(None, {name: values[name] for name in node.input})
+    except Exception:  # an operator that does not fit its inputs; ONNX Runtime tells why
+        return None
+    value = np.asarray(value)
+    return value if value.dtype.kind in "iub" and value.size <= _MAX_SHAPE_VALUES else None
 
 
 def _check_memory(graph: onnx.GraphProto, sizes: dict[str, int]) -> None:
