@@ -33,8 +33,8 @@ class GzipWriter:
     def __enter__(self) -> "GzipWriter":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is None:
             self._file.write(self._compressor.flush())
             self._file.write(self._checksum.to_bytes(4, "little"))
             self._file.write((self._length % 2**32).to_bytes(4, "little"))

@@ -13,7 +13,7 @@ import layers
 from engine import part_sharing, prediction, record
 from engine.prediction import Prediction
 from engine.prediction_shards import PredictionStore, Shard, merge
-from machine.arrays import load_gz
+from machine.arrays import load_gz, save_named
 from machine.command_line import shard_of
 from machine.files import DataError
 from survey import folders
@@ -113,7 +113,7 @@ class TestWrongSets:
     def test_of_another_training(self, refusal):
         path = shard_path("valid", "2of3")
         found = dict(np.load(path))
-        np.savez(path, **(found | {"identity": np.array("0" * 64)}))
+        save_named(path, **(found | {"identity": np.array("0" * 64)}))
         assert "tiny.2of3.npz belongs to another training, other images or another precision" in refusal()
 
     def test_of_the_other_part(self, refusal):
