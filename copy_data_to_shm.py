@@ -49,7 +49,7 @@ def copy_images(folders: Folders) -> None:
                 "download them from Kaggle or run simulate_galaxies.py"
             )
         copies = list_images(folders.ram_images(subset))
-        ram_copies.claim(folders.ram_images(subset), folders.raw_images(subset), list(copies))
+        ram_copies.check_owner(folders.ram_images(subset), folders.raw_images(subset), copies.keys() & images.keys())
         remove_leftovers(folders.ram_images(subset) / "*")
         missing[subset] = sorted(name for name in images if copies.get(name) != images[name])
         num_bytes += sum(-(-images[name][0] // PAGE_BYTES) * PAGE_BYTES for name in missing[subset])
@@ -57,6 +57,7 @@ def copy_images(folders: Folders) -> None:
     decoded_cache.need_room(folders.ram, num_bytes)
     for subset, names in missing.items():
         source, target = folders.raw_images(subset), folders.ram_images(subset)
+        ram_copies.claim(target, source)
         for name in showing(names, desc=subset, unit="image"):
             with replacing(target / name) as temporary:
                 shutil.copyfile(source / name, temporary)
@@ -79,7 +80,7 @@ def remove_images(folders: Folders) -> None:
             print(f"removed the decoded {subset} images from {folders.ram}")
         if strangers := len(copies) - len(removable):
             print(f"kept {strangers} images in {target} that are not in {source}; delete them if you do not need them")
-        if is_own and not strangers:
+        if is_own:
             ram_copies.disown(target)
         if target.is_dir() and not any(target.iterdir()):
             target.rmdir()
@@ -122,7 +123,8 @@ def main() -> None:
                 f"expected a folder other than that of the originals, got {folders.raw_images(subset)} for both; "
                 "choose another folder with --ram"
             )
-    decoded_cache.need_room(folders.ram, 0)
+    if not args.remove:
+        decoded_cache.need_room(folders.ram, 0)
     with ram_copies.alone(folders.ram):
         if args.remove:
             remove_images(folders)

@@ -6,7 +6,7 @@ A manifest in the folder of the copies names the survey. Copies have the times o
 import contextlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection
 from pathlib import Path
 
 from machine import locks
@@ -35,10 +35,10 @@ def owner_of(copies: Path) -> str | None:
     return survey if isinstance(survey, str) else None
 
 
-def claim(copies: Path, originals: Path, names: Sequence[str]) -> None:
-    """Write the manifest of copies; raises DataError where they belong to another survey or to nobody.
+def check_owner(copies: Path, originals: Path, names: Collection[str]) -> None:
+    """Raise DataError where copies belong to another survey, or to nobody.
 
-    `names` are the images that exist there.
+    `names` are the copies that have an original.
     """
     owner, survey = owner_of(copies), survey_of(originals)
     if owner is None and names:
@@ -51,7 +51,12 @@ def claim(copies: Path, originals: Path, names: Sequence[str]) -> None:
             f"{shown(copies)} holds the images of {shown(owner)}; run copy_data_to_shm.py --remove there, or name "
             "another folder with --ram"
         )
-    if owner is None:
+
+
+def claim(copies: Path, originals: Path) -> None:
+    """Write the manifest of copies."""
+    survey = survey_of(originals)
+    if owner_of(copies) is None:
         with replacing(copies / _MANIFEST) as temporary:
             temporary.write_text(json.dumps({"survey": survey}))
 

@@ -13,18 +13,19 @@ def test_copies_belong_to_the_survey_that_claims_them_first(tmp_path: Path):
     for folder in (copies, ours, others):
         folder.mkdir()
     with pytest.raises(DataError, match=r"holds 1 images that copy_data_to_shm.py did not copy"):
-        ram_copies.claim(copies, ours, ["1.jpg"])
-    ram_copies.claim(copies, ours, [])
-    ram_copies.claim(copies, ours, ["1.jpg"])
+        ram_copies.check_owner(copies, ours, ["1.jpg"])
+    ram_copies.check_owner(copies, ours, [])
+    ram_copies.claim(copies, ours)
+    ram_copies.check_owner(copies, ours, ["1.jpg"])
     with pytest.raises(DataError, match=r"holds the images of .*ours; run copy_data_to_shm.py --remove there"):
-        ram_copies.claim(copies, others, [])
+        ram_copies.check_owner(copies, others, [])
     with pytest.raises(DataError, match=r"holds the images of .*ours, not of .*others"):
         ram_copies.check_current(copies, others, "listing", "listing")
     ram_copies.check_current(copies, ours, "listing", "listing")
     with pytest.raises(DataError, match=r"differs from .*ours; run copy_data_to_shm.py again"):
         ram_copies.check_current(copies, ours, "listing", "another")
     ram_copies.disown(copies)
-    ram_copies.claim(copies, others, [])
+    ram_copies.check_owner(copies, others, [])
 
 
 def test_one_process_copies_at_a_time(tmp_path: Path):
