@@ -163,7 +163,7 @@ def test_copy_then_skip_then_remove(survey: Survey, ram: Path, run_main, capsys)
     truncated = ram / "images_test_rev1" / "7.jpg"
     truncated.write_bytes(truncated.read_bytes()[:100])
     run_main(*arguments)
-    assert files_of(ram) == images_of(survey)
+    assert {name: content for name, content in files_of(ram).items() if name not in manifests} == images_of(survey)
     assert untouched.stat().st_mtime_ns == before
     assert "wrote 0 images" in (out := capsys.readouterr().out) and "wrote 1 images" in out
 
