@@ -13,10 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from galaxy import jpeg
-from machine import products, seals
+from machine import seals
 from machine.files import DataError, replacing
 from machine.processes import mapping
-from machine.products import Product
 from machine.progress import showing
 from survey import decoded_cache, folders, images, ram_copies
 
@@ -72,11 +71,8 @@ def find_bad(subset: str, num_workers: int | None = None) -> dict[int, str]:
         if scan["listing"] == listing and seal is not None and seal.is_whole:
             return {int(index): str(reason) for index, reason in scan["bad"].items() if 0 <= int(index) < len(ids)}
     bad = scan_images(subset, ids, num_workers)
-    # A file of somebody else stays, and the images are scanned again by the next run.
-    with contextlib.suppress(DataError):
-        products.check([Product(path)])
-        with replacing(path, sealed=True) as temporary:
-            temporary.write_text(json.dumps({"seal": seals.blank(), "listing": listing, "bad": bad}))
+    with contextlib.suppress(DataError), replacing(path, sealed=True) as temporary:
+        temporary.write_text(json.dumps({"seal": seals.blank(), "listing": listing, "bad": bad}))
     return bad
 
 
