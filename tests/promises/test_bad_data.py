@@ -365,6 +365,7 @@ def test_the_page_has_a_row_for_each_test():
     tested = {"Images", "Ids and labels", "Predictions and other files", "Folders and writing"}
     tested.add("Downloads and own galaxies")  # in test_prepare_data.py
     tested.add("Catalogues of own images and fields")  # in test_bad_catalogues.py
+    tested.add("Runs")  # owners of shared files, in tests/machine/test_locks.py and test_decoded_cache.py
     headings = set(re.findall(r"^## (.*)$", page, re.MULTILINE))
     assert tested <= headings
     assert not any(rows_of_page(other) for other in headings - tested)

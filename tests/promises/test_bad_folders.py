@@ -70,7 +70,7 @@ FOLDERS = {
     ],
     "file where a folder is to be": [
         (create_train_ids_file, {}, move_data, "cannot be read (Not a directory)"),
-        (ensemble_predictions_npy, {}, lambda s: put(s.root / "predictions/final/blended"), "cannot be written (File"),
+        (ensemble_predictions_npy, {}, lambda s: put(s.root / "predictions/final/blended"), "final/blended, which is a file"),
     ],
     "folder or pipe where a file is to be": [
         (create_train_ids_file, {}, lambda s: (s.csv.unlink(), s.csv.mkdir()), "expected a regular file"),
@@ -79,7 +79,7 @@ FOLDERS = {
             create_test_ids_file,
             {},
             lambda s: ((path := s.root / "data" / "test_ids.npy").unlink(), path.mkdir()),
-            "test_ids.npy cannot be written (Is a directory)",
+            "test_ids.npy is a folder",
         ),
     ],
 }
@@ -122,7 +122,8 @@ def prepare(survey: Survey, script: object) -> Path:
 def refused_to_write(run_main, survey: Survey, script: object) -> str:
     """Run a script that can not write its first product; return what it says."""
     product, *arguments = (survey.root / name for name in PRODUCTS[script])
-    line = refused(run_main, survey.root, script, *arguments)
+    flags = ["--overwrite"] if script in (ensemble_predictions_npy, create_submission_from_npy) else []
+    line = refused(run_main, survey.root, script, *arguments, *flags)
     assert f"error: {product} cannot be written (" in line
     assert "an earlier file there is unchanged; make room, allow writing or name another folder" in line
     return line
