@@ -117,6 +117,7 @@ def test_a_field_that_cannot_be_drawn_is_named(
     columns = {name: np.full(3, np.nan) for name in field_overlays.COLUMNS}
     table = pa.table(columns | {"object": ["galaxy"] * 3, "most_likely_path": ["smooth"] * 3, "flag": [0] * 3})
     rows = field_sources.FieldRows(field, slice(0, 3))
-    field_overlays.write_overlays(tmp_path / "out.csv", [rows], table, None)
+    overlays = field_overlays.overlay_paths(tmp_path / "out.csv", [Path("field.fits")])
+    field_overlays.write_overlays(overlays, [rows], table, None)
     assert (tmp_path / "out.field.reg").is_file()
     assert "field.fits cannot be drawn (ZeroDivisionError: division by zero)" in capsys.readouterr().err

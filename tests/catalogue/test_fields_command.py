@@ -50,7 +50,8 @@ def test_a_field_is_a_table_a_picture_and_a_region_file(tmp_path: Path, predict:
     with Image.open(tmp_path / "out.sky.jpg") as picture:
         assert picture.width >= 1280 and len(np.unique(np.asarray(picture).reshape(-1, 3), axis=0)) > 1000
     lines = (tmp_path / "out.sky.reg").read_text().splitlines()
-    assert lines[2] == "image" and len(lines) == 3 + len(rows["x"])
+    assert lines[2] == "image" and len(lines) == 4 + len(rows["x"])
+    assert lines[-1].startswith("# galaxyseal:")
     first = [float(value) for value in lines[3][len("ellipse(") :].partition(")")[0].split(",")]
     assert first[:2] == pytest.approx([rows["x"][0] + 1, rows["y"][0] + 1], abs=1e-3)
     assert not list(tmp_path.glob(".*"))

@@ -70,7 +70,12 @@ FOLDERS = {
     ],
     "file where a folder is to be": [
         (create_train_ids_file, {}, move_data, "cannot be read (Not a directory)"),
-        (ensemble_predictions_npy, {}, lambda s: put(s.root / "predictions/final/blended"), "final/blended, which is a file"),
+        (
+            ensemble_predictions_npy,
+            {},
+            lambda s: put(s.root / "predictions/final/blended"),
+            "final/blended, which is a file",
+        ),
     ],
     "folder or pipe where a file is to be": [
         (create_train_ids_file, {}, lambda s: (s.csv.unlink(), s.csv.mkdir()), "expected a regular file"),
