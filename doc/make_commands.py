@@ -50,8 +50,8 @@ All commands with their flags and examples. `python COMMAND --help` prints the s
 """
 
 
-class _Parsed(Exception):
-    """Raised in place of parsing; holds the parser of a script."""
+class _Parsed(BaseException):
+    """Raised in place of parsing; holds the parser of a script. `run_script` reports an Exception as a fault."""
 
 
 def parser_of(script: str) -> argparse.ArgumentParser:

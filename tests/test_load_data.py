@@ -10,7 +10,7 @@ import pytest
 from tiny import ROOT, Survey
 
 import load_data
-from machine import buffering, files
+from machine import arrays, buffering
 from machine.arrays import save_array
 from machine.files import DataError
 from survey.folders import Folders, adopt, use_folders
@@ -33,13 +33,13 @@ def test_attributes_are_read_once_and_forgotten_with_the_folders(prepared_survey
     use_folders(prepared_survey.root)
     assert load_data.num_test == 3
     use_folders(tmp_path)
-    with pytest.raises(DataError, match=r"run create_test_ids_file\.py first"):
+    with pytest.raises(DataError, match=r"there is no data in .* prepare_data\.py"):
         load_data.num_test  # noqa: B018
 
 
 def test_what_2014_documents_is_here():
     for name in ("load_gz", "save_gz"):
-        assert getattr(load_data, name) is getattr(files, name)
+        assert getattr(load_data, name) is getattr(arrays, name)
     for name in ("buffered_gen_mp", "threaded_gen"):
         assert getattr(load_data, name) is getattr(buffering, name)
 

@@ -44,7 +44,9 @@ def test_each_job_makes_the_table_of_its_pack(packs: Path, tmp_path: Path, run_m
     for number in range(2):
         done = job(number, packs, tables, *flags)
         assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in tables.glob("[ab]*")) == ["a.parquet", "b.parquet"]
+    assert sorted(path.name for path in tables.glob("[ab]*")) == [
+        "a.parquet", "a.sample.csv", "b.parquet", "b.sample.csv",
+    ]  # fmt: skip
     assert not list(tables.glob(".*"))
     rows = read_columns(tables / "a.parquet")
     assert rows["id_str"].tolist() == ["x", "y", "z"] and set(rows["status"]) == {"ok"}
