@@ -162,7 +162,8 @@ def test_a_killed_run_goes_on_to_the_same_result_and_leaves_no_worker(prepared_s
             if line.startswith("chunk 3/6"):
                 process.kill()
                 break
-    assert 1 <= len(list(folders.current.checkpoints("tiny").glob("*.pt"))) <= 2
+    # Two are kept; a kill between writing the third and removing the first leaves three.
+    assert 1 <= len(list(folders.current.checkpoints("tiny").glob("*.pt"))) <= 3
     deadline = time.monotonic() + 20
     while processes_of_session(process.pid) and time.monotonic() < deadline:
         time.sleep(0.1)
