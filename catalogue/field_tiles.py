@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from catalogue.reading import read
 from galaxy.detection import MESH, OBJECT, find_objects
 from galaxy.fits_images import opened, read_bands
-from galaxy.image_files import read
 from galaxy.image_formats import Unreadable, format_of
 from galaxy.image_names import parse
 from galaxy.missing_pixels import missing_by_band

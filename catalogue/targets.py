@@ -9,7 +9,7 @@ from typing import Protocol
 from catalogue import framing
 from catalogue.flags import UNREADABLE
 from catalogue.framing import Frame
-from galaxy.image_files import read
+from catalogue.reading import read
 from galaxy.image_formats import Unreadable
 from machine.files import first_line
 

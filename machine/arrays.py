@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from machine import seals
-from machine.files import DataError, first_line, open_file, replacing
 from machine.gzip_writer import GzipWriter
 from machine.plain_pickle import PlainUnpickler
 from machine.seals import Seal
+from machine.whole_files import DataError, first_line, open_file, replacing
 
 # The largest array of an unknown shape: ten times the competition's predictions.
 MAX_ARRAY_BYTES = 2**28

@@ -98,10 +98,12 @@ def test_names_are_the_field_s_terms():
 # Modules without a test file of their own, and where their tests are.
 TESTED_ELSEWHERE = {
     "galaxy.answer_names": "tests/survey/test_own_labels.py reads tables with all names",
+    "machine.whole_files": "tests/machine/test_files.py",
     "machine.passed_columns": "tests/machine/test_table_writers.py and tests/catalogue/test_inputs.py",
     "machine.table_cells": "tests/machine/test_tables.py",
     "galaxy.opencv_images": "tests/galaxy/test_image_files.py decodes with it",
     "galaxy.warping": "tests/survey/test_views.py and test_realtime_augmentation.py, against arrays of 2014",
+    "catalogue.reading": "tests/galaxy/test_image_files.py",
     "catalogue.job": "tests/test_predict_galaxies.py",
     "catalogue.request": "tests/test_predict_galaxies.py",
     "catalogue.rows": "tests/test_predict_galaxies.py",
