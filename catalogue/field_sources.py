@@ -14,9 +14,9 @@ from catalogue.field_tiles import (
     Field,
     Tile,
     find_in_tile,
+    is_saved,
     objects_of,
     open_field,
-    reasons_of,
     save_failure,
     tile_path,
     tiles_of,
@@ -26,7 +26,7 @@ from catalogue.inputs import Inputs
 from catalogue.targets import Rejected, Target
 from galaxy.detection import OBJECT
 from galaxy.image_formats import Unreadable
-from machine.files import first_line
+from machine.files import first_line, remove_leftovers
 from machine.processes import Start, pool
 from machine.progress import showing
 
@@ -79,18 +79,19 @@ def _find(field: Field, tile: Tile, path: Path) -> str:
 def find_sources(path: Path, folder: Path, num_workers: int) -> FieldSources:
     """Find the objects of a field; resumes from the tiles in the folder. Raises Unreadable."""
     folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder / "*")
     field = open_field(path, folder)
     tiles = tiles_of(field.rows, field.columns)
-    missing = [index for index in range(len(tiles)) if not tile_path(folder, index).is_file()]
+    missing = [index for index in range(len(tiles)) if not is_saved(folder, index)]
     work = [(field, tiles[index], tile_path(folder, index)) for index in missing]
     with showing(total=len(tiles), initial=len(tiles) - len(work), unit="tile") as bar:
         for reason in _find_all(work, min(num_workers, MAX_WORKERS, len(work))):
             if reason:
                 raise Unreadable(reason)
             bar.update()
-    of_tiles = [objects_of(folder, index) for index in range(len(tiles))]
-    why = [reasons_of(folder, index) for index in range(len(tiles))]
-    failures = {index: failure for index, (_, failure) in enumerate(why) if failure}
+    loaded = [objects_of(folder, index) for index in range(len(tiles))]
+    of_tiles = [objects for objects, _, _ in loaded]
+    failures = {index: failure for index, (_, _, failure) in enumerate(loaded) if failure}
     if len(failures) == len(tiles):
         raise Unreadable(f"cannot be searched ({failures[0]})")
     objects = np.concatenate(of_tiles) if of_tiles else np.empty(0, OBJECT)
@@ -98,7 +99,7 @@ def find_sources(path: Path, folder: Path, num_workers: int) -> FieldSources:
     classes = np.full(len(objects), "galaxy", object)
     classes[star_galaxy.are_tiny(objects, point_radius)] = "tiny"
     classes[star_galaxy.are_stars(objects, point_radius)] = "star"
-    unmeasured = [reason for reasons, _ in why for reason in reasons]
+    unmeasured = [reason for _, reasons, _ in loaded for reason in reasons]
     reasons = [
         f"cannot be measured ({reason})" if reason else REASONS[name]
         for reason, name in zip(unmeasured, classes, strict=True)

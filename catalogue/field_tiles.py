@@ -19,7 +19,8 @@ from galaxy.image_names import parse
 from galaxy.missing_pixels import missing_by_band
 from galaxy.packed_files import is_packed
 from galaxy.pictures import MIN_SIDE, Picture, picture_of_bands
-from machine.files import replacing
+from machine import seals
+from machine.files import load_named, replacing, save_named
 
 # Sides of a tile without its overlap, and of the overlap, pixels: whole meshes, so that tiles share one background.
 CORE, OVERLAP = 12 * MESH, 2 * MESH
@@ -232,8 +233,7 @@ def _save_tile(
     path: Path, objects: np.ndarray, segmentation: np.ndarray, reasons: list[str], failure: str = ""
 ) -> None:
     arrays = {"objects": objects, "segmentation": segmentation, "reasons": np.array(reasons, dtype=str)}
-    with replacing(path, durable=False) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, failure=np.array(failure), **arrays)
+    save_named(path, durable=False, compressed=True, failure=np.array(failure), **arrays)
 
 
 def _saturated_linear(bands: np.ndarray) -> np.ndarray:
@@ -248,20 +248,22 @@ def _saturated_linear(bands: np.ndarray) -> np.ndarray:
     return saturated
 
 
-def objects_of(folder: Path, index: int) -> np.ndarray:
-    """Load the objects (n,) of `detection.OBJECT` that a tile owns."""
-    with np.load(tile_path(folder, index)) as file:
-        return file["objects"].astype(OBJECT)
+def is_saved(folder: Path, index: int) -> bool:
+    """Return whether the file of a tile exists and is whole."""
+    seal = seals.read(tile_path(folder, index))
+    return seal is not None and seal.is_whole
 
 
-def reasons_of(folder: Path, index: int) -> tuple[list[str], str]:
-    """Load why objects (n,) of a tile were not measured, and why the tile was not searched; else empty texts."""
-    with np.load(tile_path(folder, index)) as file:
-        return file["reasons"].tolist(), str(file["failure"])
+def objects_of(folder: Path, index: int) -> tuple[np.ndarray, list[str], str]:
+    """Load the objects (n,) of `detection.OBJECT` that a tile owns.
+
+    Also return why each of them was not measured, and why the tile was not searched; else empty texts.
+    """
+    file = load_named(tile_path(folder, index))
+    return file["objects"].astype(OBJECT), file["reasons"].tolist(), str(file["failure"])
 
 
 @lru_cache(maxsize=2)
 def segments_of(path: Path) -> np.ndarray:
     """Load the segmentation map of a tile (rows, columns), labels from 1, 0 is sky, MISSING has no data."""
-    with np.load(path) as file:
-        return file["segmentation"]
+    return load_named(path)["segmentation"]

@@ -115,7 +115,7 @@ class MergedShards:
     def __iter__(self) -> Iterator[pa.Table]:
         for path in self.files:
             try:
-                with parquet.ParquetFile(path) as file:
+                with open_file(path, "make it again") as content, parquet.ParquetFile(content) as file:
                     for group in range(file.num_row_groups):
                         for batch in file.iter_batches(MAX_ROWS, row_groups=[group]):
                             yield pa.Table.from_batches([batch]).cast(self.schema)

@@ -9,12 +9,14 @@ not name the holder, keeps the files, and falls back to a lock that survives a k
 import contextlib
 import errno
 import os
+import re
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from machine.files import DataError
+from machine.files import DataError, shown
 from machine.workflow_engine import patience
 
 try:
@@ -23,6 +25,8 @@ except ImportError:  # not on Windows
     fcntl = None
 
 _HELD = (errno.EACCES, errno.EAGAIN)
+# The content of a lock file: process and host.
+_HOLDER = re.compile(rb"|[0-9]{1,10} [^\s]{0,300}")
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
@@ -73,6 +77,7 @@ def _take(path: Path, work: str) -> int | None:
     try:
         while True:
             descriptor = _open(path)
+            _refuse_foreign(descriptor, path)
             try:
                 fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -95,11 +100,19 @@ def _take(path: Path, work: str) -> int | None:
         ) from error
 
 
+def _refuse_foreign(descriptor: int, path: Path) -> None:
+    """Raise DataError, and close the file, unless it is empty or names a process, as a lock file does."""
+    is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+    if not is_file or not _HOLDER.fullmatch(os.pread(descriptor, 400, 0)):
+        os.close(descriptor)
+        raise DataError(f"{shown(path)} is needed for a lock, and is not of this project; move it away")
+
+
 def _open(path: Path, attempts: int = 10) -> int:
     """Open a lock file, and make its folders; an earlier holder may remove them in between."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
     except FileNotFoundError:
         if attempts == 1:
             raise

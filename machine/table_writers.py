@@ -127,7 +127,8 @@ def _shape_of(data_type: pa.DataType) -> str:
 def _write_parquet(path: Path, schema: pa.Schema, batches: Iterable[pa.Table], num_rows: int, seal: str) -> None:
     schema = schema.with_metadata({**(schema.metadata or {}), SEAL: seal.encode()})
     waiting: list[pa.Table] = []
-    with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
+    # A file, since pyarrow takes names of UTF-8 only.
+    with path.open("wb") as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         for batch in batches:
             waiting.append(batch)
             if sum(map(len, waiting)) >= _ROWS_PER_GROUP:

@@ -149,7 +149,7 @@ def test_a_tile_keeps_the_objects_with_their_peaks_in_it_and_the_segmentation_ma
     for index in (0, 4):
         path = field_tiles.tile_path(tmp_path, index)
         field_tiles.find_in_tile(opened, tiles[index], path)
-        objects, segmentation = field_tiles.objects_of(tmp_path, index), field_tiles.segments_of(path)
+        (objects, _, _), segmentation = field_tiles.objects_of(tmp_path, index), field_tiles.segments_of(path)
         own, seen = tiles[index].own, tiles[index].seen
         assert segmentation.shape == tuple(pixels.stop - pixels.start for pixels in seen)
         assert len(objects) < segmentation.max()
