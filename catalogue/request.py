@@ -89,7 +89,8 @@ class Request:
         products = [Product(path, source) for path in (self.report, self.draw) if path]
         if self.output:
             products += table_products(output, source)
-            products += [Product(path, source) for pair in overlay_paths(output, fields) for path in pair]
+            beside = table_writers.source_beside(output, source)
+            products += [Product(path, beside) for pair in overlay_paths(output, fields) for path in pair]
         return products
 
 

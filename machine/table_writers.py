@@ -16,6 +16,7 @@ Source: Pence et al. 2010 (FITS 3.0); Astropy's ECSV 1.0; IVOA VOTable 1.4; W3C,
 import csv
 import io
 import json
+import os
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
@@ -75,7 +76,12 @@ def products(path: Path, source: str | None = None) -> list[Product]:
     """Return the files that `write` writes: the table, and beside a CSV its metadata."""
     if path.suffix != ".csv":
         return [Product(path, source)]
-    return [Product(path, source, _csv_seal), Product(_metadata_beside(path), source)]
+    return [Product(path, source, _csv_seal), Product(_metadata_beside(path), source_beside(path, source))]
+
+
+def source_beside(path: Path, source: str | None) -> str | None:
+    """Return the source of a file beside a table: any may be replaced (None) once the table was removed."""
+    return source if os.path.lexists(path) else None
 
 
 def sample_product(path: Path, output: Path) -> Product:

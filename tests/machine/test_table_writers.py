@@ -14,7 +14,8 @@ from astropy.io import fits
 from astropy.table import Table
 from pyarrow import parquet
 
-from machine import table_writers, tables
+from machine import products, seals, table_writers, tables
+from machine.files import DataError
 from machine.passed_columns import arrow_array, passed_fields
 from machine.products import is_own
 from machine.table_cells import TableColumn
@@ -141,6 +142,20 @@ def test_the_catalogue_package_does_not_import_torch():
     )
     root = Path(tables.__file__).parent.parent
     assert subprocess.run([sys.executable, "-c", command], cwd=root, check=False).returncode == 0
+
+
+def test_the_metadata_of_a_removed_csv_are_replaced(tmp_path: Path):
+    schema, batches = content(1)
+    path = tmp_path / "out.csv"
+    table_writers.write(path, schema, batches, len(NAMES), seals.source_of("these images"))
+    others = table_writers.products(path, seals.source_of("other images"))
+    with pytest.raises(DataError, match=r"out\.csv exists, from other inputs"):
+        products.check(others)
+    path.unlink()
+    products.check(table_writers.products(path, seals.source_of("other images")))
+    path.with_name("out.csv-metadata.json").write_text("{}")
+    with pytest.raises(DataError, match=r"metadata\.json exists and is not of this project"):
+        products.check(table_writers.products(path, seals.source_of("other images")))
 
 
 def test_a_sample_has_three_digits_and_exact_texts(tmp_path: Path):
