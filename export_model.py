@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 
 from catalogue import answer_columns, calibration, card, framing, likely_path
-from catalogue.model_file import OUTPUTS, Model
+from catalogue.model_file import FEATURES, OUTPUTS, Model
 from engine import export
 from engine.examples import Examples
 from engine.experiment import Experiment
@@ -101,7 +101,8 @@ def graph_of(
     exported.measure_distances(
         statistics.mean, statistics.directions, statistics.deviations, statistics.rest, statistics.weight_of_rest
     )
-    graph = export.to_onnx(exported, examples.experiment.views.shapes, OUTPUTS)
+    exported.set_axes(statistics.axes)
+    graph = export.to_onnx(exported, examples.experiment.views.shapes, (*OUTPUTS, FEATURES))
     if weights == "float16":
         export.halve(graph)
     elif weights == "int8":

@@ -32,7 +32,7 @@ EXAMPLES = (
     "python predict_galaxies.py --merge catalogue.*of8.parquet --output catalogue.parquet",
 )
 KEPT = "finished parts of the catalogue are kept in a hidden folder beside it"
-_CHOICES = ("framing", "stretch", "weighted", "full", "detect")
+_CHOICES = ("framing", "stretch", "weighted", "full", "detect", "features")
 
 
 def catalogue(
@@ -46,6 +46,7 @@ def catalogue(
     stretch: str | None = None,
     weighted: bool = False,
     full: bool = False,
+    features: bool = False,
     report: str | os.PathLike | None = None,
     draw: str | os.PathLike | None = None,
     hdu: str | int | None = None,
@@ -73,7 +74,8 @@ def catalogue(
 
     Raises DataError, with one line, where the arguments, a model or a folder cannot be used.
     """
-    choices = Choices(framing=framing, stretch=stretch, weighted=weighted, full=full, detect=detect or at is not None)
+    detect = detect or at is not None
+    choices = Choices(framing=framing, stretch=stretch, weighted=weighted, full=full, detect=detect, features=features)
     request = Request(
         images=_texts(images),
         choices=choices,
@@ -203,6 +205,11 @@ def main() -> None:
     )
     group.add_argument(
         "--full", action="store_true", help="add columns of uncertainty: spreads over transforms and models, intervals"
+    )
+    group.add_argument(
+        "--features",
+        action="store_true",
+        help="add the network's features, by which --like and --labels find similar galaxies",
     )
     group.add_argument(products.FLAG, action="store_true", help=products.HELP)
     group = parser.group("model")

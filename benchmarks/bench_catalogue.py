@@ -45,7 +45,8 @@ def picture(pixels: np.ndarray) -> Picture:
 def predict(model: Model, frames: list[Frame]) -> Answers:
     """Predict frames one at a time, as predict_galaxies.py does."""
     answers = [model.predict([each]) for each in frames]
-    return Answers(*(np.concatenate([getattr(each, name) for each in answers]) for name in Answers.__annotations__))
+    names = [name for name in Answers.__annotations__ if getattr(answers[0], name) is not None]
+    return Answers(**{name: np.concatenate([getattr(each, name) for each in answers]) for name in names})
 
 
 def moved(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -17,6 +17,8 @@ _QUANTILES = tuple(quantile for pair in LEVELS.values() for quantile in pair)
 GALAXIES_A_BIN, MAX_BINS = 50, 10
 # An image is far from the training images if it is farther than this fraction of the validation galaxies.
 FAR_FROM = 0.97
+# Directions of the features of a catalogue, at most.
+MAX_AXES = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +82,8 @@ class FeatureStatistics:
     directions: np.ndarray  # (features, kept), orthonormal
     deviations: np.ndarray  # (kept,)
     rest: float
+    # (features, up to MAX_AXES): (f - mean) axes are the features of a catalogue, of unit variance each.
+    axes: np.ndarray
 
     @property
     def weight_of_rest(self) -> float:
@@ -97,8 +101,13 @@ def fit_features(features: np.ndarray, max_kept: int = 32) -> FeatureStatistics:
     rest = float((deviations[kept:] ** 2).sum())
     smallest = max(float(deviations[0]), 1e-6) * 1e-3
     # If training images have no residual, any residual of another image is large.
+    num_axes = max(1, min(MAX_AXES, len(features) // 10, int((deviations > 1e-3 * (deviations[0] + 1e-30)).sum())))
     return FeatureStatistics(
-        mean, directions[:kept].T.copy(), np.maximum(deviations[:kept], smallest), max(rest, smallest**2)
+        mean,
+        directions[:kept].T.copy(),
+        np.maximum(deviations[:kept], smallest),
+        max(rest, smallest**2),
+        directions[:num_axes].T / np.maximum(deviations[:num_axes], smallest),
     )
 
 

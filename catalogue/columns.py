@@ -18,6 +18,7 @@ from catalogue.flags import FIELD_FLAGS, FLAGS, NOT_JUDGED, OK, UNREADABLE, UNTR
 from catalogue.likely_path import PathRule, path_rule
 from catalogue.model_file import Answers, Model
 from machine import tables
+from machine.files import DataError
 from machine.version import VERSION
 
 
@@ -30,6 +31,7 @@ class Choices:
     weighted: bool = False
     full: bool = False
     detect: bool = False
+    features: bool = False
 
     @property
     def flags(self) -> dict[int, str]:
@@ -100,6 +102,8 @@ LABELS = {
     False: "the votes of validation galaxies with similar predictions, widened to the fraction",
     True: "the class averages of validation galaxies with similar predictions, widened to the fraction",
 }
+# The column of features: whole numbers of 1 / FEATURE_SCALE, at most MAX_FEATURE; NO_FEATURES in rows without answers.
+FEATURE_COLUMN, FEATURE_SCALE, MAX_FEATURE, NO_FEATURES = "features", 16, 127, -128
 ANSWERS = tuple(fraction.removesuffix("_fraction") for fraction in answer_columns.FRACTIONS)
 
 
@@ -127,6 +131,16 @@ def schema_of(models: Sequence[Model], choices: Choices, passed: Sequence[pa.Fie
         "path questions": sorted(rule.questions),
         "classes": len(rule.classes),
     }
+    if choices.features:
+        model = models[0]  # directions of different networks cannot be compared
+        if not model.num_features:
+            raise DataError(f"{model.path} returns no features; name a model that export_model.py has exported anew")
+        provenance["features of"] = {"name": model.name, "sha256": model.sha256}
+        description = (
+            f"features of {model.name} along its main directions, in 1/{FEATURE_SCALE} of their deviation over "
+            f"the training images; {NO_FEATURES} in rows without answers"
+        )
+        fields.append(tables.field(FEATURE_COLUMN, pa.list_(pa.int8(), model.num_features), description))
     return pa.schema(fields, metadata={tables.PROVENANCE: json.dumps(provenance).encode()})
 
 
@@ -175,6 +189,11 @@ def answer_values(
         for pattern, columns in values.items()
         for answer, column in zip(ANSWERS, columns.T, strict=True)
     }
+
+
+def as_stored(features: np.ndarray) -> np.ndarray:
+    """Return features (n, k) as the whole numbers of the column, int8; each is cut at 8 standard deviations."""
+    return np.clip(np.rint(np.nan_to_num(features) * FEATURE_SCALE), -MAX_FEATURE, MAX_FEATURE).astype(np.int8)
 
 
 def _variance(values: Sequence[np.ndarray]) -> np.ndarray:

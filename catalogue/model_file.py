@@ -47,16 +47,22 @@ Split Sqrt Squeeze Sub Sum Tanh Transpose Unsqueeze Where DequantizeLinear Quant
 """
 OPERATORS = frozenset(_OPERATORS.split())
 OUTPUTS = ("predictions", "by_transform", "distance")
+# Models of earlier versions do not have this output.
+FEATURES, MAX_FEATURES = "features", 256
 _HINT = "name another model, or export it again (export_model.py)"
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Weighted votes (n, 37), those of each transform (n, transforms, 37), distances to the training images (n,)."""
+    """Weighted votes (n, 37), those of each transform (n, transforms, 37), distances to the training images (n,).
+
+    `features` (n, k) are those along the main directions, of unit variance over the training images.
+    """
 
     predictions: np.ndarray
     by_transform: np.ndarray
     distances: np.ndarray
+    features: np.ndarray | None = None
 
 
 class Model:
@@ -92,6 +98,11 @@ class Model:
         return self.path, self.path.with_suffix(".json")
 
     @property
+    def num_features(self) -> int:
+        """Number of features of an image; 0 if the model returns none."""
+        return next((each.shape[1] for each in self._session.get_outputs() if each.name == FEATURES), 0)
+
+    @property
     def name(self) -> str:
         """Name of the experiment."""
         return self.card.name
@@ -125,7 +136,10 @@ class Model:
         views = [np.stack(batch) for batch in zip(*map(self.views, frames), strict=True)]
         feeds = {f"pixels_{index}": view for index, view in enumerate(views)}
         try:
-            return Answers(*self._session.run(OUTPUTS, feeds))
+            answers = Answers(*self._session.run([*OUTPUTS, *([FEATURES] if self.num_features else [])], feeds))
+            if self.num_features:
+                np.reshape(answers.features, (len(frames), self.num_features))
+            return answers
         except Exception as error:
             raise DataError(f"{self.path} cannot predict ({first_line(error)}); {_HINT}") from None
 
@@ -185,7 +199,10 @@ def _check_ends(graph: onnx.GraphProto, card: Card) -> None:
         raise DataError(f"expected inputs {expected}, got {str(got)[:200]}; {_HINT}")
     output_shapes = [[None, NUM_ANSWERS], [None, card.num_averaged, NUM_ANSWERS], [None]]
     outputs = {each.name: _shape(each) for each in graph.output}
-    if outputs != dict(zip(OUTPUTS, output_shapes, strict=True)):
+    features = outputs.get(FEATURES, [])
+    if len(features) == 2 and features[0] is None and features[1] in range(1, MAX_FEATURES + 1):
+        output_shapes.append(features)
+    if outputs != dict(zip((*OUTPUTS, FEATURES), output_shapes, strict=False)):
         raise DataError(f"expected outputs {', '.join(OUTPUTS)}, got {str(outputs)[:200]}; {_HINT}")
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from catalogue import calibration
 from catalogue.calibration import FAR_FROM
-from catalogue.columns import Choices, answer_values
+from catalogue.columns import FEATURE_COLUMN, NO_FEATURES, Choices, answer_values, as_stored
 from catalogue.flags import FAR, NO_OBJECT, OK, SHAPE, UNREADABLE, contradicts
 from catalogue.framing import Frame
 from catalogue.inputs import Inputs, Selection
@@ -103,6 +103,9 @@ def _blank(schema: pa.Schema, num_rows: int) -> dict[str, np.ndarray]:
     """Return columns without values: empty texts, zero flags, NaN; None for a text that a row may lack."""
     blank = {pa.string(): ("", object), pa.int32(): (0, np.int32)}
     columns = {column.name: np.full(num_rows, *blank.get(column.type, (np.nan, np.float32))) for column in schema}
+    if FEATURE_COLUMN in schema.names:
+        shape = num_rows, schema.field(FEATURE_COLUMN).type.list_size
+        columns[FEATURE_COLUMN] = np.full(shape, NO_FEATURES, np.int8)
     return columns | {name: np.full(num_rows, None) for name in ("reason", "most_likely_path")}
 
 
@@ -151,6 +154,7 @@ def _row(result: Frame | Rejected, models: Sequence[Model], choices: Choices, ru
         "petrosian_radius": result.radius,
         "axis_ratio": result.axis_ratio,
         "frame_scale": result.scale,
+        **({FEATURE_COLUMN: as_stored(answers[0].features)[0]} if choices.features else {}),
     }
 
 

@@ -32,9 +32,9 @@ _LEAST_HALVED = 256
 
 
 class Exported(nn.Module):
-    """Views (images, representatives, rows, columns, 3) -> mean predictions, those of each transform, and distances.
+    """Views (images, representatives, rows, columns, 3) -> predictions (means, by transform), distances, features.
 
-    `measure_distances` defines the distance; all distances are 0 until it is called.
+    `measure_distances` defines the distance, `set_axes` the features; all are 0 until then.
     """
 
     def __init__(self, experiment: Experiment, network: Network):
@@ -57,6 +57,7 @@ class Exported(nn.Module):
             )
         self.feature_layer, num_features = weighted[0].input_layer, weighted[0].fan_in
         self.measure_distances(np.zeros(num_features), np.zeros((num_features, 1)), np.ones(1), 1.0, 0.0)
+        self.set_axes(np.zeros((num_features, 1)))
 
     def measure_distances(
         self, mean: np.ndarray, directions: np.ndarray, deviations: np.ndarray, rest: float, weight: float
@@ -75,6 +76,11 @@ class Exported(nn.Module):
             self.register_buffer(name, torch.as_tensor(values, dtype=torch.float32, device=device), persistent=False)
         self.rest, self.weight = rest, weight
 
+    def set_axes(self, axes: np.ndarray) -> None:
+        """Set the axes (f, k) along which the graph returns features."""
+        values = torch.as_tensor(axes, dtype=torch.float32, device=self.network.device)
+        self.register_buffer("feature_axes", values, persistent=False)
+
     def answers_and_features(self, *views: Tensor) -> tuple[Tensor, Tensor]:
         """Return predictions (images, transforms, 37) and features (images, features) averaged over transforms."""
         inputs = self.network.inputs([view.flatten(0, 1) for view in views])
@@ -87,14 +93,15 @@ class Exported(nn.Module):
         predictions = self.output_layer(activations).unflatten(0, (-1, self.num_transforms))
         return predictions, features.flatten(1).unflatten(0, (-1, self.num_transforms)).mean(1)
 
-    def forward(self, *views: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, *views: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         predictions, features = self.answers_and_features(*views)
         centred = features - self.feature_mean
         inside = centred @ self.feature_directions
         outside = ((centred * centred).sum(1) - (inside * inside).sum(1)).clamp(min=0)
         scaled = inside / self.feature_deviations
         squares = (scaled * scaled).sum(1) + outside * (self.weight / self.rest)
-        return predictions.mean(1), predictions, (squares / (len(self.feature_deviations) + self.weight)).sqrt()
+        distances = (squares / (len(self.feature_deviations) + self.weight)).sqrt()
+        return predictions.mean(1), predictions, distances, centred @ self.feature_axes
 
     @torch.inference_mode()
     def run(self, examples: Examples, indices: np.ndarray, images_a_batch: int) -> tuple[np.ndarray, np.ndarray]:
@@ -138,12 +145,12 @@ def session_of(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
 def run_graph(model: onnx.ModelProto, feeds: Iterable[dict[str, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
     """Return a graph's predictions (n, 37) and distances (n,)."""
     session, names = session_of(model), [output.name for output in model.graph.output]
-    predictions, _, distances = zip(*(session.run(names, inputs) for inputs in feeds), strict=True)
+    predictions, _, distances, *_ = zip(*(session.run(names, inputs) for inputs in feeds), strict=True)
     return np.concatenate(predictions), np.concatenate(distances)
 
 
 def to_onnx(exported: Exported, shapes: Sequence[tuple[int, int, int]], names: Sequence[str]) -> onnx.ModelProto:
-    """Export the graph; `shapes` are the views' (rows, columns, 3), `names` those of the three outputs."""
+    """Export the graph; `shapes` are the views' (rows, columns, 3), `names` those of the outputs."""
     if importlib.util.find_spec("onnxscript") is None:
         raise DataError("the exporter needs onnxscript, which is not installed; pip install -r requirements-dev.txt")
     device = exported.network.device

@@ -41,10 +41,13 @@ _MAX_SAMPLE_BYTES = 2**24
 # Rows of a group in Parquet, which readers skip or read as a whole.
 _ROWS_PER_GROUP = 4096
 _FITS_BLOCK = 2880  # bytes
+_SIGNED_BYTE = -128  # TZERO
 # Of each column type: in ECSV, in FITS, in a FITS row, in VOTable.
 TYPES = {
     pa.string(): ("str", "A", "S", "unicodeChar"),
     pa.bool_(): ("bool", "L", "i1", "boolean"),
+    # FITS and VOTable have no signed byte: FITS stores it plus 128 (TZERO), VOTable as a short.
+    pa.int8(): ("i1", "B", "u1", "short"),
     pa.uint8(): ("u1", "B", "u1", "unsignedByte"),
     pa.int16(): ("i2", "I", ">i2", "short"),
     pa.int32(): ("i4", "J", ">i4", "int"),
@@ -128,6 +131,10 @@ def _shape_of(data_type: pa.DataType) -> str:
     if pa.types.is_fixed_size_list(data_type):
         return "vector"
     return "list" if pa.types.is_list(data_type) else ""
+
+
+def _holds_signed_bytes(data_type: pa.DataType) -> bool:
+    return (data_type.value_type if _shape_of(data_type) == "vector" else data_type) == pa.int8()
 
 
 def _write_parquet(path: Path, schema: pa.Schema, batches: Iterable[pa.Table], num_rows: int, seal: str) -> None:
@@ -249,7 +256,9 @@ def _write_fits(path: Path, schema: pa.Schema, batches: Iterable[pa.Table], num_
             _, form, row_type, _ = TYPES[column.type.value_type if is_vector else column.type]
             shape = (column.type.list_size,) if is_vector else ()
             form = f"{shape[0]}{form}" if is_vector else form
-        columns.append(fits.Column(column.name, form, unit=unit, null=nulls.get(column.name)))
+        null, offset = nulls.get(column.name), _SIGNED_BYTE if _holds_signed_bytes(column.type) else None
+        null = null if offset is None or null is None else null - offset
+        columns.append(fits.Column(column.name, form, unit=unit, null=null, bzero=offset))
         dtype.append((column.name, row_type, shape))
     hdu = fits.BinTableHDU.from_columns(columns, nrows=0, name="CATALOGUE")
     for index, column in enumerate(schema, start=1):
@@ -310,6 +319,11 @@ def _ascii(character: str) -> str:
 def _fits_values(column: pa.ChunkedArray, null: int | None) -> np.ndarray:
     if column.type == pa.string() or _shape_of(column.type) == "list":
         return np.array([cell.encode("ascii") for cell in _ascii_cells(column)])
+    if _holds_signed_bytes(column.type):
+        values = column.combine_chunks()
+        shape = (len(values), column.type.list_size) if _shape_of(column.type) else (len(values),)
+        values = values.flatten() if len(shape) > 1 else values.fill_null(0 if null is None else null)
+        return (values.to_numpy(zero_copy_only=False).astype(np.int16) - _SIGNED_BYTE).astype(np.uint8).reshape(shape)
     if _shape_of(column.type) == "vector":
         array = column.combine_chunks()
         values = array.flatten().to_numpy(zero_copy_only=False).reshape(len(array), column.type.list_size)

@@ -15,19 +15,23 @@ import crafted_images as crafted
 import cv2
 import exported
 import numpy as np
+import onnx
 import pandas
+import pyarrow as pa
 import pytest
 import simplejpeg
 import tifffile
 from astropy.io import fits
 from fields import GALAXIES, draw_field
 from PIL import Image
+from pyarrow import parquet
 from tiny import CPU, OPTIONS, ROOT, TINY, draw_blob
 
 import predict_galaxies
 from benchmarks.peers import memory
 from catalogue import answer_columns, framing, read_ahead, request, row_store
-from catalogue.columns import Choices
+from catalogue.columns import NO_FEATURES, Choices
+from catalogue.model_file import Model
 from catalogue.targets import FileTarget, Recipe
 from engine.examples import Examples
 from engine.network import load_network
@@ -105,6 +109,33 @@ def test_all_formats_tell_the_same(folder: Path, predict: Predict):
         assert list(rows) == list(expected)
         for name, values in expected.items():
             np.testing.assert_array_equal(rows[name].astype(values.dtype), values, err_msg=name)
+
+
+def test_features_are_those_of_the_network_in_all_formats(folder: Path, predict: Predict):
+    expected = predict(folder.parent / "out.parquet", folder, "--features")["features"]
+    assert (expected[:2] == NO_FEATURES).all() and (np.abs(expected[2:]) <= 127).all()
+    stored = parquet.read_schema(folder.parent / "out.parquet").field("features").type
+    assert (stored.value_type, stored.list_size) == (pa.int8(), 5)
+    for suffix in ("fits", "ecsv", "vot"):
+        rows = predict(folder.parent / f"out.{suffix}", folder, "--features")
+        np.testing.assert_array_equal(rows["features"], expected)
+    model = Model(exported.tiny_model(), threads=1)
+    recipe = Recipe(None, "auto", model.card.framing_radius)
+    frames = [FileTarget(folder / f"galaxy {number}.png").frame(recipe) for number in range(6)]
+    values = np.concatenate([model.predict([frame]).features for frame in frames])
+    assert model.num_features == 5 and (values.std(axis=0) > 0.05).all()
+    np.testing.assert_array_equal(expected[2:], np.clip(np.rint(values * 16), -127, 127))
+
+
+def test_a_model_without_features_is_one_message(folder: Path, tmp_path: Path, predict: Predict):
+    model = onnx.load(exported.tiny_model())
+    [output] = [each for each in model.graph.output if each.name == "features"]
+    model.graph.output.remove(output)
+    onnx.save(model, tmp_path / "old.onnx")
+    predict(tmp_path / "a.csv", folder, models=[tmp_path / "old.onnx"])
+    with pytest.raises(SystemExit) as ended:
+        predict(tmp_path / "b.csv", folder, "--features", models=[tmp_path / "old.onnx"])
+    assert "returns no features; name a model" in str(ended.value.code)
 
 
 def test_full_tables_have_spreads_and_intervals(folder: Path, predict: Predict):

@@ -20,7 +20,7 @@ from engine.prediction import predict
 from machine.files import DataError
 from survey.centering import GEN2
 
-NAMES = ["predictions", "by_transform", "distance"]
+NAMES = ["predictions", "by_transform", "distance", "features"]
 # Four transforms, which share parts: quarter turns of each other.
 EXPERIMENT = dataclasses.replace(TINY, test_transforms=TINY.test_transforms[20:26])
 
@@ -39,6 +39,7 @@ def graph(wrapped: Exported) -> onnx.ModelProto:
     size = 8
     directions, _ = np.linalg.qr(rng.normal(size=(size, 3)))
     wrapped.measure_distances(rng.normal(size=size), directions, np.array([3.0, 2.0, 1.0]), 0.5, 3.0)
+    wrapped.set_axes(rng.normal(size=(size, 5)))
     return export.to_onnx(wrapped, EXPERIMENT.views.shapes, NAMES)
 
 
@@ -86,7 +87,7 @@ def test_predictions_and_parts_are_those_of_the_predict_script(wrapped: Exported
     assert features.shape == (7, 8)
 
 
-def test_the_distance_is_that_of_the_calibration(wrapped: Exported, graph: onnx.ModelProto):
+def test_distances_and_features_are_those_of_the_calibration(wrapped: Exported, graph: onnx.ModelProto):
     from catalogue.calibration import fit_features
 
     rng = np.random.default_rng(2)
@@ -95,11 +96,14 @@ def test_the_distance_is_that_of_the_calibration(wrapped: Exported, graph: onnx.
         statistics.mean, statistics.directions, statistics.deviations, statistics.rest, statistics.weight_of_rest
     )
     arrays = views(wrapped, 4)
+    wrapped.set_axes(statistics.axes)
     with torch.no_grad():
         tensors = [torch.from_numpy(each) for each in arrays]
         _, features = wrapped.answers_and_features(*tensors)
-        _, _, got = wrapped(*tensors)
+        _, _, got, along_axes = wrapped(*tensors)
     np.testing.assert_allclose(got, distances(statistics, features.numpy()), rtol=1e-4)
+    expected = (features.numpy() - statistics.mean) @ statistics.axes
+    np.testing.assert_allclose(along_axes, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_half_precision_halves_the_file_and_hardly_moves_the_predictions(wrapped: Exported, graph: onnx.ModelProto):
