@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 import crafted_images as crafted
@@ -252,7 +251,9 @@ def test_a_folder_that_does_not_answer_ends_in_one_line(
     hung: str, folder: Path, predict: Predict, monkeypatch: pytest.MonkeyPatch
 ):
     answer, look, output = threading.Event(), shared_folders._look, folder.parent / "out" / "a.csv"
-    monkeypatch.setattr(request, "touch", partial(shared_folders.touch, seconds=0.1))
+    monkeypatch.setattr(
+        request, "touch", lambda place: shared_folders.touch(place, seconds=0.1 if place.name == hung else 60)
+    )
     monkeypatch.setattr(shared_folders, "_look", lambda place: answer.wait() if place.name == hung else look(place))
     try:
         with pytest.raises(SystemExit, match=rf"{hung} does not answer within 0\.1 seconds"):

@@ -4,7 +4,6 @@ import csv
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import types
@@ -24,6 +23,7 @@ from tiny import (
     draw_blob,
     files_of,
     held,
+    is_killed_at_file,
     refused,
     rows_of_page,
     run,
@@ -150,18 +150,16 @@ class TestKaggle:
         ):
             prepare(run_main, "--root", survey.root)
 
-    def test_killed_at_any_time_and_run_again_it_ends_with_the_same_files(self, survey: Survey, tmp_path: Path):
+    def test_killed_again_and_again_it_ends_with_the_same_files(self, survey: Survey, tmp_path: Path, run_main):
         place = download_of(survey, tmp_path / "downloads")
-        command = [sys.executable, ROOT / "prepare_data.py", "--kaggle", place, "--root"]
-        subprocess.run([*command, tmp_path / "whole"], check=True, stdout=subprocess.DEVNULL)
-        rng = np.random.default_rng()
-        for _ in range(2):
-            with subprocess.Popen([*command, tmp_path / "killed"], stdout=subprocess.DEVNULL) as process:
-                try:
-                    process.wait(rng.uniform(0.1, 1.2))
-                except subprocess.TimeoutExpired:
-                    process.send_signal(signal.SIGKILL)
-        subprocess.run([*command, tmp_path / "killed"], check=True, stdout=subprocess.DEVNULL)
+
+        def bring(root: str) -> None:
+            run_main(prepare_data, "--kaggle", place, "--root", tmp_path / root)
+
+        bring("whole")
+        for count in (2, 20, 18, 2):
+            assert is_killed_at_file(count, lambda: bring("killed"))
+        bring("killed")
         assert files_of(tmp_path / "killed" / "data") == files_of(tmp_path / "whole" / "data")
 
 
@@ -340,17 +338,15 @@ class TestOwnGalaxies:
         with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             assert set(names) <= {row["name"] for row in csv.DictReader(file)}
 
-    def test_killed_at_any_time_and_run_again_it_ends_with_the_same_files(self, own: Path):
-        command = [sys.executable, ROOT / "prepare_data.py", "--images", own / "cutouts", "--labels", own / "votes.csv"]
-        subprocess.run([*command, "--root", own / "whole"], check=True, stdout=subprocess.DEVNULL)
-        rng = np.random.default_rng()
-        for _ in range(2):
-            with subprocess.Popen([*command, "--root", own / "killed"], stdout=subprocess.DEVNULL) as process:
-                try:
-                    process.wait(rng.uniform(0.3, 1.5))
-                except subprocess.TimeoutExpired:
-                    process.send_signal(signal.SIGKILL)
-        subprocess.run([*command, "--root", own / "killed"], check=True, stdout=subprocess.DEVNULL)
+    def test_killed_again_and_again_it_ends_with_the_same_files(self, own: Path, run_main):
+        def bring(root: str) -> None:
+            flags = ("--images", own / "cutouts", "--labels", own / "votes.csv", "--num-workers", 1)
+            run_main(prepare_data, *flags, "--root", own / root)
+
+        bring("whole")
+        for count in (2, 12, 9, 2):
+            assert is_killed_at_file(count, lambda: bring("killed"))
+        bring("killed")
         assert files_of(own / "killed" / "data") == files_of(own / "whole" / "data")
 
 

@@ -3,10 +3,13 @@
 import contextlib
 import dataclasses
 import gzip
+import multiprocessing
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -220,6 +223,69 @@ def held(lock: Path) -> Iterator[subprocess.Popen]:
             yield process
         finally:
             process.kill()
+
+
+# Runs a script that is killed as soon as it has printed a line with such a start (none without one).
+KILLED_AT = """
+import builtins, os, runpy, sys
+line, script = sys.argv[1:3]
+del sys.argv[:2]
+say = builtins.print
+def say_and_die(*words, **options):
+    say(*words, **options)
+    if line and str(words[0]).startswith(line):
+        os.kill(os.getpid(), 9)
+builtins.print = say_and_die
+runpy.run_path(script, run_name="__main__")
+"""
+
+
+def is_killed_at(line: str, script: Path, *flags: object) -> bool:
+    """Run a training script with one worker in a session of its own, killed at a line; return whether it was.
+
+    Its number of threads is that of all runs here: last digits depend on it. Fails where a process of it stays.
+    """
+    common = ("--root", folders.current.root, "--device", "cpu", "--num-workers", "1", "--checkpoint-every", "1")
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED_AT, line, script, *map(str, (*common, *flags))],
+        env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        pass
+    assert process.returncode in (0, -signal.SIGKILL)
+    wait_for_end_of_session(process.pid)
+    return process.returncode != 0
+
+
+def is_killed_at_file(count: int, action: Callable[[], object]) -> bool:
+    """Run an action in a forked process that is killed before file `count` gets its name; return whether it was."""
+    left, replace = count, Path.replace
+
+    def counted(path: Path, target: Path) -> Path:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return replace(path, target)
+
+    def counting() -> None:
+        Path.replace = counted
+        action()
+
+    process = multiprocessing.get_context("fork").Process(target=counting)
+    process.start()
+    process.join()
+    assert process.exitcode in (0, -signal.SIGKILL)
+    return process.exitcode != 0
+
+
+def wait_for_end_of_session(session: int) -> None:
+    """Wait until no process of a session lives; fails where one stays."""
+    deadline = time.monotonic() + 60
+    while processes_of_session(session) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not processes_of_session(session)
 
 
 def processes_of_session(session: int) -> list[int]:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ from tiny import (
     TINY,
     assert_same_result,
     interrupt_after,
-    processes_of_session,
+    is_killed_at,
     run,
 )
 
@@ -141,33 +140,17 @@ def test_another_number_of_threads_is_told(prepared_survey, run_main, monkeypatc
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_killed_run_goes_on_to_the_same_result_and_leaves_no_worker(prepared_survey):
-    script = prepared_survey.root / "tiny.py"
-    script.write_text(
-        f"import sys\nsys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]\n"
-        "import tiny\nfrom engine import training\n"
-        "if __name__ == '__main__':\n    training.main(tiny.SIX_CHUNKS)\n"
-    )
-    flags = ["--root", prepared_survey.root, "--device", "cpu", "--num-workers", "1", "--checkpoint-every", "1"]
-    # All in processes of their own, as a user's runs are, with one number of threads: last digits depend on it.
-    command = [sys.executable, script, *flags]
+    script = prepared_survey.root / "six_chunks.py"
+    script.write_text("import tiny\nfrom engine import training\ntraining.main(tiny.SIX_CHUNKS)\n")
 
     def run_whole() -> dict:
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        assert not is_killed_at("", script)
         return load_pickle(folders.current.analysis("tiny"), "the test")
 
     whole = run_whole()
     folders.current.analysis("tiny").unlink()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
-        for line in process.stdout:
-            if line.startswith("chunk 3/6"):
-                process.kill()
-                break
-    # Two are kept; a kill between writing the third and removing the first leaves three.
-    assert 1 <= len(list(folders.current.checkpoints("tiny").glob("*.pt"))) <= 3
-    deadline = time.monotonic() + 20
-    while processes_of_session(process.pid) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not processes_of_session(process.pid)
+    assert is_killed_at("chunk 3/6", script)
+    assert len(list(folders.current.checkpoints("tiny").glob("*.pt"))) == 2
     assert_same_result(run_whole(), whole)
 
 

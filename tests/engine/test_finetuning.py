@@ -2,16 +2,14 @@
 
 import dataclasses
 import os
-import random
-import subprocess
 import sys
-import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from tiny import CPU, NUM_TRAIN, OPTIONS, ROOT, assert_same_result, run
+from tiny import CPU, NUM_TRAIN, OPTIONS, assert_same_result, is_killed_at, run
 
 import backbones
 import layers
@@ -110,32 +108,18 @@ def test_at_random_all_is_drawn_and_moves(prepared_survey, run_main, monkeypatch
 def test_a_run_that_is_killed_again_and_again_goes_on_to_the_same_result(prepared_survey):
     script = prepared_survey.root / "small.py"
     script.write_text(
-        f"import sys\nsys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}, {str(ROOT / 'tests' / 'engine')!r}]\n"
-        "import test_finetuning\nfrom engine import training\n"
-        "if __name__ == '__main__':\n    training.main(test_finetuning.SMALL)\n"
+        f"import sys\nsys.path.append({str(Path(__file__).parent)!r})\n"
+        "import test_finetuning\nfrom engine import training\ntraining.main(test_finetuning.SMALL)\n"
     )
-    flags = ["--root", prepared_survey.root, "--device", "cpu", "--num-workers", "1", "--checkpoint-every", "1"]
-    command = [sys.executable, script, *flags, "--initialisation", "random"]
-    # All in processes of their own, with one thread: last digits depend on their number.
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
     def finish() -> dict:
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+        assert not is_killed_at("", script, "--initialisation", "random")
         return load_pickle(folders.current.analysis("small"), "the test")
 
     whole = finish()
     folders.current.analysis("small").unlink()
-    moments = random.Random(0)
     for kill in range(1, KILLS + 1):
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, start_new_session=True, env=environment
-        ) as process:
-            for line in process.stdout:
-                if line.startswith(f"chunk {kill}/"):
-                    time.sleep(moments.uniform(0, 0.3))
-                    break
-            process.kill()
-        assert not folders.current.analysis("small").exists()
+        assert is_killed_at(f"chunk {kill}/", script, "--initialisation", "random")
     assert_same_result(finish(), whole)
 
 

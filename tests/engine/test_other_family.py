@@ -2,11 +2,8 @@
 
 import dataclasses
 import os
-import random
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,11 +15,10 @@ from other_family import EXPERIMENT as OTHER
 from tiny import (
     CPU,
     OPTIONS,
-    ROOT,
     TINY,
     assert_same_result,
     interrupt_after,
-    processes_of_session,
+    is_killed_at,
     run,
     write_analysis,
 )
@@ -278,40 +274,15 @@ class TestGoingOn:
 
     @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
     def test_a_killed_run_goes_on_to_the_same_result(self, prepared_survey):
-        flags = ["--root", prepared_survey.root, "--device", "cpu", "--num-workers", "1", "--checkpoint-every", "1"]
-        # All in processes of their own, as a user's runs are, with one number of threads: last digits depend on it.
-        command = [sys.executable, other_family.__file__, *flags]
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        script = Path(other_family.__file__)
 
         def run_whole() -> dict:
-            subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+            assert not is_killed_at("", script)
             return load_pickle(folders.current.analysis(NAME), "the test")
 
-        def is_killed(after: str, delay: float) -> bool:
-            """Run until a line that says so, and a little longer; return whether it was killed before its end."""
-            with subprocess.Popen(
-                command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
-            ) as process:
-                if any(line.startswith(after) for line in process.stdout):
-                    time.sleep(delay)
-                    process.kill()
-            deadline = time.monotonic() + 20
-            while processes_of_session(process.pid) and time.monotonic() < deadline:
-                time.sleep(0.05)
-            assert not processes_of_session(process.pid)
-            return process.returncode == -signal.SIGKILL
-
         whole = run_whole()
-        if TORTURE:
-            rng, kills = random.Random(2014), 0
-            while kills < 10:
-                folders.current.analysis(NAME).unlink()
-                while is_killed(rng.choice((NAME, "chunk 1", "chunk 2", "chunk 3")), rng.uniform(0, 0.4)):
-                    kills += 1
-                assert_same_result(run_whole(), whole)
-        else:
-            folders.current.analysis(NAME).unlink()
-            assert is_killed("chunk 1/4", 0)
-            assert is_killed("chunk 3/4", 0)
-            assert_same_result(run_whole(), whole)
+        folders.current.analysis(NAME).unlink()
+        for line in (NAME, "chunk 1/4", "chunk 2/4", "chunk 3/4") if TORTURE else ("chunk 1/4", "chunk 3/4"):
+            assert is_killed_at(line, script)
+        assert_same_result(run_whole(), whole)
         assert not folders.current.checkpoints(NAME).exists()

@@ -122,7 +122,7 @@ def start_consumer(code: str) -> subprocess.Popen:
 def finish(consumer: subprocess.Popen) -> tuple[str, str]:
     """Return what a program printed, once it and all its children have ended; fails where they do not."""
     try:
-        return consumer.communicate(timeout=20)
+        return consumer.communicate(timeout=120)
     except subprocess.TimeoutExpired:
         consumer.kill()
         consumer.wait()

@@ -43,7 +43,7 @@ def test_a_job_ends_in_order_when_its_engine_is_killed(tmp_path):
         assert job.poll() is None
         engine.kill()
         engine.wait()
-        assert job.wait(timeout=30) == UNFINISHED
+        assert job.wait(timeout=50) == UNFINISHED
     assert (tmp_path / "kept").read_text() == "kept"
 
 
@@ -52,7 +52,7 @@ def test_signals_end_a_script_with_the_status_of_unfinished_work(tmp_path, name)
     with start(tmp_path / "kept", os.getpid()) as job:
         assert job.stdout.readline() == "begun\n"
         job.send_signal(getattr(signal, name))
-        assert job.wait(timeout=30) == UNFINISHED == 75
+        assert job.wait(timeout=50) == UNFINISHED == 75
     assert (tmp_path / "kept").read_text() == "kept"
 
 

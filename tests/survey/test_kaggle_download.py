@@ -3,15 +3,12 @@
 import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 from crafted import HOSTILE_ZIPS, zip_of
-from tiny import ROOT, files_of
+from tiny import files_of, is_killed_at_file
 
 from machine.files import DataError
 from survey import kaggle_download
@@ -253,36 +250,17 @@ def test_a_full_disk_is_an_error_before_the_first_write(tmp_path: Path, root: Pa
     assert raw_of(root) == {}
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from survey import kaggle_download
-from survey.folders import Folders
-left, replace = int(sys.argv[3]), Path.replace
-def counted(self, target):
-    global left
-    left -= 1
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return replace(self, target)
-Path.replace = counted
-kaggle_download.bring([Path(sys.argv[1])], Folders(Path(sys.argv[2])))
-"""
-
-
 @pytest.mark.parametrize("files", [ZIPS, NESTED], ids=["zips", "zips in a zip"])
 def test_killed_and_run_again_it_ends_with_the_same_files(tmp_path: Path, root: Path, files: dict[str, bytes]):
     place = put(tmp_path / "downloads", files)
     counts = []
-    for left in (2, 4, 3):
-        command = [sys.executable, "-c", KILLED, place, root, str(left)]
-        status = subprocess.run(command, cwd=ROOT).returncode
+    for count in (2, 4, 3):
+        killed = is_killed_at_file(count, lambda: kaggle_download.bring([place], Folders(root)))
         there = {name: content for name, content in raw_of(root).items() if not name.rpartition("/")[2].startswith(".")}
         assert there.items() <= EXPECTED.items()
         counts.append(len(there))
-        if status == 0:
+        if not killed:
             break
-        assert status == -signal.SIGKILL
     assert counts == sorted(counts)
     kaggle_download.bring([place], Folders(root))
     assert raw_of(root) == EXPECTED
