@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tiny import NUM_TRAIN, TEST_IDS, Survey, draw_blob, draw_labels, write_csv, write_jpeg
 
 from machine.arrays import save_array
@@ -63,3 +64,12 @@ def run_main(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 
     yield run
     use_folders(".")
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Compute with one thread, as another process of the test does: last digits depend on the number."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

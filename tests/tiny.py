@@ -273,11 +273,17 @@ def is_killed_at_file(count: int, action: Callable[[], object]) -> bool:
         Path.replace = counted
         action()
 
-    process = multiprocessing.get_context("fork").Process(target=counting)
+    status = status_of_fork(counting)
+    assert status in (0, -signal.SIGKILL)
+    return status != 0
+
+
+def status_of_fork(action: Callable[[], object]) -> int:
+    """Run an action in a forked process, which must not compute with torch; return its exit status."""
+    process = multiprocessing.get_context("fork").Process(target=action)
     process.start()
     process.join()
-    assert process.exitcode in (0, -signal.SIGKILL)
-    return process.exitcode != 0
+    return process.exitcode
 
 
 def wait_for_end_of_session(session: int) -> None:

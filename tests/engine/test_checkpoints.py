@@ -2,9 +2,8 @@
 
 import dataclasses
 import json
-import os
+import resource
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import torch
 from tiny import (
     CPU,
     OPTIONS,
-    ROOT,
     RULES,
     SIX_CHUNKS,
     STEPS_A_CHUNK,
@@ -23,6 +21,7 @@ from tiny import (
     interrupt_after,
     is_killed_at,
     run,
+    status_of_fork,
 )
 
 import layers
@@ -32,7 +31,6 @@ from engine.experiment import Cosine, Experiment, Steps
 from engine.network import Network
 from engine.optimizers import Nesterov
 from engine.steps import Trainer
-from machine.arrays import load_pickle
 from machine.files import DataError
 from survey import folders
 from update_rules import set_rate
@@ -65,35 +63,18 @@ def test_a_stopped_run_goes_on_to_the_same_result(prepared_survey, run_main, mon
     assert not list(folders.current.checkpoints("tiny").parent.rglob("*.pt"))
 
 
-FULL_DISK = """
-import resource, sys
-from pathlib import Path
-
-from tiny import CPU, TINY
-
-from engine.checkpoints import Progress, Store
-from engine.network import Network
-from engine.steps import Trainer
-from machine.files import DataError
-
-trainer, store = Trainer(TINY, Network(TINY, CPU)), Store(Path(sys.argv[1]), {})
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
-try:
-    store.save(Progress(chunk=1), trainer.state_dict())
-except DataError as error:
-    print(error)
-"""
-
-
 @pytest.mark.parametrize("num_bytes", [2_000, 20_000])  # in what Python writes, in what torch does
 def test_a_disk_that_is_full_is_told_in_one_line_and_the_last_checkpoint_stays(tmp_path, num_bytes):
     earlier = Store(tmp_path, {}).path(Progress())
     earlier.write_bytes(b"earlier")
-    command = [sys.executable, "-c", FULL_DISK, tmp_path, str(num_bytes)]
-    done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT / "tests")}, capture_output=True, text=True
-    )
-    assert done.returncode == 0 and "cannot be written (File too large); an earlier file there" in done.stdout
+    trainer, store = Trainer(TINY, Network(TINY, CPU)), Store(tmp_path, {})
+
+    def save() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes,) * 2)
+        with pytest.raises(DataError, match=r"cannot be written \(File too large\); an earlier file there"):
+            store.save(Progress(chunk=1), trainer.state_dict())
+
+    assert status_of_fork(save) == 0
     assert list(tmp_path.iterdir()) == [earlier]
 
 
@@ -139,19 +120,14 @@ def test_another_number_of_threads_is_told(prepared_survey, run_main, monkeypatc
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_killed_run_goes_on_to_the_same_result_and_leaves_no_worker(prepared_survey):
+def test_a_killed_run_goes_on_to_the_same_result_and_leaves_no_worker(prepared_survey, run_main, one_thread):
     script = prepared_survey.root / "six_chunks.py"
     script.write_text("import tiny\nfrom engine import training\ntraining.main(tiny.SIX_CHUNKS)\n")
-
-    def run_whole() -> dict:
-        assert not is_killed_at("", script)
-        return load_pickle(folders.current.analysis("tiny"), "the test")
-
-    whole = run_whole()
+    whole = run(run_main, prepared_survey, experiment=SIX_CHUNKS)
     folders.current.analysis("tiny").unlink()
     assert is_killed_at("chunk 3/6", script)
     assert len(list(folders.current.checkpoints("tiny").glob("*.pt"))) == 2
-    assert_same_result(run_whole(), whole)
+    assert_same_result(run(run_main, prepared_survey, experiment=SIX_CHUNKS), whole)
 
 
 def test_no_resume_starts_anew(prepared_survey, run_main, monkeypatch, capsys):
@@ -205,9 +181,15 @@ class TestEveryRule:
             validate_every=4,
         )
 
-    def test_trains_at_a_rate_that_changes(self, prepared_survey, run_main, rule, schedule):
+    def test_trains_at_a_rate_that_changes_and_resumes(self, prepared_survey, run_main, monkeypatch, rule, schedule):
         experiment = self.experiment(rule, schedule)
         analysis = run(run_main, prepared_survey, experiment=experiment)
+        folders.current.analysis("tiny").unlink()
+        with monkeypatch.context() as patch:
+            interrupt_after(patch, 3 * STEPS_A_CHUNK - 1, signal.SIGTERM)
+            with pytest.raises(SystemExit):
+                run(run_main, prepared_survey, experiment=experiment)
+        assert_same_result(run(run_main, prepared_survey, experiment=experiment), analysis)
         assert np.isfinite(analysis["losses_train"]).all()
         torch.manual_seed(experiment.seed)
         network = Network(experiment, CPU)
@@ -226,17 +208,6 @@ class TestEveryRule:
             rates.append(trainer.step.optimizer.param_groups[0]["lr"])
         assert rates == [experiment.learning_rate.at(chunk + step / STEPS_A_CHUNK, 4) for chunk, step in steps]
         assert len(set(rates)) == {"steps": 2, "cosine": 12}[schedule]
-
-    @pytest.mark.parametrize("steps", [2, 3 * STEPS_A_CHUNK - 1])
-    def test_goes_on_to_the_same_result(self, prepared_survey, run_main, monkeypatch, rule, schedule, steps):
-        experiment = self.experiment(rule, schedule)
-        whole = run(run_main, prepared_survey, experiment=experiment)
-        folders.current.analysis("tiny").unlink()
-        with monkeypatch.context() as patch:
-            interrupt_after(patch, steps, signal.SIGTERM)
-            with pytest.raises(SystemExit):
-                run(run_main, prepared_survey, experiment=experiment)
-        assert_same_result(run(run_main, prepared_survey, experiment=experiment), whole)
 
 
 def train_a_step(trainer: Trainer, chunk: int = 2, step: int = 0) -> None:

@@ -22,11 +22,10 @@ from engine import prediction
 from engine.examples import Examples
 from engine.network import Network, fastest_precision
 from engine.options import choose, training_parser
-from machine.arrays import load_pickle
 from survey import folders
 
 NUM_CHUNKS = 12 if os.environ.get("TORTURE") else 4
-KILLS = 10 if os.environ.get("TORTURE") else 2
+KILLS = 10 if os.environ.get("TORTURE") else 1
 SMALL = dataclasses.replace(
     lite0.EXPERIMENT,
     name="small",
@@ -105,22 +104,19 @@ def test_at_random_all_is_drawn_and_moves(prepared_survey, run_main, monkeypatch
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="sessions")
-def test_a_run_that_is_killed_again_and_again_goes_on_to_the_same_result(prepared_survey):
+def test_a_run_that_is_killed_again_and_again_goes_on_to_the_same_result(prepared_survey, run_main, one_thread):
     script = prepared_survey.root / "small.py"
     script.write_text(
         f"import sys\nsys.path.append({str(Path(__file__).parent)!r})\n"
         "import test_finetuning\nfrom engine import training\ntraining.main(test_finetuning.SMALL)\n"
     )
 
-    def finish() -> dict:
-        assert not is_killed_at("", script, "--initialisation", "random")
-        return load_pickle(folders.current.analysis("small"), "the test")
-
-    whole = finish()
+    random = ("--initialisation", "random")
+    whole = run(run_main, prepared_survey, *random, experiment=SMALL)
     folders.current.analysis("small").unlink()
     for kill in range(1, KILLS + 1):
-        assert is_killed_at(f"chunk {kill}/", script, "--initialisation", "random")
-    assert_same_result(finish(), whole)
+        assert is_killed_at(f"chunk {kill}/", script, *random)
+    assert_same_result(run(run_main, prepared_survey, *random, experiment=SMALL), whole)
 
 
 class TestPrecision:

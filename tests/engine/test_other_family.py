@@ -273,16 +273,10 @@ class TestGoingOn:
         assert_same_result(run(run_main, prepared_survey, experiment=OTHER), whole)
 
     @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-    def test_a_killed_run_goes_on_to_the_same_result(self, prepared_survey):
-        script = Path(other_family.__file__)
-
-        def run_whole() -> dict:
-            assert not is_killed_at("", script)
-            return load_pickle(folders.current.analysis(NAME), "the test")
-
-        whole = run_whole()
+    def test_a_killed_run_goes_on_to_the_same_result(self, prepared_survey, run_main, one_thread):
+        whole = run(run_main, prepared_survey, experiment=OTHER)
         folders.current.analysis(NAME).unlink()
         for line in (NAME, "chunk 1/4", "chunk 2/4", "chunk 3/4") if TORTURE else ("chunk 1/4", "chunk 3/4"):
-            assert is_killed_at(line, script)
-        assert_same_result(run_whole(), whole)
+            assert is_killed_at(line, Path(other_family.__file__))
+        assert_same_result(run(run_main, prepared_survey, experiment=OTHER), whole)
         assert not folders.current.checkpoints(NAME).exists()
