@@ -16,7 +16,7 @@ import onnx
 
 from catalogue import answer_columns, calibration, card, framing, likely_path
 from catalogue.model_file import FEATURES, OUTPUTS, Model
-from engine import export
+from engine import export, starting_weights
 from engine.examples import Examples
 from engine.experiment import Experiment
 from engine.export import Exported
@@ -215,6 +215,17 @@ def write(path: Path, graph: onnx.ModelProto, made: card.Card, source: str = sea
     print(f"wrote {path} ({size / 1e6:.1f} MB, opset {export.OPSET}), {beside.name} and {page.name}")
 
 
+def write_starting_weights(experiment: Experiment, options: Options, args: argparse.Namespace) -> None:
+    """Write a trained experiment as starting weights, with cards; raises DataError."""
+    path, analysis = args.starting_weights, folders.current.analysis(experiment.name)
+    if path.suffix != ".npz":
+        raise DataError(f"expected --starting-weights that end with .npz, got {path}")
+    products.check(starting_weights.products_of(path), [args.facts_file or analysis, analysis], args.overwrite)
+    network = load_network(experiment, find_device(options.device), "float32")
+    facts = {**args.facts, **{title: text for title, text in DEFAULT_FACTS.items() if title not in args.facts}}
+    starting_weights.write(path, experiment.name, network, facts)
+
+
 def source_of(experiment: Experiment, args: argparse.Namespace) -> str:
     """Return the source of an export: the trained parameters, and the flags that change the files."""
     analysis = folders.current.analysis(experiment.name)
@@ -231,6 +242,7 @@ def main() -> None:
         examples=(
             "python export_model.py try_finetune_efficientnet_lite0 --output own.onnx",
             "python export_model.py try_finetune_efficientnet_lite0 --root mine --weights int8 --output own.onnx",
+            "python export_model.py try_finetune_efficientnet_lite0 --starting-weights own.npz",
         ),
     )
     parser.group("model").add_argument("name", help="a trained try_*.py script")
@@ -245,6 +257,12 @@ def main() -> None:
         "with a typical error of 0.006",
     )
     parser.add_argument("--num-measured", type=positive_int, default=NUM_MEASURED, help=argparse.SUPPRESS)
+    parser.group("output").add_argument(
+        "--starting-weights",
+        type=Path,
+        metavar="FILE",
+        help="write a .npz from which other trainings start (--start-from FILE), instead of a model",
+    )
     parser.group("output").add_argument("--facts", type=Path, metavar="JSON", help="more titles and texts for the card")
     args = parser.parse_args()
     options = Options.from_args(args)
@@ -253,6 +271,8 @@ def main() -> None:
         args.facts_file, args.facts = args.facts, read_facts(args.facts) if args.facts else {}
         options.use_folders()
         experiment = named(find_experiment(args.name), options.all_galaxies)
+        if args.starting_weights:
+            return write_starting_weights(experiment, options, args)
         output = args.output or folders.current.root / "models" / f"{twin_of(experiment.name)}.onnx"
         if output.suffix != ".onnx":
             raise DataError(f"expected an --output that ends with .onnx, got {output}")

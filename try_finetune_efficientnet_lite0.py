@@ -21,7 +21,7 @@ import custom
 import layers
 import realtime_augmentation as ra
 from engine import training
-from engine.experiment import Cosine, Experiment
+from engine.experiment import Adaptation, Cosine, Experiment
 from engine.optimizers import AdamW
 
 
@@ -70,6 +70,8 @@ EXPERIMENT = Experiment(
     num_steps_nonorm=0,  # steps: a softmax always has a gradient
     make_optimizer=AdamW(betas=(0.9, 0.999), weight_decay=0.02),  # decay of weights, not of biases
     learning_rate=Cosine(peak=0.001, warm_up=0.1),  # warm-up: the first tenth of the run
+    # --start-from: half the peak rate, the same for all layers.
+    adaptation=Adaptation(learning_rate=Cosine(peak=0.0005, warm_up=0.1), lower_rate=1.0),
     norm_constraint=None,  # weight decay regularises instead
     weight_average=0.995,  # decay per step: validates and predicts with about the last 200 steps
     validate_every=25,  # chunks: ten times in a full run

@@ -3,6 +3,7 @@
 - `experiment`, `optimizers`: the declaration of an experiment; its update rule.
 - `description`: a network and an experiment as plain values, and the differences of two.
 - `network`: an experiment's network on a device; `ema`: the average of its weights.
+- `starting_weights`: trained weights from which a training starts.
 - `device_augmentation`: examples made in the accelerator's memory.
 - `options`, `examples`: the flags of scripts; the examples of a run.
 - `steps`: the updates of a run.

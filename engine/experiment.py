@@ -13,6 +13,7 @@ import torch
 from skimage.transform import AffineTransform
 
 import layers
+from engine.optimizers import LowerRate
 from survey.views import Views
 
 
@@ -86,6 +87,17 @@ class Cosine:
         return self
 
 
+@dataclasses.dataclass(frozen=True)
+class Adaptation:
+    """What differs in a run that starts from a trained network.
+
+    Layers below the top one learn at `lower_rate` times the rate.
+    """
+
+    learning_rate: Schedule
+    lower_rate: float
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Experiment:
     """One model and its training: all scientific numbers, without defaults."""
@@ -106,6 +118,8 @@ class Experiment:
     # output layer -> optimizer of all parameters; a frozen dataclass of `engine.optimizers`, or a function
     make_optimizer: Callable[[layers.Layer], torch.optim.Optimizer]
     learning_rate: Schedule
+    # What `--start-from` changes; None: nothing.
+    adaptation: Adaptation | None
     norm_constraint: NormConstraint | None
     # Decay per step of the average of weights, which then predicts; None: the last weights predict.
     weight_average: float | None
@@ -121,6 +135,18 @@ class Experiment:
     def first_normalised_step(self) -> int:
         """The first step with normalised predictions, at latest after a third of a short run."""
         return min(self.num_steps_nonorm, self.num_chunks * self.steps_a_chunk // 3)
+
+    def adapted(self) -> "Experiment":
+        """Return the experiment for a run that starts from a trained network."""
+        if (adaptation := self.adaptation) is None:
+            return self
+        rule, share = self.make_optimizer, adaptation.lower_rate
+        return dataclasses.replace(
+            self,
+            learning_rate=adaptation.learning_rate,
+            make_optimizer=rule if share == 1 else LowerRate(rule, share),
+            adaptation=None,
+        )
 
     def whole_minibatches(self, chunk_size: int) -> int:
         """Round a chunk size down to a multiple of the minibatch, so that a run of any size takes as many steps.
@@ -143,10 +169,14 @@ class Experiment:
         by_size = self.chunk_size / size
         num = num_chunks or max(1, round(self.num_chunks * by_size))
         scale = by_size if keep_schedule or num_chunks is None else num / self.num_chunks
+        adaptation = self.adaptation
+        if adaptation is not None:
+            adaptation = dataclasses.replace(adaptation, learning_rate=adaptation.learning_rate.scaled(scale))
         return dataclasses.replace(
             self,
             num_chunks=num,
             chunk_size=size,
             learning_rate=self.learning_rate.scaled(scale),
+            adaptation=adaptation,
             validate_every=max(1, round(self.validate_every * scale)),
         )

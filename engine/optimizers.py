@@ -5,6 +5,7 @@ The learning rate comes from the schedule: `update_rules.set_rate` sets it befor
 Source: documentation of 2014, 2.3.2 and 6; AdamW: Loshchilov & Hutter 2019 (arXiv 1711.05101).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -83,6 +84,30 @@ class Adadelta:
 
     def __call__(self, output_layer: layers.Layer) -> torch.optim.Optimizer:
         return layers.gen_updates_adadelta(layers.all_parameters(output_layer), _RATE, self.rho, self.epsilon)
+
+
+@dataclass(frozen=True)
+class LowerRate:
+    """Another rule, with `share` of the rate for the layers below the top one."""
+
+    rule: Callable[[layers.Layer], torch.optim.Optimizer]
+    share: float
+
+    def __call__(self, output_layer: layers.Layer) -> torch.optim.Optimizer:
+        optimizer = self.rule(output_layer)
+        top = set(next(layer for layer in layers.all_layers(output_layer) if layer.params).params)
+        groups = []
+        for group in optimizer.param_groups:
+            upper, lower = (
+                [param for param in group["params"] if (param in top) is is_top] for is_top in (True, False)
+            )
+            share = group.get("share", 1.0)
+            groups += [
+                {**group, "params": upper, "share": share},
+                {**group, "params": lower, "share": share * self.share},
+            ]
+        optimizer.param_groups = [group for group in groups if group["params"]]
+        return optimizer
 
 
 @dataclass(frozen=True)

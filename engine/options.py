@@ -42,6 +42,7 @@ class Options:
     graphs: bool = True
     resume: bool = True
     initialisation: str = "2014"
+    start_from: str | None = None
 
     @classmethod
     def from_args(cls, args: argparse.Namespace) -> "Options":
@@ -138,6 +139,12 @@ def training_parser(experiment: Experiment) -> Parser:
         "random: as in 2014, without published weights",
     )
     group.add_argument(
+        "--start-from",
+        metavar="NAME_OR_FILE",
+        help="start from trained weights: a trained experiment, an analysis pickle, or lite0, galaxy weights that come "
+        "with the project; layers of other shapes start anew",
+    )
+    group.add_argument(
         "--seed", type=natural_int, metavar="N", help=f"of all random draws (default: {experiment.seed})"
     )
     group.add_argument(
@@ -195,7 +202,8 @@ def choose(experiment: Experiment, args: argparse.Namespace) -> Experiment:
         train, valid = images.split(len(images.ids_of("train")))
         num_examples = args.epochs * (len(train) + (len(valid) if args.all_galaxies else 0))
         num_chunks = max(1, round(num_examples / experiment.resized(chunk_size=args.chunk_size).chunk_size))
-    if args.keep_schedule and experiment.learning_rate.scaled(2) == experiment.learning_rate:
+    schedule = (experiment.adapted() if args.start_from else experiment).learning_rate
+    if args.keep_schedule and schedule.scaled(2) == schedule:
         raise DataError(
             f"--keep-schedule: the learning rate of {experiment.name} follows the fraction of a run, so there is no "
             "schedule to keep; leave the flag out"

@@ -15,6 +15,7 @@ import torch
 from engine.checkpoints import Progress
 from engine.description import Plain, checksum, describe_optimizer
 from engine.examples import Examples
+from engine.starting_weights import StartingWeights
 from engine.steps import Trainer
 from machine import seals
 from machine.arrays import save_pickle
@@ -24,13 +25,19 @@ from survey import folders, images
 
 
 def identity(
-    description: dict[str, Plain], trainer: Trainer, examples: Examples, indices: np.ndarray, labels: np.ndarray
+    description: dict[str, Plain],
+    trainer: Trainer,
+    examples: Examples,
+    indices: np.ndarray,
+    labels: np.ndarray,
+    start: StartingWeights | None = None,
 ) -> dict[str, Plain]:
     """Return the plain values that a run must share with a run that it resumes.
 
     `description` is the experiment's, `indices` (n,) are the training galaxies.
     """
     return {
+        "started from": start and start.sha256,
         **description,
         "optimizer": describe_optimizer(trainer.optimizer),
         "initialisation": examples.options.initialisation,
@@ -62,7 +69,11 @@ def analysis_of(
 
 
 def record_of(
-    description: dict[str, Plain], examples: Examples, progress: Progress, labels_sha256: str
+    description: dict[str, Plain],
+    examples: Examples,
+    progress: Progress,
+    labels_sha256: str,
+    start: StartingWeights | None = None,
 ) -> dict[str, Plain]:
     """Return the run record: the experiment's description, the options, the machine, the losses."""
     options, device = examples.options, examples.device
@@ -70,6 +81,7 @@ def record_of(
     return {
         "experiment": description,
         "initialisation": options.initialisation,
+        "started from": start and {"file": str(start.path), "sha256": start.sha256},
         "all galaxies": options.all_galaxies,
         "labels": {"file": str(folders.current.data / "solutions_train.npy"), "sha256": labels_sha256},
         "device": torch.cuda.get_device_name(device) if cuda else platform.processor() or "cpu",

@@ -21,13 +21,14 @@ import numpy as np
 import torch
 
 import layers
-from engine import plateau, record
+from engine import plateau, record, starting_weights
 from engine.checkpoints import Progress, Store
 from engine.description import Plain, describe
 from engine.examples import Arrays, Examples
 from engine.experiment import Experiment
 from engine.network import Network, draw_network, find_device
 from engine.options import Options, choose, explain_out_of_memory, training_parser
+from engine.starting_weights import StartingWeights
 from engine.steps import Trainer
 from galaxy.decision_tree import NUM_ANSWERS
 from machine import products
@@ -66,6 +67,7 @@ class Run:
     trainer: Trainer
     description: dict[str, Plain]
     store: Store
+    start: StartingWeights | None
     # How far the run is; `started` and `saved` (the last checkpoint) are seconds of time.monotonic().
     progress: Progress
     started: float
@@ -138,12 +140,17 @@ class Run:
         `split` replaces the indices of the galaxies for training and for validation. Raises DataError.
         """
         device = find_device(options.device)
+        start = starting_weights.read(starting_weights.find(options.start_from)) if options.start_from else None
+        # What a run does not use is not part of its identity.
+        experiment = experiment.adapted() if start else dataclasses.replace(experiment, adaptation=None)
         network = draw_network(experiment, device, options.precision, options.initialisation)
+        if start is not None:
+            start.put_into(network)
         trainer = Trainer(experiment, network, options.graphs)
         labels, examples = images.load_labels(), Examples(experiment, options, device)
         train_indices, valid_indices = split or examples.split()
         description = describe(experiment, network.output_layer)
-        identity = record.identity(description, trainer, examples, train_indices, labels)
+        identity = record.identity(description, trainer, examples, train_indices, labels, start)
         store = Store(folders.current.checkpoints(experiment.name), identity)
         if not options.resume:
             store.clear()
@@ -162,6 +169,7 @@ class Run:
             trainer=trainer,
             description=description,
             store=store,
+            start=start,
             progress=progress,
             started=now - progress.seconds,
             saved=now,
@@ -196,7 +204,9 @@ class Run:
         with self.trainer.predicting():
             param_values = layers.get_param_values(self.network.output_layer)
         analysis = record.analysis_of(progress, param_values, self.predictions, self.valid_indices)
-        run_record = record.record_of(self.description, self.examples, progress, self.store.identity["labels"])
+        run_record = record.record_of(
+            self.description, self.examples, progress, self.store.identity["labels"], self.start
+        )
         path, _, submission = _products(name)
         record.save_analysis(path, analysis, run_record)
         ids = images.ids_of("test")
@@ -312,7 +322,8 @@ def train(experiment: Experiment, options: Options, on_chunk: OnChunk | None = N
     """
     name = experiment.name
     with explain_out_of_memory(), alone(folders.current.lock(name, "train"), f"training of {name}"):
-        products.check(map(Product, _products(name)), overwrite=options.overwrite)
+        inputs = [starting_weights.find(options.start_from)] if options.start_from else []
+        products.check(map(Product, _products(name)), inputs, overwrite=options.overwrite)
         run = Run.prepare(experiment, options, on_chunk)
         run.train()
         run.finish()

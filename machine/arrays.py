@@ -192,6 +192,25 @@ def load_named(path: str | Path) -> dict[str, np.ndarray]:
             raise DataError(f"{path} is damaged ({first_line(error)}); delete it and run this again") from None
 
 
+def load_arrays(path: str | Path, remedy: str) -> dict[str, np.ndarray]:
+    """Read the arrays of numbers of a `.npz` file of any source, by name, in the order of names.
+
+    Raises DataError, with the remedy, for a damaged file and for more than MAX_ARRAY_BYTES in all.
+    """
+    with open_file(path, remedy) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                if (num_bytes := sum(member.file_size for member in archive.infolist())) > MAX_ARRAY_BYTES:
+                    raise ValueError(f"expected at most {MAX_ARRAY_BYTES} bytes, got {num_bytes}")
+                arrays = {}
+                for name in sorted(archive.namelist()):
+                    with archive.open(name) as member:
+                        arrays[name.removesuffix(".npy")] = _read_values(member, *_read_header(member, _NUMBERS))
+                return arrays
+        except Exception as error:  # a damaged zip can raise anything
+            raise DataError(f"{path} is not a file of arrays ({first_line(error)}); {remedy}") from None
+
+
 def read_seal(path: Path) -> Seal | None:
     """Return a seal for a `.npy` file that holds numbers, or is cut: the format has no room for a seal of its own."""
     try:

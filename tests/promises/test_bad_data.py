@@ -3,9 +3,11 @@
 The rows about images are in test_bad_images.py, those about folders in test_bad_folders.py.
 """
 
+import dataclasses
 import gzip
 import pickle
 import re
+import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -201,7 +203,22 @@ def save_pickle(content: bytes) -> None:
     path.write_bytes(content)
 
 
+def start_there() -> None:
+    sys.argv += ["--start-from", NAME]
+    training.main(dataclasses.replace(model.EXPERIMENT, name="started"))
+
+
+starting_script = types.SimpleNamespace(__name__="started", main=start_there)
 PICKLES = {
+    "starting weights that are damaged, foreign or of another network": [
+        (starting_script, lambda s: save_pickle(b"no pickle"), "cannot be read"),
+        (starting_script, lambda s: save_pickle(pickle.dumps([1])), "expected the parameters of a trained network"),
+        (
+            starting_script,
+            lambda s: save_pickle(pickle.dumps({"param_values": [np.zeros((3, 3))] * 4})),
+            "or of one that shares a layer with it, got 4 arrays, of which none fits",
+        ),
+    ],
     "pickle that is damaged or runs something": [
         (
             predict_script,
