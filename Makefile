@@ -98,6 +98,7 @@ model: .venv/installed
 	$(BIN)/python try_$(OF_TODAY).py --root $(ROOT) --epochs 18 --all-galaxies
 	$(BIN)/python export_model.py try_$(OF_TODAY) --root $(ROOT) --all-galaxies --weights int8 \
 	    --facts models/facts.json --output models/lite0.onnx --overwrite
+	cd models && sha256sum *.onnx > SHA256SUMS  # these models are not tried before they are used
 
 clean:
 	rm -rf .venv workflow/.venv site doc/api $(DEMO) .pytest_cache .ruff_cache .hypothesis

@@ -15,7 +15,8 @@ import numpy as np
 import onnx
 
 from catalogue import answer_columns, calibration, card, framing, likely_path
-from catalogue.model_file import FEATURES, OUTPUTS, Model
+from catalogue.graph_checks import FEATURES, OUTPUTS
+from catalogue.model_file import Model
 from engine import export, starting_weights
 from engine.examples import Examples
 from engine.experiment import Experiment

@@ -12,11 +12,12 @@ import numpy as np
 from catalogue.calibration import MAX_BINS, Intervals
 from galaxy.decision_tree import NUM_ANSWERS, QUESTIONS
 from machine.files import DataError
+from machine.tables import is_flat
 
 KEY, VERSION = "galaxy_card", 1
 MAX_BYTES = 2**22
 MAX_TRANSFORMS, MAX_VIEWS, MAX_VIEW_SIDE = 256, 8, 1024
-DISTANCE_LEVELS, MAX_CLASSES = 201, 32
+DISTANCE_LEVELS, MAX_CLASSES, MAX_FACT_DEPTH = 201, 32, 4
 _HINT = "export the model again (export_model.py)"
 
 
@@ -103,8 +104,8 @@ def from_json(text: str) -> Card:
         if not isinstance(name, str) or not 0 < len(name) <= 200 or not name.isprintable():
             raise ValueError("expected a name")
         facts = values["facts"]
-        if not isinstance(facts, dict):
-            raise ValueError("expected facts")
+        if not isinstance(facts, dict) or not is_flat(facts, MAX_FACT_DEPTH):
+            raise ValueError(f"expected facts of at most {MAX_FACT_DEPTH} levels")
         # Cards of earlier versions have neither: they know all questions.
         questions, classes = values.get("path_questions", list(QUESTIONS)), values.get("classes", [])
         if not isinstance(questions, list) or not set(questions) <= set(QUESTIONS):

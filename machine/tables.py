@@ -95,17 +95,17 @@ def provenance(schema: "pa.Schema") -> dict:
         values = json.loads((schema.metadata or {}).get(PROVENANCE, b"{}"))
     except (ValueError, RecursionError):
         raise DataError("its provenance is not JSON") from None
-    if not isinstance(values, dict) or not _is_flat(values, _MAX_DEPTH):
+    if not isinstance(values, dict) or not is_flat(values, _MAX_DEPTH):
         raise DataError(f"its provenance is not an object of at most {_MAX_DEPTH} levels")
     return values
 
 
-def _is_flat(values: object, depth: int) -> bool:
+def is_flat(values: object, depth: int) -> bool:
     """Return whether nested lists and objects have at most `depth` levels."""
     if not isinstance(values, dict | list):
         return True
     below = values.values() if isinstance(values, dict) else values
-    return depth > 0 and all(_is_flat(value, depth - 1) for value in below)
+    return depth > 0 and all(is_flat(value, depth - 1) for value in below)
 
 
 def column_names(path: Path) -> list[str]:

@@ -3,6 +3,7 @@
 import functools
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -78,3 +79,22 @@ def other_model() -> Path:
     path = tiny_model().with_name("other.onnx")
     path.write_bytes(model.SerializeToString())
     return path
+
+
+def changed_model(path: Path, change: Callable[[onnx.ModelProto], None]) -> Path:
+    """Write the tiny model file with a change, and return its path."""
+    model = onnx.load(tiny_model())
+    change(model)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def add_to_distance(model: onnx.ModelProto, name: str) -> None:
+    """Add the largest element of a tensor to the distance, so that the graph needs the tensor."""
+    for node in model.graph.node:
+        for index, output in enumerate(node.output):
+            node.output[index] = "first_distance" if output == "distance" else output
+    add = onnx.helper.make_node
+    model.graph.node.append(add("Cast", [name], ["as_float"], to=onnx.TensorProto.FLOAT))
+    model.graph.node.append(add("ReduceMax", ["as_float"], ["largest"], keepdims=0))
+    model.graph.node.append(add("Add", ["first_distance", "largest"], ["distance"]))

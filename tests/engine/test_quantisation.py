@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from catalogue.model_file import OPERATORS
+from catalogue.graph_checks import OPERATORS
 from engine.quantisation import quantised
 from machine import onnx_runtime
 from machine.files import DataError
