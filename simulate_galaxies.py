@@ -305,4 +305,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, "images simulated so far are kept")

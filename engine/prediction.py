@@ -27,7 +27,7 @@ from engine.part_sharing import PartSharing
 from engine.prediction_shards import PredictionStore, Shard, merge, partial_path, shard_path
 from galaxy.decision_tree import NUM_ANSWERS
 from machine import products
-from machine.arrays import save_gz
+from machine.arrays import read_seal, save_gz
 from machine.command_line import hms, run_script
 from machine.locks import alone
 from machine.products import Product
@@ -172,13 +172,14 @@ class Prediction:
             print(lost)
 
 
-def _products(name: str, options: Options, shard: tuple[int, int] | None) -> Iterator[Path]:
+def _products(name: str, options: Options, shard: tuple[int, int] | None) -> Iterator[Product]:
     """Yield the files of predictions that a script writes, and those of their unfinished rows."""
     for part in ("test",) if options.all_galaxies else ("valid", "test"):
         path = folders.current.augmented(part, name)
         if shard:
             path = shard_path(path, *shard)
-        yield from (path, partial_path(path))
+        yield Product(path)
+        yield Product(partial_path(path), read_seal=read_seal)
 
 
 def main(experiment: Experiment) -> None:
@@ -192,7 +193,7 @@ def main(experiment: Experiment) -> None:
         work = f"predict.{args.shard[0]}of{args.shard[1]}" if args.shard else "predict"
         lock = folders.current.lock(experiment.name, work)
         with explain_out_of_memory(), alone(lock, f"prediction of {experiment.name}"):
-            products.check(map(Product, _products(experiment.name, options, args.shard)), overwrite=options.overwrite)
+            products.check(_products(experiment.name, options, args.shard), overwrite=options.overwrite)
             prediction = Prediction(experiment, options)
             if args.shard:
                 prediction.shard(*args.shard)

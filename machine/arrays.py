@@ -149,10 +149,11 @@ def load_gz(
     return _load(path, "the script that writes it", shape, dtype, _WITHOUT_OBJECTS)
 
 
-def save_gz(path: str | Path, array: ArrayLike) -> None:
+def save_gz(path: str | Path, array: ArrayLike, source: str = seals.NO_SOURCE) -> None:
     """Write an array of numbers, text or dates as `.npy.gz` or `.npy`, by the name's ending, whole or not at all.
 
-    Raises DataError for objects, which would be pickled, and for structures.
+    `source` is that of the seal, for which `.npy` has no room. Raises DataError for objects,
+    which would be pickled, and for structures.
     """
     _check_name(path)
     array = np.asanyarray(array)
@@ -160,7 +161,7 @@ def save_gz(path: str | Path, array: ArrayLike) -> None:
         raise DataError(f"expected {_words(_WITHOUT_OBJECTS)} to write to {path}, got {array.dtype}; convert the array")
     if not str(path).endswith(".gz"):
         return save_array(path, array)
-    with replacing(path, sealed=True) as temporary, temporary.open("wb") as raw, GzipWriter(raw) as file:
+    with replacing(path, sealed=True) as temporary, temporary.open("wb") as raw, GzipWriter(raw, source) as file:
         np.save(file, array)
 
 
@@ -211,11 +212,32 @@ def load_arrays(path: str | Path, remedy: str) -> dict[str, np.ndarray]:
             raise DataError(f"{path} is not a file of arrays ({first_line(error)}); {remedy}") from None
 
 
+def save_rows(path: Path, rows: np.ndarray, source: str) -> None:
+    """Write rows of numbers of unfinished work as `.npy`, whole or not at all; a seal follows the last number."""
+    with replacing(path, sealed=True) as temporary, temporary.open("wb") as file:
+        np.save(file, rows)
+        file.write(seals.blank(source).encode())
+
+
+def load_rows(path: Path, source: str) -> np.ndarray | None:
+    """Read what `save_rows` wrote; None for rows of another source, a damaged file, or none."""
+    if seals.read(path) != Seal(source):
+        return None
+    try:
+        with open_file(path, "") as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
+    except (DataError, ValueError, OSError):
+        return None
+
+
 def read_seal(path: Path) -> Seal | None:
-    """Return a seal for a `.npy` file that holds numbers, or is cut: the format has no room for a seal of its own."""
+    """Return a seal for a file that begins as an array of numbers or a zip of them, which may be cut or damaged.
+
+    It is for `.npy`, which has no room for a seal of its own, and for unfinished rows, which are made again.
+    """
     try:
         with open_file(path, "") as file:
             head = file.read(len(np.lib.format.MAGIC_PREFIX))
     except DataError:
         return None
-    return Seal(seals.NO_SOURCE) if head == np.lib.format.MAGIC_PREFIX else None
+    return Seal(seals.NO_SOURCE) if head.startswith((np.lib.format.MAGIC_PREFIX, b"PK\3\4")) else None

@@ -32,7 +32,7 @@ from machine import seals
 from machine.files import DataError, file_checksum, open_file, replacing
 from machine.products import Product
 from machine.seals import Seal
-from machine.tables import escaped, printable, provenance
+from machine.tables import escaped, inert, printable, provenance
 
 # Of the seal in the metadata of Parquet; the column of a sample that names its table.
 SEAL = b"seal"
@@ -102,7 +102,7 @@ def write_sample(path: Path, table: pa.Table, output: Path) -> None:
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(table.column_names)
-        for cells in _cells(table):
+        for cells in _cells(table, for_spreadsheets=True):
             pairs = zip(cells, are_floats, strict=True)
             writer.writerow(f"{float(cell):.3f}" if is_float and cell else cell for cell, is_float in pairs)
 
@@ -111,8 +111,11 @@ def _note(column: pa.Field, key: bytes) -> str:
     return (column.metadata or {}).get(key, b"").decode()
 
 
-def _cells(table: pa.Table) -> Iterator[list[str]]:
-    """Yield the rows of a table as text: the shortest exact form of a number, nothing for NaN."""
+def _cells(table: pa.Table, for_spreadsheets: bool = False) -> Iterator[list[str]]:
+    """Yield the rows of a table as text: the shortest exact form of a number, nothing for NaN.
+
+    `for_spreadsheets`: texts that a spreadsheet would run as a formula are escaped (`tables.inert`).
+    """
     columns = []
     for column in table.columns:
         if _shape_of(column.type):
@@ -123,6 +126,8 @@ def _cells(table: pa.Table) -> Iterator[list[str]]:
             columns.append(["" if value is None else str(value) for value in column.to_pylist()])
         else:
             columns.append([str(value) for value in column.to_numpy()])
+        if for_spreadsheets and column.type == pa.string():
+            columns[-1] = list(map(inert, columns[-1]))
     yield from map(list, zip(*columns, strict=True))
 
 
@@ -199,7 +204,7 @@ def _sample_seal(path: Path, catalogue: str) -> Seal | None:
         last_cells = [row[-1] for row in csv.reader(io.StringIO(content, newline="")) if row]
     except (DataError, OSError, ValueError, csv.Error):
         return None
-    expected = [_SAMPLE_OF, *[printable(catalogue)] * (len(last_cells) - 1)]
+    expected = [_SAMPLE_OF, *[inert(printable(catalogue))] * (len(last_cells) - 1)]
     return Seal(seals.NO_SOURCE) if last_cells == expected else None
 
 
@@ -208,7 +213,7 @@ def _write_rows(path: Path, header: str, batches: Iterable[pa.Table]) -> None:
         file.write(header)
         writer = csv.writer(file, lineterminator="\n")
         for batch in batches:
-            writer.writerows(_cells(batch))
+            writer.writerows(_cells(batch, for_spreadsheets=True))
 
 
 def _csv_metadata(name: str, schema: pa.Schema) -> dict:

@@ -1,7 +1,8 @@
 """Tables in CSV, Parquet, FITS, ECSV and VOTable with one content: how they are read. `table_writers` writes them.
 
 A file name may hold any byte, but a table is text. Characters that cannot be printed are therefore escaped as in Python
-(a newline as \\n, a backslash doubled); FITS is ASCII, so all other characters are escaped there as well.
+(a newline as \\n, a backslash doubled); FITS is ASCII, so all other characters are escaped there as well. In CSV
+and ECSV the first character of a text that a spreadsheet would run (`=`, `+`, `-`, `@`) is escaped, too (`\\x3d`).
 pyarrow, pandas and astropy are imported by the functions that need them: a survey in CSV needs pandas only.
 
 CSV may be separated by commas, semicolons or tabs, and packed with gzip.
@@ -47,12 +48,17 @@ _FORMATS = {
 }
 _PACKAGES = {"parquet": "pyarrow", "fits": "astropy", "ecsv": "astropy", "votable": "astropy"}
 _SEPARATORS = ",;\t"
+# What pandas calls columns without a name.
+_UNNAMED = "Unnamed: "
 # Of a Parquet table: rows, and bytes of its cells in memory.
 MAX_ROWS, MAX_MEMORY = 2**23, 2**29
 _ROWS_PER_BATCH = 1024
 _MAX_DEPTH = 8
 _MAX_HEADER_BYTES = 2**16
 _HINT = "name a table that can be read"
+# Characters with which a spreadsheet lets a formula begin.
+_FORMULAS = "=+-@\uff1d\uff0b\uff0d\uff20"
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 # Columns of the catalogue that stay text in CSV: the id 007 is not 7.
 _TEXT_COLUMNS = ("id_str", "file_loc", "status", "reason", "object", "most_likely_path", "framing")
 
@@ -73,8 +79,21 @@ def escaped(character: str, ascii_only: bool) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
+def inert(text: str) -> str:
+    """Escape the first character of a text that a spreadsheet would run as a formula; numbers stay numbers.
+
+    Full-width signs count, and so do signs after spaces. `original` undoes it.
+    """
+    start = text.lstrip()[:1]
+    if not start or start not in _FORMULAS or _NUMBER.fullmatch(text):
+        return text
+    spaces = text[: len(text) - len(text.lstrip())]
+    code = f"\\x{ord(start):02x}" if start.isascii() else f"\\u{ord(start):04x}"
+    return f"{spaces}{code}{text[len(spaces) + 1 :]}"
+
+
 def original(text: str) -> str:
-    """Undo `printable`."""
+    """Undo `printable` and `inert`."""
     if "\\" not in text:
         return text
     # The last code point is 10ffff.
@@ -289,7 +308,9 @@ def _csv_columns(path: Path, as_text: bool) -> dict[str, TableColumn]:
         warnings.simplefilter("error", pandas.errors.ParserWarning)
         options |= {"index_col": False, "encoding": _encoding(path), "float_precision": "round_trip"}
         table = pandas.read_csv(file, sep=separator, **options)
-    return {name.strip(): of_pandas(table[name]) for name in table}
+    # A comma at the end of the header makes a column without a name and without cells.
+    named = [name for name in table if not (name.startswith(_UNNAMED) and table[name].isna().all())]
+    return {name.strip(): of_pandas(table[name]) for name in named}
 
 
 def _astropy_table(path: Path, table_format: str) -> Any:

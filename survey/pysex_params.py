@@ -10,16 +10,20 @@ import numpy as np
 
 from galaxy.affine import CENTRE
 from galaxy.photometry import find_galaxy, flux_radius, fwhm, kron_radius, petrosian_radius
-from machine.arrays import load_array, save_array, save_gz
+from machine import locks, products, seals
+from machine.arrays import load_rows, read_seal, save_gz, save_rows
 from machine.command_line import positive_int, script_parser
-from machine.files import DataError, remove_leftovers
+from machine.files import remove_leftovers, shown
 from machine.processes import mapping
+from machine.products import Product
 from machine.progress import showing
 from survey import folders, images
 from survey.centering import PysexParams
 from survey.folders import SUBSETS, use_folders
 
 IMAGES_A_SAVE = 400
+# What an interrupted extraction keeps.
+KEPT = "the rows measured so far are kept"
 
 
 def measure(channel: np.ndarray, catalogue: PysexParams) -> np.ndarray:
@@ -49,37 +53,39 @@ def _measure_image(catalogue: PysexParams, subset: str, id: int) -> np.ndarray:
 
 
 class _Rows:
-    """The rows measured so far, stored beside the catalogue's file; rows of other ids are discarded."""
+    """The rows measured so far, with their ids, beside the catalogue's file; those of another `source` are left out."""
 
-    def __init__(self, product: Path, ids: np.ndarray, num_columns: int):
+    def __init__(self, product: Path, ids: np.ndarray, source: str):
         self.path = product.with_name(f".{product.name.removesuffix('.npy.gz')}.partial.npy")
-        self.ids = ids
+        self.ids, self.source = ids, source
         remove_leftovers(product, self.path)
-        self.rows = self._load(num_columns)
-
-    def _load(self, num_columns: int) -> list[np.ndarray]:
-        try:
-            saved = load_array(self.path, "the script", (None, 1 + num_columns), np.floating)
-        except DataError:
-            return []
-        return list(saved[:, 1:]) if np.array_equal(saved[:, 0], self.ids[: len(saved)]) else []
+        saved = load_rows(self.path, source)
+        self.rows = [] if saved is None else list(saved[:, 1:])
 
     def save(self) -> None:
         if self.rows:
-            save_array(self.path, np.column_stack([self.ids[: len(self.rows)].astype(np.float64), self.rows]))
+            rows = np.column_stack([self.ids[: len(self.rows)].astype(np.float64), self.rows])
+            save_rows(self.path, rows, self.source)
 
 
-def extract(catalogue: PysexParams, subset: str, num_workers: int | None = None) -> None:
+def extract(catalogue: PysexParams, subset: str, num_workers: int | None = None, overwrite: bool = False) -> None:
     """Measure all galaxies of a subset and write the catalogue's file, complete or not at all.
 
-    Rows are stored every 400 images and on an interrupt; the next call resumes from them. An existing file is kept.
+    Rows are stored every 400 images and on an interrupt; the next call resumes from them. An existing file is kept
+    unless `overwrite` is set.
     """
     path, ids = catalogue.path(subset), images.load_ids(subset)
-    if path.exists():
+    # The listing holds the ids in their order.
+    source = seals.source_of(catalogue.name, images.listing(folders.current.images(subset), ids.tolist()))
+    done = _Rows(path, ids, source)
+    if path.exists() and not overwrite:
         catalogue.load(subset)
-        print(f"{path} already exists; delete it to measure again")
+        seal = seals.read(path)
+        others = ", from other images" if seal and seal.source not in (seals.NO_SOURCE, source) else ""
+        print(f"{shown(path)} already exists{others}; delete it to measure again")
+        done.path.unlink(missing_ok=True)
         return
-    done = _Rows(path, ids, len(catalogue.columns))
+    products.check([Product(path), Product(done.path, read_seal=read_seal)], overwrite=overwrite)
     with (
         showing(total=len(ids), initial=len(done.rows), desc=subset, unit="image") as bar,
         mapping(num_workers, 4, folders.worker_start()) as measure_all,
@@ -93,9 +99,9 @@ def extract(catalogue: PysexParams, subset: str, num_workers: int | None = None)
         except BaseException:
             done.save()
             raise
-    save_gz(path, np.array(done.rows).reshape(-1, len(catalogue.columns)))
+    save_gz(path, np.array(done.rows).reshape(-1, len(catalogue.columns)), source)
     done.path.unlink(missing_ok=True)
-    print(f"wrote {len(done.rows)} rows of {', '.join(catalogue.columns)} to {path}")
+    print(f"wrote {len(done.rows)} rows of {', '.join(catalogue.columns)} to {shown(path)}")
 
 
 def run(catalogue: PysexParams, description: str) -> None:
@@ -113,5 +119,6 @@ def run(catalogue: PysexParams, description: str) -> None:
     )
     args = parser.parse_args()
     use_folders(args.root, args.data, args.from_ram)
-    for subset in SUBSETS:
-        extract(catalogue, subset, args.num_workers)
+    with locks.alone(folders.current.lock(catalogue.name, "extract"), f"the extraction of {catalogue.name}"):
+        for subset in SUBSETS:
+            extract(catalogue, subset, args.num_workers, args.overwrite)

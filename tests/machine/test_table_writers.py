@@ -212,3 +212,13 @@ def test_gaps_types_vectors_units_and_descriptions_survive(suffix: str, tmp_path
     else:
         assert list(columns["lists"].values) == ["[1]", "[2, 3]", ""] * 2
         assert message == f"a{suffix}: columns lists hold lists, which are written as text\n"
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".ecsv"])
+def test_a_cell_that_a_spreadsheet_would_run_is_escaped_in_the_file_and_read_as_it_was(tmp_path: Path, suffix: str):
+    table = pa.table({"id_str": ["=1+2", "-1.5", "@a"], "z": [-1.5, 2.0, 3.0]})
+    schema = table.schema.with_metadata({b"provenance": b"{}"})
+    table_writers.write(tmp_path / f"t{suffix}", schema, [table], 3)
+    lines = (tmp_path / f"t{suffix}").read_text().splitlines()[-3:]
+    assert lines == ["\\x3d1+2,-1.5", "-1.5,2.0", "\\x40a,3.0"]
+    assert tables.read_columns(tmp_path / f"t{suffix}")["id_str"].tolist() == ["=1+2", "-1.5", "@a"]

@@ -165,3 +165,20 @@ def test_columns_that_pass_through_have_unique_valid_names():
     values = np.arange(2)
     passed = passed_fields({"ra": values, "RA": values, "ä b": values, "7": values, "": values}, ["ra"])
     assert [column.name for column, _ in passed] == ["ra_2", "RA_3", "___b", "_7", "column"]
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("=HYPERLINK(A1)", "\\x3dHYPERLINK(A1)"), ("+1+2", "\\x2b1+2"), ("-a", "\\x2da"), ("@SUM(1)", "\\x40SUM(1)"),
+        (" =1+2", " \\x3d1+2"), ("\uff1d1+2", "\\uff1d1+2"), ("-1.5", "-1.5"), ("+3e-4", "+3e-4"), ("a=b", "a=b"),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_formulas_of_spreadsheets_are_escaped_and_restored(text: str, written: str):
+    assert tables.inert(text) == written and tables.original(written) == text
+
+
+def test_a_comma_at_the_end_of_the_header_makes_no_column(tmp_path: Path):
+    (tmp_path / "t.csv").write_text("id_str,z,\n1,0.5,\n2,,\n")
+    assert list(tables.read_columns(tmp_path / "t.csv")) == ["id_str", "z"]

@@ -1,6 +1,7 @@
 """Measurements of all galaxies of a survey: in the order of the ids, and extractions that are interrupted."""
 
 import multiprocessing
+import os
 import shutil
 import subprocess
 import sys
@@ -107,6 +108,11 @@ class TestInterruption:
         extract(GEN2_PARAMS, "train", num_workers=1)
         assert len(measured) == 8 + 30
 
+    def test_a_changed_image_starts_anew(self, interrupted: Survey, measured: list[float]):
+        os.utime(next((interrupted.raw / "images_train_rev1").iterdir()), (1, 1))
+        extract(GEN2_PARAMS, "train", num_workers=1)
+        assert len(measured) == 8 + 30
+
     def test_the_other_catalogue_does_not_take_it(self, interrupted: Survey, measured: list[float]):
         extract(EXTRA_PARAMS, "train", num_workers=1)
         assert len(measured) == 8 + 30
@@ -117,8 +123,7 @@ def test_rows_are_saved_while_an_extraction_runs(prepared_survey: Survey, monkey
     monkeypatch.setattr(pysex_params, "IMAGES_A_SAVE", 10)
     monkeypatch.setattr(pysex_params, "measure", lambda channel, catalogue: np.zeros(len(catalogue.columns)))
     lengths = []
-    save = save_array
-    monkeypatch.setattr(pysex_params, "save_array", lambda path, rows: (lengths.append(len(rows)), save(path, rows)))
+    monkeypatch.setattr(pysex_params, "save_rows", lambda path, rows, source: lengths.append(len(rows)))
     extract(GEN2_PARAMS, "train", num_workers=1)
     assert lengths == [10, 20, 30]
 
