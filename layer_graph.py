@@ -131,10 +131,17 @@ class OutputBase(Layer):
         """Return the error of the predictions, a scalar."""
         return self.error_of(self.input_layer.output(inputs, dropout_active), targets, normalisation)
 
-    def error_of(self, activations: Tensor, targets: Tensor, normalisation: bool = True) -> Tensor:
-        """Return the mean squared error of the predictions from activations; a subclass may measure another error."""
+    def error_of(
+        self, activations: Tensor, targets: Tensor, normalisation: bool = True, weights: Tensor | None = None
+    ) -> Tensor:
+        """Return the mean squared error of the predictions from activations; a subclass may measure another error.
+
+        `weights` (batch, 1) multiply the squared errors of the galaxies; without them a subclass has no weighted error.
+        """
         predictions = self(activations) if normalisation else self.forward_no_normalisation(activations)
-        return functional.mse_loss(predictions, targets)
+        if weights is None:
+            return functional.mse_loss(predictions, targets)
+        return (weights * (predictions - targets).square()).mean()
 
 
 def all_layers(layer: Layer) -> list[Layer]:

@@ -17,7 +17,7 @@ import numpy as np
 from machine import locks, products
 from machine.command_line import positive_int, run_script, script_parser
 from machine.files import DataError, remove_leftovers
-from survey import images, kaggle_download, own_survey, preparation, status
+from survey import images, kaggle_download, label_weights, own_survey, preparation, status
 from survey.folders import SUBSETS, Folders, use_folders
 from survey.own_labels import VOTE_ENDINGS, Choices
 
@@ -47,7 +47,11 @@ def parse() -> argparse.Namespace:
         "--images", type=Path, metavar="FOLDER", help="folder of your own images; needs --labels"
     )
     parser.group("input").add_argument(
-        "--labels", type=Path, metavar="TABLE", help="table of votes on --images: .csv, .parquet or .fits"
+        "--labels",
+        type=Path,
+        metavar="TABLE",
+        help="table of votes on --images: .csv, .parquet or .fits; "
+        "a column 'weight' says how much the error of a galaxy counts",
     )
     parser.group("input").add_argument(
         "--test",
@@ -96,6 +100,7 @@ def write_arrays(folders: Folders, overwrite: bool) -> None:
     if folders.labels_csv.exists():
         preparation.write_train_ids(overwrite)
         preparation.write_labels(overwrite)
+        label_weights.write(overwrite)
     if folders.raw_images("test").is_dir():
         preparation.write_test_ids(overwrite)
     for subset in SUBSETS:
@@ -109,6 +114,7 @@ def main() -> None:
     folders = use_folders(args.root, args.data)
     with locks.alone(folders.lock("data", "prepare"), "preparation of the data"):
         arrays = [folders.data / name for name in ("train_ids.npy", "test_ids.npy", "solutions_train.npy")]
+        arrays.append(label_weights.weights_npy())
         products.check(map(preparation.product, arrays), overwrite=args.overwrite)
         remove_leftovers(folders.data / "*", folders.data / "raw" / "*")
         bring(args, folders)

@@ -14,7 +14,7 @@ from engine.experiment import Experiment
 from engine.options import Options
 from galaxy.affine import tform_identity
 from machine.files import DataError
-from survey import bad_images, chunk_workers, images
+from survey import bad_images, chunk_workers, images, label_weights
 from survey.folders import SUBSETS
 
 # Examples per chunk in inference: bounds the memory beside training's two chunks.
@@ -92,15 +92,20 @@ class Examples:
             )
         return self._images[subset]
 
+    def targets(self, indices: np.ndarray) -> np.ndarray:
+        """Return the labels (num_train, 37), and the weights as one more column if the galaxies `indices` have them."""
+        labels, weights = images.load_labels(), label_weights.normalised(indices)
+        return labels if weights is None else np.hstack([labels, weights])
+
     def training(self, first_chunk: int, indices: np.ndarray) -> Iterator[tuple[Arrays, np.ndarray | torch.Tensor]]:
         """Yield views and labels of a run's chunks from `first_chunk` on, drawn from the galaxies `indices`.
 
-        A chunk is the same for any `first_chunk`.
+        A chunk is the same for any `first_chunk`. Labels are those of `targets`.
         """
         experiment, views = self.experiment, self.experiment.views
         chunks = range(first_chunk, experiment.num_chunks)
         draws = (views.draw(indices, experiment.chunk_size, experiment.seed, chunk) for chunk in chunks)
-        labels = images.load_labels()
+        labels = self.targets(indices)
         if self.on_device:
             labels = torch.from_numpy(labels).to(self.device)
             source = self._images_of("train")

@@ -101,9 +101,16 @@ class Network:
             return layer.output(inputs, dropout_active).float()
 
     def error(self, views: Sequence[torch.Tensor], labels: torch.Tensor, normalisation: bool) -> torch.Tensor:
-        """Return the training error of a minibatch, as the output layer defines it."""
+        """Return the training error of a minibatch, as the output layer defines it.
+
+        `labels` (n, 37) may have one more column, the weights of the galaxies.
+        """
         activations = self.output_of(self.output_layer.input_layer, self.inputs(views), dropout_active=True)
-        return self.output_layer.error_of(activations, labels, normalisation)
+        num_answers = self.output_layer.get_output_shape()[1]
+        if labels.shape[1] == num_answers:
+            return self.output_layer.error_of(activations, labels, normalisation)
+        labels, weights = labels[:, :num_answers], labels[:, num_answers:]
+        return self.output_layer.error_of(activations, labels, normalisation, weights=weights)
 
     def param_stds(self) -> list[float]:
         """Return the standard deviation of each array of `layers.get_param_values`, computed on the device."""

@@ -21,7 +21,7 @@ from machine import seals
 from machine.arrays import save_pickle
 from machine.files import replacing
 from machine.version import VERSION
-from survey import folders, images
+from survey import folders, images, label_weights
 
 
 def identity(
@@ -46,7 +46,14 @@ def identity(
         "training galaxies": checksum(images.ids_of("train"), indices),
         "places": checksum(examples.experiment.views.places(indices, "train")),
         "labels": checksum(labels),
+        "weights": weights_checksum(indices),
     }
+
+
+def weights_checksum(indices: np.ndarray) -> str | None:
+    """Return the checksum of the weights of the training galaxies `indices`, None if all count the same."""
+    weights = label_weights.normalised(indices)
+    return None if weights is None else checksum(weights[indices])
 
 
 def analysis_of(
@@ -72,10 +79,13 @@ def record_of(
     description: dict[str, Plain],
     examples: Examples,
     progress: Progress,
-    labels_sha256: str,
+    identity: dict[str, Plain],
     start: StartingWeights | None = None,
 ) -> dict[str, Plain]:
-    """Return the run record: the experiment's description, the options, the machine, the losses."""
+    """Return the run record: the experiment's description, the options, the machine, the losses.
+
+    `identity` is the run's.
+    """
     options, device = examples.options, examples.device
     cuda = device.type == "cuda"
     return {
@@ -83,7 +93,8 @@ def record_of(
         "initialisation": options.initialisation,
         "started from": start and {"file": str(start.path), "sha256": start.sha256},
         "all galaxies": options.all_galaxies,
-        "labels": {"file": str(folders.current.data / "solutions_train.npy"), "sha256": labels_sha256},
+        "labels": {"file": str(folders.current.data / "solutions_train.npy"), "sha256": identity["labels"]},
+        "weights": identity["weights"] and {"file": str(label_weights.weights_npy()), "sha256": identity["weights"]},
         "device": torch.cuda.get_device_name(device) if cuda else platform.processor() or "cpu",
         "threads": torch.get_num_threads(),
         "precision": options.precision,

@@ -10,6 +10,7 @@ Source: documentation of 2014, 2.3 and 3.3.1.
 
 import contextlib
 import dataclasses
+import inspect
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -38,7 +39,7 @@ from machine.locks import alone
 from machine.products import Product
 from machine.progress import showing
 from machine.signals import UNFINISHED, Stopped, StopRequest
-from survey import folders, images
+from survey import folders, images, label_weights
 from survey.predictions import rmse
 from survey.submission import write_submission
 
@@ -149,6 +150,7 @@ class Run:
         trainer = Trainer(experiment, network, options.graphs)
         labels, examples = images.load_labels(), Examples(experiment, options, device)
         train_indices, valid_indices = split or examples.split()
+        report_weights(network.output_layer, train_indices)
         description = describe(experiment, network.output_layer)
         identity = record.identity(description, trainer, examples, train_indices, labels, start)
         store = Store(folders.current.checkpoints(experiment.name), identity)
@@ -204,9 +206,7 @@ class Run:
         with self.trainer.predicting():
             param_values = layers.get_param_values(self.network.output_layer)
         analysis = record.analysis_of(progress, param_values, self.predictions, self.valid_indices)
-        run_record = record.record_of(
-            self.description, self.examples, progress, self.store.identity["labels"], self.start
-        )
+        run_record = record.record_of(self.description, self.examples, progress, self.store.identity, self.start)
         path, _, submission = _products(name)
         record.save_analysis(path, analysis, run_record)
         ids = images.ids_of("test")
@@ -277,6 +277,22 @@ class Run:
             f"{reason}; {kept}; "
             "lower the learning rate in the script, or start anew with --no-resume and another --seed"
         )
+
+
+def report_weights(output_layer: layers.Layer, indices: np.ndarray) -> None:
+    """Print a line if the training galaxies `indices` have weights; raises DataError if the error takes none."""
+    if (weights := label_weights.normalised(indices)) is None:
+        return
+    if "weights" not in inspect.signature(output_layer.error_of).parameters:
+        raise DataError(
+            f"expected an error with weights, as {label_weights.weights_npy()} exists, but that of "
+            f"{type(output_layer).__name__} takes none; delete the file, or add weights to its error_of"
+        )
+    low, high = weights[indices].min(), weights[indices].max()
+    print(
+        f"the training error is weighted: {low:.3g} to {high:.3g} from {label_weights.weights_npy()}, mean 1; "
+        "the validation RMSE is not weighted"
+    )
 
 
 def train_chunk(

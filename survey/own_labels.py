@@ -263,3 +263,10 @@ def _print_sums(path: Path, votes: np.ndarray) -> None:
     off = ((totals > 0) & (abs(totals - 1) > ROUNDING) & (abs(totals - weights) > ROUNDING)).any(axis=1)
     if off.any():
         print(f"{path}: the fractions of {off.sum()} galaxies do not sum to 1 within {ROUNDING:g}; they are normalised")
+
+
+def keys_by_column(path: Path, choices: Choices) -> dict[str, list[str]]:
+    """Return the galaxies' names in each column of a table that may contain them."""
+    candidates = _name_columns(path, tables.column_names(path), choices.name_column)
+    table = tables.read_cells(path, candidates)
+    return {name: [_key(path, name, cell) for cell in table[name].tolist()] for name in candidates}

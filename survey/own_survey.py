@@ -16,7 +16,7 @@ from pathlib import Path
 from machine.files import DataError, need_room, open_file, remove_leftovers, replacing
 from machine.processes import mapping
 from machine.progress import showing
-from survey import own_labels
+from survey import label_weights, own_labels
 from survey.folders import SUBSETS, Folders
 from survey.images import ID, is_image, split, write_labels_csv
 from survey.own_images import bring, find_images, may_be_linked
@@ -81,6 +81,8 @@ def bring_survey(
     _convert(folders, galaxies, num_workers)
     order = [rows[name] for name in train]
     write_labels_csv(folders.labels_csv, [ids[name] for name in train], list(labels[order]))
+    weights = label_weights.read_own(table, names, choices)
+    label_weights.write_csv([ids[name] for name in train], None if weights is None else weights[order])
 
 
 def _match(table: Path, images: Path, names: list[str], files: dict[str, Path]) -> dict[str, int]:

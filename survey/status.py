@@ -8,7 +8,7 @@ import numpy as np
 
 from galaxy import decision_tree
 from machine.files import DataError
-from survey import bad_images, folders, images, preparation
+from survey import bad_images, folders, images, label_weights, preparation
 from survey.centering import EXTRA_PARAMS, GEN2_PARAMS, PysexParams
 from survey.folders import SUBSETS
 
@@ -31,6 +31,8 @@ def look(check_images: bool = False, num_workers: int | None = None) -> list[Row
     """Return the status of all inputs in the folders in use; `check_images` decodes all images."""
     rows = [_images(subset, check_images, num_workers) for subset in SUBSETS]
     rows += [_table(), *(_ids(subset) for subset in SUBSETS), _labels()]
+    if label_weights.weights_npy().exists():
+        rows.append(_weights())
     if folders.current.labels_csv.exists():
         rows.append(_constraints())
     return rows + [_catalogue(catalogue) for catalogue in CATALOGUES]
@@ -86,6 +88,14 @@ def _labels() -> Row:
         return Row("labels", f"{len(labels):,} x {labels.shape[1]}", path)
     except DataError as error:
         return Row("labels", "none", path, str(error))
+
+
+def _weights() -> Row:
+    path = label_weights.weights_npy()
+    try:
+        return Row("weights", f"{len(label_weights.load()):,}", path)
+    except DataError as error:
+        return Row("weights", "damaged", path, str(error))
 
 
 def _constraints() -> Row:

@@ -46,6 +46,10 @@ def save_ids(survey: Survey, change: Callable[[np.ndarray], np.ndarray]) -> None
     save_array(survey.root / "data" / "train_ids.npy", change(survey.train_ids))
 
 
+def save_weights(survey: Survey, weights: np.ndarray) -> None:
+    save_array(survey.root / "data" / "weights_train.npy", weights)
+
+
 def rename(survey: Survey, name: str) -> None:
     (survey.raw / "images_test_rev1" / "7.jpg").rename(survey.raw / "images_test_rev1" / name)
 
@@ -179,6 +183,15 @@ IDS_AND_LABELS = {
             r"expected floats \(30, 37\), got float32 \(29, 37\); delete it and run convert_training_labels_to_npy\.py",
         ),
         (train_script, lambda s: save_labels(s, lambda labels: labels * np.nan), "expected finite numbers, got NaN"),
+    ],
+    "weights of galaxies that do not fit": [
+        (
+            train_script,
+            lambda s: save_weights(s, np.ones(7)),
+            r"expected floats \(30,\), got .*run prepare_data\.py again",
+        ),
+        (train_script, lambda s: save_weights(s, np.full(30, np.nan)), "expected weights of at least 0, got others"),
+        (train_script, lambda s: save_weights(s, np.zeros(30)), "expected a weight above 0 for a training galaxy"),
     ],
     "ids or labels not made yet": [
         (
