@@ -180,23 +180,28 @@ def command_at(root: Path, words: str) -> int | None:
 
 
 @pytest.mark.skipif("TORTURE" not in os.environ, reason="takes minutes: TORTURE=1")
-@pytest.mark.parametrize("killed", ["engine", "job"])
-def test_a_kill_at_each_stage_keeps_the_result(house: Path, survey: Path, by_hand: dict[str, bytes], killed: str):
-    root = survey.with_name(f"killed_{killed}")
+@pytest.mark.parametrize("killed", ["engine", "job", "both"])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_kill_at_each_stage_keeps_the_result(
+    house: Path, survey: Path, by_hand: dict[str, bytes], killed: str, seed: int
+):
+    root = survey.with_name(f"killed_{killed}_{seed}")
     shutil.copytree(survey, root)
-    rng, at = np.random.default_rng(0), []
+    rng, at = np.random.default_rng(seed), []
     for stage, words in STAGES.items():
         with small_house.start(house, root) as engine:
             # Other jobs continue after a kill, so the engine may have no work left for the last stages.
             while engine.poll() is None and command_at(root, words) is None:
                 time.sleep(0.1)
-            time.sleep(rng.uniform(0, 0.3))  # while it imports, reads, computes or writes
-            victim = engine.pid if killed == "engine" else command_at(root, words)
-            if engine.poll() is None and victim is not None:
-                os.kill(victim, signal.SIGKILL)
+            time.sleep(rng.uniform(0, 1.5))  # while it imports, reads, computes or writes
+            victims = [command_at(root, words)] if killed != "engine" else []
+            victims += [engine.pid] if killed != "job" else []
+            if engine.poll() is None and None not in victims:
+                for victim in victims:
+                    os.kill(victim, signal.SIGKILL)
                 at.append(stage)
             engine.communicate()
-    assert len(at) >= len(STAGES) - 2, at
+    assert len(at) >= len(STAGES) // 2, at  # a short job may end before it is killed
     small_house.run(house, root)
     assert submissions(root) == by_hand
     assert "Nothing to be done" in small_house.run(house, root)
