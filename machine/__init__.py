@@ -16,6 +16,7 @@
 - `buffering`: generators that run ahead of their consumer.
 - `command_line`: flags and errors of all scripts; `progress`: bars and lines of progress.
 - `onnx_runtime`: options of ONNX Runtime for networks in 8 bits.
-- `tables`: tables in five formats, and how they are read; `table_writers`: how they are written.
+- `limited`: functions that read hostile input, in a process with limits of memory and time.
+- `tables`: tables in five formats; `table_readers`: how they are read; `table_writers`: how they are written.
 - `table_cells`, `passed_columns`: types of columns as they are read, and as they pass through to another table.
 """

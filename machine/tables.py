@@ -3,30 +3,25 @@
 A file name may hold any byte, but a table is text. Characters that cannot be printed are therefore escaped as in Python
 (a newline as \\n, a backslash doubled); FITS is ASCII, so all other characters are escaped there as well. In CSV
 and ECSV the first character of a text that a spreadsheet would run (`=`, `+`, `-`, `@`) is escaped, too (`\\x3d`).
-pyarrow, pandas and astropy are imported by the functions that need them: a survey in CSV needs pandas only.
-
-CSV may be separated by commas, semicolons or tabs, and packed with gzip.
-
-Source: Pence et al. 2010 (FITS 3.0); Astropy's ECSV 1.0; IVOA VOTable 1.4.
+pyarrow and pandas are imported by the functions that need them: a survey in CSV needs pandas only.
+`table_readers` reads the formats, in a process with limits of memory and time.
 """
 
 import codecs
-import csv
-import gzip
-import io
 import json
 import os
 import re
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from machine import seals
+from machine import seals, table_readers
 from machine.files import DataError, first_line, open_file
-from machine.table_cells import TableColumn, is_missing, of_arrow, of_astropy, of_pandas
+from machine.limited import LimitError, limited
+from machine.table_cells import TableColumn, is_missing
 
 if TYPE_CHECKING:
     import pandas
@@ -37,8 +32,9 @@ SUFFIXES = (".parquet", ".csv", ".fits", ".ecsv", ".vot")
 PROVENANCE = b"provenance"
 # Four times Galaxy Zoo 2's largest table: 240,000 galaxies and 230 columns.
 MAX_BYTES = 2**31
-# Bytes of a table that is unpacked.
-MAX_UNPACKED = 2**29
+# Of the process that reads a table: memory beside four times its bytes (packed: 16 times), and processor time beside a
+# second for each MiB.
+_READ_BYTES, _READ_SECONDS = 2**29, 15
 _FORMATS = {
     **dict.fromkeys((".csv", ".tsv", ".csv.gz", ".tsv.gz"), "csv"),
     **dict.fromkeys((".fits", ".fit"), "fits"),
@@ -47,20 +43,11 @@ _FORMATS = {
     ".ecsv": "ecsv",
 }
 _PACKAGES = {"parquet": "pyarrow", "fits": "astropy", "ecsv": "astropy", "votable": "astropy"}
-_SEPARATORS = ",;\t"
-# What pandas calls columns without a name.
-_UNNAMED = "Unnamed: "
-# Of a Parquet table: rows, and bytes of its cells in memory.
-MAX_ROWS, MAX_MEMORY = 2**23, 2**29
-_ROWS_PER_BATCH = 1024
 _MAX_DEPTH = 8
-_MAX_HEADER_BYTES = 2**16
 _HINT = "name a table that can be read"
 # Characters with which a spreadsheet lets a formula begin.
 _FORMULAS = "=+-@\uff1d\uff0b\uff0d\uff20"
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-# Columns of the catalogue that stay text in CSV: the id 007 is not 7.
-_TEXT_COLUMNS = ("id_str", "file_loc", "status", "reason", "object", "most_likely_path", "framing")
 
 
 def printable(text: str, ascii_only: bool = False) -> str:
@@ -129,7 +116,7 @@ def is_flat(values: object, depth: int) -> bool:
 
 def column_names(path: Path) -> list[str]:
     """Return the names of a table's columns; raises DataError for a file that is not a table."""
-    return _guarded(path, None, _names)
+    return _guarded(path, None, table_readers.names_of)
 
 
 def read_cells(path: Path, names: Sequence[str]) -> "pandas.DataFrame":
@@ -138,14 +125,10 @@ def read_cells(path: Path, names: Sequence[str]) -> "pandas.DataFrame":
     Cells of a CSV are text, since a float64 would lose the last digits of an id of eighteen. Raises DataError for a
     file that is not a table, and for one of more than MAX_BYTES.
     """
+    columns = _guarded(path, None, table_readers.read, list(names), True)
+    import pandas
 
-    def read(path: Path, table_format: str) -> "pandas.DataFrame":
-        import pandas
-
-        columns = _read(path, table_format, list(names), as_text=True)
-        return pandas.DataFrame({name: _cells(column.values) for name, column in columns.items()})
-
-    return _guarded(path, None, read)
+    return pandas.DataFrame({name: _cells(column.values) for name, column in columns.items()})
 
 
 def _cells(values: np.ndarray) -> np.ndarray:
@@ -165,7 +148,7 @@ def read_table(path: Path, suffix: str | None = None) -> dict[str, TableColumn]:
     `suffix` names the format of a file whose own suffix does not. Raises DataError for a file that is not a table, and
     for one of more than MAX_BYTES.
     """
-    columns = _guarded(path, suffix, lambda path, table_format: _read(path, table_format, None, False))
+    columns = _guarded(path, suffix, table_readers.read, None, False)
     sealed = path.with_name(f"{path.name}-metadata.json") if path.suffix.lower() == ".csv" else path
     # Other programs do not escape: in their tables, C:\new.jpg is a name.
     restore = str if seals.read(sealed) is None else original
@@ -192,137 +175,25 @@ def ending_of(path: Path) -> str | None:
     return max((ending for ending in _FORMATS if name.endswith(ending)), key=len, default=None)
 
 
-def _guarded(path: Path, suffix: str | None, read: Callable[[Path, str], Any]) -> Any:
-    """Return `read(path, format)`; raises DataError, in one line, for any fault of the file."""
+def _guarded(path: Path, suffix: str | None, read: Callable[..., Any], *arguments: object) -> Any:
+    """Return `read(path, format, *arguments)`; raises DataError, in one line, for any fault of the file."""
     table_format = _FORMATS.get((suffix or ending_of(path) or "").lower())
     if table_format is None:
         raise DataError(f"expected a table that ends with {', '.join(_FORMATS)}, got {path}")
     with open_file(path, _HINT) as file:
         if (size := os.fstat(file.fileno()).st_size) > MAX_BYTES:
             raise DataError(f"{path}: expected a table of at most {MAX_BYTES} bytes, got {size}; split it")
+    num_bytes = _READ_BYTES + size * (16 if path.suffix.lower() == ".gz" else 4)
     try:
+        table_readers.prepare(table_format)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # astropy warns of units that it does not know
-            return read(path, table_format)
+            arguments = path, table_format, *arguments
+            return limited(read, *arguments, num_bytes=num_bytes, seconds=_READ_SECONDS + size // 2**20)
+    except LimitError as error:
+        raise DataError(f"{path}: to read this table, {error}; split it") from None
     except ImportError as error:
         package = _PACKAGES.get(table_format, error.name)
         raise DataError(f"{path}: to read this table, install {package} (pip install {package})") from None
     except Exception as error:  # a damaged table can raise anything
         raise DataError(f"{path} is not a readable {table_format} table ({first_line(error)}); {_HINT}") from None
-
-
-def _names(path: Path, table_format: str) -> list[str]:
-    if table_format == "csv":
-        return _csv_names(path)
-    if table_format == "parquet":
-        from pyarrow import parquet
-
-        return list(parquet.read_schema(path).names)
-    if table_format in ("ecsv", "votable"):
-        return _astropy_table(path, table_format).colnames
-    from astropy.io import fits
-
-    with path.open("rb") as file, fits.open(file) as hdus:
-        for hdu in hdus:
-            if isinstance(hdu, fits.BinTableHDU | fits.TableHDU):
-                return list(hdu.columns.names)
-    raise ValueError("it holds an image, and no table")
-
-
-def _csv_names(path: Path) -> list[str]:
-    header, separator = _csv_header(path)
-    return [
-        name.strip() for name in next(csv.reader([header], skipinitialspace=separator != "\t", delimiter=separator))
-    ]
-
-
-def _csv_header(path: Path) -> tuple[str, str]:
-    """Return the first line of a CSV, and the separator that cuts it into the most columns."""
-    with _csv_content(path) as file:
-        header = io.TextIOWrapper(file, _encoding(path), newline="").readline(_MAX_HEADER_BYTES)
-    if not header.strip():
-        raise ValueError("its first line is empty; expected a header")
-    if not header.endswith(("\n", "\r")):
-        raise ValueError("its first line is not a header, or the only line")
-    return header, max(_SEPARATORS, key=lambda separator: len(next(csv.reader([header], delimiter=separator))))
-
-
-def _csv_content(path: Path) -> IO[bytes]:
-    """Return the bytes of a CSV, unpacked."""
-    if path.suffix.lower() != ".gz":
-        return path.open("rb")
-    with gzip.open(path) as file:
-        content = file.read(MAX_UNPACKED + 1)
-    if len(content) > MAX_UNPACKED:
-        raise ValueError(f"it unpacks to more than {MAX_UNPACKED} bytes; unpack it")
-    return io.BytesIO(content)
-
-
-def _encoding(path: Path) -> str:
-    with path.open("rb") as file:
-        return "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-
-
-def _read(path: Path, table_format: str, names: list[str] | None, as_text: bool) -> dict[str, TableColumn]:
-    """Read the columns `names`, all for None; with `as_text`, cells of a CSV stay text."""
-    if table_format == "csv":
-        columns = _csv_columns(path, as_text)
-        return columns if names is None else {name: columns[name] for name in names}
-    if table_format == "parquet":
-        table = _parquet_table(path, names)
-        return {name: of_arrow(table[name], table.schema.field(name)) for name in names or table.column_names}
-    table = _astropy_table(path, table_format)
-    return {name: of_astropy(table[name]) for name in names or table.colnames}
-
-
-def _parquet_table(path: Path, names: list[str] | None) -> "pa.Table":
-    """Read a Parquet table in batches, up to a limit: equal rows take almost no bytes in a file."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    with parquet.ParquetFile(path) as file:
-        if (num_rows := file.metadata.num_rows) > MAX_ROWS:
-            raise ValueError(f"expected at most {MAX_ROWS:,} rows, got {num_rows:,}; split it")
-        batches, num_bytes = [], 0
-        for batch in file.iter_batches(_ROWS_PER_BATCH, columns=names):
-            batches.append(batch)
-            num_bytes += batch.nbytes
-            if num_bytes > MAX_MEMORY:
-                raise ValueError(f"its cells take more than {MAX_MEMORY:,} bytes; split it")
-        return pa.Table.from_batches(batches, batches[0].schema if batches else file.schema_arrow)
-
-
-def _csv_columns(path: Path, as_text: bool) -> dict[str, TableColumn]:
-    import pandas
-
-    header, separator = _csv_header(path)
-    if as_text:
-        options = {"dtype": str, "skipinitialspace": True}
-    else:
-        names = next(csv.reader([header.rstrip("\r\n")], delimiter=separator))
-        texts = {name: str for name in names if name.strip().lower() in _TEXT_COLUMNS}
-        # Nullable types: whole numbers with gaps keep all digits.
-        options = {"dtype": texts, "keep_default_na": False, "na_values": [""], "dtype_backend": "numpy_nullable"}
-    with warnings.catch_warnings(), _csv_content(path) as file:
-        # pandas only warns when it drops the last cells of rows that are longer than the header.
-        warnings.simplefilter("error", pandas.errors.ParserWarning)
-        options |= {"index_col": False, "encoding": _encoding(path), "float_precision": "round_trip"}
-        table = pandas.read_csv(file, sep=separator, **options)
-    # A comma at the end of the header makes a column without a name and without cells.
-    named = [name for name in table if not (name.startswith(_UNNAMED) and table[name].isna().all())]
-    return {name.strip(): of_pandas(table[name]) for name in named}
-
-
-def _astropy_table(path: Path, table_format: str) -> Any:
-    from astropy.table import Table
-
-    if table_format == "votable":
-        return Table.read(path, format="votable", table_id=0)
-    # astropy does not close a file that it opened and failed to read.
-    with path.open("rb") as file:
-        if table_format == "ecsv":
-            return Table.read(path, format="ascii.ecsv")
-        table = Table.read(file, format="fits")
-    for index, name in enumerate(table.colnames, start=1):
-        table[name].description = table[name].description or table.meta.get(f"TCOMM{index}")
-    return table
