@@ -143,7 +143,7 @@ class TestDeadWorkers:
 
     def test_while_the_parent_notes_signals(self):
         """Forked workers inherit the handler; those that are left are to end nevertheless."""
-        gen = drawn(3, 2000)
+        gen = drawn(3, 400)
         with StopRequest(), pytest.raises(BrokenProcessPool):
             next(gen)
             kill_a_worker()
