@@ -27,10 +27,18 @@ def weigh(fractions: Tensor, levels: Tensor, constant: bool = False) -> Tensor:
     """
     weighted = fractions
     for level in levels:
-        # A sum of one factor and zeros is exact; a matrix product may be rounded to TF32.
-        scaling = (weighted.unsqueeze(1) * level[:, :-1]).sum(2).add(level[:, -1])
+        scaling = added(weighted, level[:, :-1].T) + level[:, -1]
         weighted = weighted * (scaling.detach() if constant else scaling)
     return weighted
+
+
+def added(x: Tensor, chosen: Tensor) -> Tensor:
+    """Return sums of chosen columns of x (batch, n), in full float32; `chosen` (n, sums) are zeros and ones."""
+    # CUDA may round a matrix product to TF32. An exported graph has a matrix product: OpenVINO fuses
+    # Unsqueeze-Mul-ReduceSum wrongly.
+    if x.is_cuda and not torch.compiler.is_exporting():
+        return (x.unsqueeze(1) * chosen.T).sum(2)
+    return x @ chosen.to(x.dtype)
 
 
 def tree_levels() -> Tensor:
@@ -79,9 +87,7 @@ class GalaxyOutput(OutputBase):
 
     def sum_by_question(self, x: Tensor) -> Tensor:
         """Return the sum over the answers of a question at each of its answers (batch, 37), in full float32."""
-        if x.is_cuda:  # a matrix product there may be rounded to TF32
-            return (x.unsqueeze(1) * self.same_question).sum(2)
-        return x @ self.same_question
+        return added(x, self.same_question)
 
     def forward(self, activations: Tensor) -> Tensor:
         return weigh(self.fractions(activations), self.levels)

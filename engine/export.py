@@ -91,15 +91,16 @@ class Exported(nn.Module):
         features = self.feature_layer.output(inputs, dropout_active=False)
         activations = self.output_layer.input_layer.output({self.feature_layer: features}, dropout_active=False)
         predictions = self.output_layer(activations).unflatten(0, (-1, self.num_transforms))
-        return predictions, features.flatten(1).unflatten(0, (-1, self.num_transforms)).mean(1)
+        # A matrix product: OpenVINO fuses the mean and what follows wrongly, where convolutions are quantised.
+        weights = features.new_full((1, self.num_transforms), 1 / self.num_transforms)
+        return predictions, (weights @ features.flatten(1).unflatten(0, (-1, self.num_transforms))).squeeze(1)
 
     def forward(self, *views: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         predictions, features = self.answers_and_features(*views)
         centred = features - self.feature_mean
         inside = centred @ self.feature_directions
-        outside = ((centred * centred).sum(1) - (inside * inside).sum(1)).clamp(min=0)
-        scaled = inside / self.feature_deviations
-        squares = (scaled * scaled).sum(1) + outside * (self.weight / self.rest)
+        outside = (_squared_length(centred) - _squared_length(inside)).clamp(min=0)
+        squares = _squared_length(inside / self.feature_deviations) + outside * (self.weight / self.rest)
         distances = (squares / (len(self.feature_deviations) + self.weight)).sqrt()
         return predictions.mean(1), predictions, distances, centred @ self.feature_axes
 
@@ -134,6 +135,11 @@ class Exported(nn.Module):
     def _batches(self, chunk: Sequence[np.ndarray | Tensor], images_a_batch: int) -> Iterator[list[Tensor]]:
         views = [self.network.to_device(view).unflatten(0, (-1, self.num_views)) for view in chunk]
         yield from map(list, zip(*(view.split(images_a_batch) for view in views), strict=True))
+
+
+def _squared_length(x: Tensor) -> Tensor:
+    """Return the squared lengths of rows (n, f), as a matrix product: OpenVINO fuses sums of products wrongly."""
+    return ((x * x) @ x.new_ones(x.shape[1], 1)).squeeze(1)
 
 
 def session_of(model: onnx.ModelProto) -> onnxruntime.InferenceSession:

@@ -59,6 +59,7 @@ def quantised(model: onnx.ModelProto, feeds: Iterable[dict[str, np.ndarray]]) ->
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 calibrate_method=CalibrationMethod.MinMax,
+                extra_options={"QDQKeepRemovableActivations": True},
             )
         finally:
             logging.disable(disabled)

@@ -1,0 +1,166 @@
+"""An exported file computes the same in a runtime that is not ONNX Runtime, and without its quantisation."""
+
+import copy
+import dataclasses
+import functools
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import numpy_helper
+from other_family import EXPERIMENT as RESIDUAL
+from tiny import CPU
+from torch import nn
+
+import backbones
+import custom
+import layers
+from catalogue import calibration, graph_checks
+from engine import export
+from engine.experiment import Experiment
+from engine.export import Exported
+from engine.network import Network
+from engine.quantisation import quantised
+from machine.onnx_runtime import session_options
+
+openvino = pytest.importorskip("openvino")
+
+OUTPUTS = (*graph_checks.OUTPUTS, graph_checks.FEATURES)
+# Largest differences from ONNX Runtime: of predictions, and of distances and features (about 1).
+LARGEST = {"float32": (1e-4, 2e-4), "float16": (1e-4, 2e-4), "int8": (0.01, 0.06)}
+
+
+def build_lite(batch_size: int) -> tuple[list[layers.Layer], layers.Layer]:
+    """Return a network with the blocks and the output layer of the model in the box."""
+    l0 = layers.Input2DLayer(batch_size, 3, 32, 32)
+    blocks = [backbones.ConvNorm(3, 16, kernel=3, stride=2), nn.ReLU6()]
+    blocks += [backbones.Block(16, 16, kernel=3, stride=1, expansion=6, drop=0.0) for _ in range(3)]
+    blocks += [backbones.ConvNorm(16, 48), nn.ReLU6(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    l1 = layers.ModuleLayer(l0, nn.Sequential(*blocks), (batch_size, 48))
+    l2 = layers.DenseLayer(l1, 37, weights_std=0.1, init_bias_value=0.0, nonlinearity=layers.identity)
+    return [l0], custom.GalaxyOutputLayer(l2)
+
+
+LITE = dataclasses.replace(
+    RESIDUAL,
+    build_network=build_lite,
+    views=dataclasses.replace(RESIDUAL.views, target_sizes=[(32, 32)]),
+)
+EXPERIMENTS = {
+    "three views": dataclasses.replace(LITE, test_transforms=RESIDUAL.test_transforms[:3]),
+    "one view": dataclasses.replace(LITE, test_transforms=RESIDUAL.test_transforms[:1]),
+}
+
+
+def feeds_of(experiment: Experiment, num_views: int) -> dict[str, np.ndarray]:
+    """Return views of 40 galaxies: coarse random patterns, so that their features differ."""
+    rng = np.random.default_rng(0)
+    feeds = {}
+    for index, (rows, columns, _) in enumerate(experiment.views.shapes):
+        coarse = rng.random((40, num_views, 4, 4, 3), dtype=np.float32)
+        fine = coarse.repeat(-(-rows // 4), axis=2).repeat(-(-columns // 4), axis=3)
+        feeds[f"pixels_{index}"] = np.ascontiguousarray(fine[:, :, :rows, :columns])
+    return feeds
+
+
+@functools.cache
+def exported(name: str) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
+    """Return the graph of a network with random parameters, and views of galaxies."""
+    experiment = EXPERIMENTS[name]
+    torch.manual_seed(0)
+    network = Network(experiment, CPU)
+    layers.reset_variance_preserving(network.output_layer)
+    values = layers.get_param_values(network.output_layer)
+    values[0] *= 8
+    layers.set_param_values(network.output_layer, values)
+    wrapped = Exported(experiment, network)
+    network.output_layer.eval()
+    feeds = feeds_of(experiment, wrapped.num_views)
+    with torch.inference_mode():
+        _, features = wrapped.answers_and_features(*map(torch.from_numpy, feeds.values()))
+    found = calibration.fit_features(features.numpy())
+    wrapped.measure_distances(found.mean, found.directions, found.deviations, found.rest, found.weight_of_rest)
+    wrapped.set_axes(found.axes)
+    return export.to_onnx(wrapped, experiment.views.shapes, OUTPUTS), feeds
+
+
+@functools.cache
+def graph_of(name: str, weights: str) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
+    """Return a graph with this type of weights, and views of galaxies."""
+    graph, feeds = exported(name)
+    if weights == "int8":
+        singles = ({pixels: views[[row]] for pixels, views in feeds.items()} for row in range(30))
+        return quantised(graph, singles), feeds
+    graph = copy.deepcopy(graph)
+    if weights == "float16":
+        export.halve(graph)
+    return graph, feeds
+
+
+def run(graph: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """Compute a graph with ONNX Runtime."""
+    options = session_options()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return session.run(OUTPUTS, feeds)
+
+
+def run_openvino(graph: onnx.ModelProto, feeds: dict[str, np.ndarray], static: bool) -> list[np.ndarray]:
+    """Compute a graph with OpenVINO in single precision."""
+    core = openvino.Core()
+    model = core.read_model(graph.SerializeToString())
+    if static:
+        model.reshape({name: views.shape for name, views in feeds.items()})
+    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1})
+    return [compiled(feeds)[name] for name in OUTPUTS]
+
+
+def stripped(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a graph without pairs of QuantizeLinear and DequantizeLinear; the weights stay rounded."""
+    graph = copy.deepcopy(graph)
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.graph.initializer}
+    renamed: dict[str, str] = {}
+    kept = []
+    for node in graph.graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        if node.op_type == "DequantizeLinear" and node.input[0] in constants:
+            values, scale, zero = (constants[name].astype(np.float32) for name in node.input)
+            by_channel = (-1, *[1] * (values.ndim - 1)) if scale.ndim else ()
+            values = (values - zero.reshape(by_channel)) * scale.reshape(by_channel)
+            graph.graph.initializer.append(numpy_helper.from_array(values.astype(np.float32), node.output[0]))
+        elif node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            renamed[node.output[0]] = node.input[0]
+        else:
+            kept.append(node)
+    del graph.graph.node[:]
+    graph.graph.node.extend(kept)
+    return graph
+
+
+def assert_close(ours: list[np.ndarray], expected: list[np.ndarray], weights: str) -> None:
+    of_predictions, of_distances = LARGEST[weights]
+    for values, right, largest in zip(ours, expected, (*2 * [of_predictions], *2 * [of_distances]), strict=True):
+        assert values.shape == right.shape
+        np.testing.assert_allclose(values, right, rtol=0, atol=largest)
+
+
+@pytest.mark.parametrize("static", [False, True], ids=["dynamic", "static"])
+@pytest.mark.parametrize("weights", LARGEST)
+@pytest.mark.parametrize("name", ["three views", "one view"])
+def test_openvino_computes_what_onnx_runtime_does(name: str, weights: str, static: bool):
+    graph, feeds = graph_of(name, weights)
+    expected = run(graph, feeds)
+    assert expected[0].std(axis=0).max() > 0.01
+    assert_close(run_openvino(graph, feeds, static), expected, weights)
+
+
+@pytest.mark.parametrize("name", ["three views", "one view"])
+def test_without_quantisation_the_same_is_computed(name: str):
+    graph, feeds = graph_of(name, "int8")
+    plain = stripped(graph)
+    assert not {"QuantizeLinear", "DequantizeLinear"} & {node.op_type for node in plain.graph.node}
+    expected = run(graph, feeds)
+    assert_close(run(plain, feeds), expected, "int8")
+    assert_close(run_openvino(plain, feeds, static=False), expected, "int8")
