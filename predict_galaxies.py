@@ -17,6 +17,7 @@ from catalogue.columns import Choices
 from catalogue.framing import CHOICES
 from catalogue.job import Catalogue, catalogued, merge
 from catalogue.request import Request
+from catalogue.similar_rows import LIMIT, Search, find
 from galaxy.stretch import STRETCHES
 from machine import products
 from machine.command_line import Parser, natural_int, positive_int, run_script, shard_of
@@ -30,8 +31,12 @@ EXAMPLES = (
     "python predict_galaxies.py my_galaxies --model own.onnx --full --output catalogue.fits",
     "python predict_galaxies.py my_galaxies --shard 2/8 --output catalogue.parquet    # one of eight machines",
     "python predict_galaxies.py --merge catalogue.*of8.parquet --output catalogue.parquet",
+    "python predict_galaxies.py my_galaxies --features --output catalogue.parquet --report catalogue.html",
+    "python predict_galaxies.py --like 1237648720 ring.png --from catalogue.parquet --output nearest.parquet",
+    "python predict_galaxies.py --labels labels.csv --from catalogue.parquet --output ranked.parquet",
 )
 KEPT = "finished parts of the catalogue are kept in a hidden folder beside it"
+_SEARCH = ("tables", "like", "labels", "wanted", "limit")
 _CHOICES = ("framing", "stretch", "weighted", "full", "detect", "features")
 
 
@@ -98,6 +103,44 @@ def catalogue(
         return made.to_pandas()
 
 
+def find_similar(
+    tables: str | os.PathLike | Sequence[str | os.PathLike],
+    *,
+    like: str | os.PathLike | Sequence[str | os.PathLike] = (),
+    labels: str | os.PathLike | None = None,
+    wanted: str | None = None,
+    output: str | os.PathLike | None = None,
+    limit: int = LIMIT,
+    model: str | os.PathLike | Sequence[str | os.PathLike] = (),
+    root: str | os.PathLike = ".",
+    overwrite: bool = False,
+) -> pandas.DataFrame:
+    """Search catalogues with features for galaxies `like` examples, or for those that `labels` describe.
+
+        from predict_galaxies import find_similar
+        rows = find_similar("catalogue.parquet", like="1237648720", limit=50)
+        rows = find_similar(["a.parquet", "b.parquet"], labels="labels.csv", output="ranked.parquet")
+
+    `tables` are Parquet files that were made with `features`, of any length. An example is the id_str of a row or an
+    image; `labels` is a table of id_str and label (file_loc where ids repeat), `wanted` one of its labels (else the
+    first one that is no refusal such as "other"). The best `limit` rows come first, without the examples and the
+    labelled ones: columns `like_rank` and `like_distance`, or `like_score` and `like_probability`, then all columns of
+    the catalogue. Raises DataError, with one line, where the arguments or a file cannot be used.
+    """
+    search = Search(
+        tables=[Path(name) for name in _texts(tables)],
+        like=_texts(like),
+        labels=_path(labels),
+        wanted=wanted,
+        output=_path(output),
+        limit=limit,
+        model=_texts(model),
+        root=Path(root),
+        overwrite=overwrite,
+    )
+    return find(search).rows.to_pandas()
+
+
 def _texts(names: str | os.PathLike | Sequence[str | os.PathLike]) -> list[str]:
     return [os.fspath(name) for name in ([names] if isinstance(names, (str, os.PathLike)) else names)]
 
@@ -138,10 +181,25 @@ def _bands(text: str) -> tuple[str, ...]:
     return tuple(band.strip() for band in text.split(",") if band.strip())
 
 
+def _search(args: argparse.Namespace) -> None:
+    """Search catalogues, say how the rows are ranked, and where they are."""
+    if args.report or args.draw or args.shard:
+        raise DataError("expected --like and --labels without --report, --draw and --shard; they rank rows")
+    names = (*_SEARCH, "output", "model", "root", "overwrite")
+    found = find(Search(**{name: getattr(args, name) for name in names}))
+    print(f"ranked {found.note}")
+    print(f"wrote {len(found.rows)} rows to {shown(args.output)}")
+
+
 def _run(args: argparse.Namespace) -> None:
-    """Run the command: a catalogue, or a merge of shards."""
-    if bool(args.images) == bool(args.merge):
-        raise DataError("expected images, or --merge with the tables of shards")
+    """Run the command: a catalogue, a merge of shards, or a search in catalogues."""
+    if sum(map(bool, (args.images, args.merge, args.like or args.labels))) != 1:
+        raise DataError("expected images, or --merge with the tables of shards, or --like or --labels with --from")
+    if bool(args.tables) != bool(args.like or args.labels):
+        raise DataError("expected --from with --like or --labels; it names the catalogues to search")
+    if args.tables:
+        _search(args)
+        return
     if args.merge:
         if args.report or args.draw:
             raise DataError("expected --merge without --report and --draw; make the page from the images, in one run")
@@ -149,7 +207,8 @@ def _run(args: argparse.Namespace) -> None:
         return
     if args.output.is_file():
         print(f"{args.output} exists; the new table replaces it at the end")
-    flags = {name: value for name, value in vars(args).items() if name != "merge"}
+    others = ("merge", *_SEARCH)
+    flags = {name: value for name, value in vars(args).items() if name not in others}
     flags["detect"] = args.detect or args.at is not None
     choices = Choices(**{name: flags.pop(name) for name in _CHOICES})
     with catalogued(Request(choices=choices, **flags)) as made:
@@ -234,6 +293,26 @@ def main() -> None:
     )
     group.add_argument(
         "--merge", nargs="+", type=Path, metavar="FILE", help="merge the tables of all shards into --output"
+    )
+    group = parser.group("rare galaxies")
+    group.add_argument(
+        "--like",
+        nargs="+",
+        default=[],
+        metavar="ID_OR_IMAGE",
+        help="rank the rows of --from by distance to these",
+    )
+    group.add_argument(
+        "--labels", type=Path, metavar="TABLE", help="rank the rows of --from by a fit to labels (id_str, label)"
+    )
+    group.add_argument(
+        "--from", dest="tables", nargs="+", type=Path, default=[], metavar="FILE", help="catalogues with --features"
+    )
+    group.add_argument(
+        "--wanted", metavar="LABEL", help='the label that is looked for (default: the first that is none like "other")'
+    )
+    group.add_argument(
+        "--limit", type=positive_int, default=LIMIT, metavar="N", help="write the best N rows (default: %(default)s)"
     )
     args = parser.parse_args()
 

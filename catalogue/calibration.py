@@ -82,7 +82,8 @@ class FeatureStatistics:
     directions: np.ndarray  # (features, kept), orthonormal
     deviations: np.ndarray  # (kept,)
     rest: float
-    # (features, up to MAX_AXES): (f - mean) axes are the features of a catalogue, of unit variance each.
+    # (features, up to MAX_AXES): (f - mean) axes are the features of a catalogue. The first has unit variance; the
+    # others keep their smaller ones: weak directions are mostly noise, and neighbours are alike more often so.
     axes: np.ndarray
 
     @property
@@ -107,7 +108,7 @@ def fit_features(features: np.ndarray, max_kept: int = 32) -> FeatureStatistics:
         directions[:kept].T.copy(),
         np.maximum(deviations[:kept], smallest),
         max(rest, smallest**2),
-        directions[:num_axes].T / np.maximum(deviations[:num_axes], smallest),
+        directions[:num_axes].T / max(float(deviations[0]), 1e-6),
     )
 
 

@@ -103,7 +103,7 @@ LABELS = {
     True: "the class averages of validation galaxies with similar predictions, widened to the fraction",
 }
 # The column of features: whole numbers of 1 / FEATURE_SCALE, at most MAX_FEATURE; NO_FEATURES in rows without answers.
-FEATURE_COLUMN, FEATURE_SCALE, MAX_FEATURE, NO_FEATURES = "features", 16, 127, -128
+FEATURE_COLUMN, FEATURE_SCALE, MAX_FEATURE, NO_FEATURES = "features", 24, 127, -128
 ANSWERS = tuple(fraction.removesuffix("_fraction") for fraction in answer_columns.FRACTIONS)
 
 
@@ -137,8 +137,8 @@ def schema_of(models: Sequence[Model], choices: Choices, passed: Sequence[pa.Fie
             raise DataError(f"{model.path} returns no features; name a model that export_model.py has exported anew")
         provenance["features of"] = {"name": model.name, "sha256": model.sha256}
         description = (
-            f"features of {model.name} along its main directions, in 1/{FEATURE_SCALE} of their deviation over "
-            f"the training images; {NO_FEATURES} in rows without answers"
+            f"features of {model.name} along its main directions, in 1/{FEATURE_SCALE} of the standard deviation along "
+            f"the first one over the training images; {NO_FEATURES} in rows without answers"
         )
         fields.append(tables.field(FEATURE_COLUMN, pa.list_(pa.int8(), model.num_features), description))
     return pa.schema(fields, metadata={tables.PROVENANCE: json.dumps(provenance).encode()})
@@ -192,7 +192,7 @@ def answer_values(
 
 
 def as_stored(features: np.ndarray) -> np.ndarray:
-    """Return features (n, k) as the whole numbers of the column, int8; each is cut at 8 standard deviations."""
+    """Return features (n, k) as the whole numbers of the column, int8; each is cut at 127 / FEATURE_SCALE."""
     return np.clip(np.rint(np.nan_to_num(features) * FEATURE_SCALE), -MAX_FEATURE, MAX_FEATURE).astype(np.int8)
 
 

@@ -38,7 +38,7 @@ _KNOWN = Path(__file__).resolve().parents[1] / "models" / "SHA256SUMS"
 class Answers:
     """Weighted votes (n, 37), those of each transform (n, transforms, 37), distances to the training images (n,).
 
-    `features` (n, k) are those along the main directions, of unit variance over the training images.
+    `features` (n, k) are those along the main directions; the first has unit variance over the training images.
     """
 
     predictions: np.ndarray

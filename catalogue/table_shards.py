@@ -36,6 +36,12 @@ def with_shard_note(
     return schema.with_metadata({**schema.metadata, _KEY: f"{index}/{num_shards} {identity} {source}".encode()})
 
 
+def shard_order(schema: pa.Schema) -> int:
+    """Return the index of a shard from the note in its schema; 0 for a table that is no shard."""
+    note = _NOTE.fullmatch((schema.metadata or {}).get(_KEY, b""))
+    return int(note[1]) if note else 0
+
+
 @dataclass(frozen=True)
 class _Shard:
     """A table of a shard: its columns, its index, the number of shards, identity and source of the whole run."""
