@@ -13,7 +13,7 @@ import pyarrow as pa
 from pyarrow import compute, parquet
 
 from catalogue.columns import FEATURE_COLUMN, NO_FEATURES
-from catalogue.model_file import MAX_FEATURES
+from catalogue.graph_checks import MAX_FEATURES
 from catalogue.table_shards import shard_order
 from machine import seals, table_writers, tables
 from machine.files import DataError, first_line, open_file, shown
