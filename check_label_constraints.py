@@ -11,11 +11,12 @@ import argparse
 
 import numpy as np
 
-from galaxy import decision_tree
+from galaxy.decision_tree import TOLERANCE
 from machine.command_line import run_script, script_parser
 from machine.files import DataError
 from survey.folders import use_folders
 from survey.preparation import measure_deviations
+from survey.survey_tree import read_tree
 
 
 def tolerance(text: str) -> float:
@@ -30,16 +31,17 @@ def main() -> None:
     parser.group("checks").add_argument(
         "--tolerance",
         type=tolerance,
-        default=decision_tree.TOLERANCE,
+        default=TOLERANCE,
         metavar="X",
         help="largest deviation that counts as rounding, at least 0 (default: %(default)g)",
     )
     args = parser.parse_args()
-    path = use_folders(args.root, args.data).labels_csv
+    folders = use_folders(args.root, args.data)
+    path, tree = folders.labels_csv, read_tree(folders)
     deviations = measure_deviations()
 
     print(f"{'':24} {'largest deviation':>17}  galaxies beyond {args.tolerance:g}")
-    for question, deviation in zip(decision_tree.QUESTIONS, deviations.sums.T, strict=True):
+    for question, deviation in zip(tree.numbers, deviations.sums.T, strict=True):
         print(f"{f'sum of question {question}':24} {deviation.max():17.2e}  {(deviation > args.tolerance).sum()}")
     print(
         f"{'value outside [0, 1]':24} {deviations.outside.max():17.2e}  {(deviations.outside > args.tolerance).sum()}"

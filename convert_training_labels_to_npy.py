@@ -1,4 +1,4 @@
-"""Write data/solutions_train.npy: the training labels (num_train, 37) float32, one row per id of train_ids.npy.
+"""Write data/solutions_train.npy: the training labels (num_train, answers) float32, one row per id of train_ids.npy.
 
 Each row of Kaggle's table is found by its id, so the array has the order of train_ids.npy, not that of the table.
 

@@ -1,8 +1,9 @@
-"""Output layers that know the decision tree of Galaxy Zoo 2.
+"""Output layers that know the decision tree of a survey, by default that of Galaxy Zoo 2.
 
 The answers of a question form a distribution, which is scaled by the weighted fraction of the answer that leads to the
-question. An output layer converts 37 activations to such predictions, and measures their mean squared error. The layers
-differ in how they convert activations to answer fractions. The 17 models use `OptimisedDivGalaxyOutputLayer`.
+question. An output layer converts one activation per answer to such predictions, and measures their mean squared error.
+The layers differ in how they convert activations to answer fractions. The 17 models use
+`OptimisedDivGalaxyOutputLayer`.
 
 Source: documentation of 2014, 2.2.2.
 """
@@ -13,17 +14,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from galaxy import decision_tree
+from galaxy.decision_tree import GALAXY_ZOO_2
+from galaxy.tree import Tree
 from layers import Layer, OutputBase
 
 
 def weigh(fractions: Tensor, levels: Tensor, constant: bool = False) -> Tensor:
-    """Convert the answer fractions of each question (batch, 37) to weighted fractions, with torch, level by level.
+    """Convert the answer fractions of each question (batch, answers) to weighted fractions, with torch, level by level.
 
-    All questions of a level of the tree are weighted at once: `levels` (levels, 37, 38), from `tree_levels`, select the
-    answer that scales each answer. With `constant`, no gradient flows through the scaling, so that the error of a
-    question does not change the questions above it. `galaxy.decision_tree.weigh` does the same with NumPy, question by
-    question.
+    All questions of a level of the tree are weighted at once: `levels` (levels, answers, answers + 1), from
+    `tree_levels`, select the answers that scale each answer. With `constant`, no gradient flows through the scaling, so
+    that the error of a question does not change the questions above it. `Tree.weigh` does the same with NumPy, question
+    by question.
     """
     weighted = fractions
     for level in levels:
@@ -41,44 +43,46 @@ def added(x: Tensor, chosen: Tensor) -> Tensor:
     return x @ chosen.to(x.dtype)
 
 
-def tree_levels() -> Tensor:
-    """Return the answer that scales each answer, for each level of the tree: (levels, 37, 38), one-hot.
+def tree_levels(tree: Tree = GALAXY_ZOO_2) -> Tensor:
+    """Return the answers that scale each answer, for each level of the tree: (levels, answers, answers + 1), 0 or 1.
 
     The last column is 1 if no answer scales it at that level.
     """
-    depth: list[int] = []
-    scaled_by: list[int | None] = []
-    for question, answers in decision_tree.SLICES.items():
-        scaling = decision_tree.SCALED_BY[question]
-        depth += [0 if scaling is None else depth[scaling] + 1] * (answers.stop - answers.start)
-        scaled_by += [scaling] * (answers.stop - answers.start)
-    levels = torch.zeros(max(depth), decision_tree.NUM_ANSWERS, decision_tree.NUM_ANSWERS + 1)
+    depth: dict[int, int] = {}
+    levels = torch.zeros(len(tree.questions), tree.num_answers, tree.num_answers + 1)
     levels[:, :, -1] = 1
-    for answer, scaling in enumerate(scaled_by):
-        if scaling is not None:
-            levels[depth[answer] - 1, answer] = functional.one_hot(torch.tensor(scaling), levels.shape[2])
-    return levels
+    for question in tree.order:
+        scaling = tree.scaled_by[question]
+        depth[question] = max((depth[tree.question_of[column] + 1] + 1 for column in scaling), default=0)
+        if scaling:
+            own = levels[depth[question] - 1, tree.slices[question]]
+            own[:, -1] = 0
+            own[:, list(scaling)] = 1
+    return levels[: max(depth.values())]
 
 
 class GalaxyOutput(OutputBase):
     """Base of all output layers of the decision tree; a subclass defines `fractions`.
 
-    Raises ValueError unless the input layer has 37 outputs.
+    Raises ValueError unless the input layer has one output per answer of the tree.
     """
 
-    def __init__(self, input_layer: Layer):
+    def __init__(self, input_layer: Layer, tree: Tree = GALAXY_ZOO_2):
         super().__init__(input_layer)
-        shape = input_layer.get_output_shape()
-        if shape[1:] != (decision_tree.NUM_ANSWERS,):
-            raise ValueError(f"expected an input layer with {decision_tree.NUM_ANSWERS} outputs, got shape {shape}")
-        same_question = torch.zeros(decision_tree.NUM_ANSWERS, decision_tree.NUM_ANSWERS)
-        for answers in decision_tree.SLICES.values():
+        self.tree, shape = tree, input_layer.get_output_shape()
+        if shape[1:] != (tree.num_answers,):
+            raise ValueError(
+                f"expected an input layer with {tree.num_answers} outputs, one per answer of the tree {tree.name}, "
+                f"got shape {shape}"
+            )
+        same_question = torch.zeros(tree.num_answers, tree.num_answers)
+        for answers in tree.slices.values():
             same_question[answers, answers] = 1
         self.register_buffer("same_question", same_question, persistent=False)
-        self.register_buffer("levels", tree_levels(), persistent=False)
+        self.register_buffer("levels", tree_levels(tree), persistent=False)
 
     def fractions(self, activations: Tensor) -> Tensor:
-        """Map activations (batch, 37) to the answer fractions of each question, before weighting."""
+        """Map activations (batch, answers) to the answer fractions of each question, before weighting."""
         raise NotImplementedError
 
     def normalise(self, positive: Tensor, epsilon: float = 1e-12) -> Tensor:
@@ -86,7 +90,7 @@ class GalaxyOutput(OutputBase):
         return positive / (self.sum_by_question(positive) + epsilon)
 
     def sum_by_question(self, x: Tensor) -> Tensor:
-        """Return the sum over the answers of a question at each of its answers (batch, 37), in full float32."""
+        """Return the sum over the answers of a question at each of its answers (batch, answers), in full float32."""
         return added(x, self.same_question)
 
     def forward(self, activations: Tensor) -> Tensor:
@@ -97,7 +101,7 @@ class GalaxyOutput(OutputBase):
         return activations.clamp(0, 1)
 
     def predictions_no_normalisation(self, inputs: Mapping[Layer, Tensor], dropout_active: bool = True) -> Tensor:
-        """Return predictions (batch, 37) that do not have to obey the tree."""
+        """Return predictions (batch, answers) that do not have to obey the tree."""
         return self.forward_no_normalisation(self.input_layer.output(inputs, dropout_active))
 
 
@@ -105,19 +109,19 @@ class GalaxyOutputLayer(GalaxyOutput):
     """One softmax per question."""
 
     def fractions(self, activations: Tensor) -> Tensor:
-        return torch.cat([activations[:, answers].softmax(1) for answers in decision_tree.SLICES.values()], dim=1)
+        return torch.cat([activations[:, answers].softmax(1) for answers in self.tree.slices.values()], dim=1)
 
 
 class ThresholdedGalaxyOutputLayer(GalaxyOutput):
     """One softmax per question; answers below about `threshold` times the most likely answer become 0."""
 
-    def __init__(self, input_layer: Layer, threshold: float = 0.05):
-        super().__init__(input_layer)
+    def __init__(self, input_layer: Layer, threshold: float = 0.05, tree: Tree = GALAXY_ZOO_2):
+        super().__init__(input_layer, tree)
         self.threshold = threshold
 
     def fractions(self, activations: Tensor) -> Tensor:
         softened = []
-        for answers in decision_tree.SLICES.values():
+        for answers in self.tree.slices.values():
             z = activations[:, answers]
             relative = (z - z.amax(1, keepdim=True)).exp()
             softened.append(((1 + self.threshold) * relative - self.threshold).relu())
@@ -154,7 +158,7 @@ class ClippedGalaxyOutputLayer(GalaxyOutput):
 
     def _normreg(self, activations: Tensor) -> Tensor:
         sums = self.sum_by_question(self.fractions(activations))
-        firsts = [answers.start for answers in decision_tree.SLICES.values()]
+        firsts = [answers.start for answers in self.tree.slices.values()]
         return (sums[:, firsts] - 1).square().mean()
 
     def error_with_normreg(

@@ -2,8 +2,8 @@
 
 - blended_predictions_uniform.npy.gz: the plain mean. In 2014 this was the best blend, and the winning submission.
 - blended_predictions.npy.gz: a weighted mean; the weights are fitted to the validation galaxies.
-- blended_predictions_questions.npy.gz: separate weights for each of the 11 questions.
-- blended_predictions_separate.npy.gz: separate weights for each of the 37 answers.
+- blended_predictions_questions.npy.gz: separate weights for each question.
+- blended_predictions_separate.npy.gz: separate weights for each answer.
 
 The files are written to predictions/final/blended/. Separate weights break the sums of the decision tree by a few
 hundredths; so does a model that lost a question (all answers are zero), which is reported. The files keep such sums, as
@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from galaxy import decision_tree
+from galaxy.tree import Tree
 from machine import products
 from machine.arrays import save_gz
 from machine.command_line import run_script, script_parser
@@ -34,6 +34,7 @@ from machine.progress import showing
 from survey import blending, images
 from survey.folders import Folders, use_folders
 from survey.predictions import describe_lost, find_models, load_predictions, made_by, rmse, twin_of
+from survey.survey_tree import read_tree
 
 
 def find_blendable(folders: Folders, excluded: list[str], only: list[str] | None = None) -> dict[str, str]:
@@ -60,15 +61,15 @@ def find_blendable(folders: Folders, excluded: list[str], only: list[str] | None
 
 
 def print_table(
-    names: list[str], predictions: np.ndarray, labels: np.ndarray, obey_tree: bool
+    names: list[str], predictions: np.ndarray, labels: np.ndarray, tree: Tree, obey_tree: bool
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """Print the validation RMSE of models and blends, and weights.
 
-    Return the weights (37, models) and the cross-validated RMSE of each blend.
+    Return the weights (answers, models) and the cross-validated RMSE of each blend.
     """
     grams = blending.residual_grams(predictions - labels)
-    blends = blending.fit_blends(grams)
-    crossed = blending.cross_predict(predictions, labels)
+    blends = blending.fit_blends(grams, tree)
+    crossed = blending.cross_predict(predictions, labels, tree)
     width = max(map(len, [*names, *blends]))
     print(f"{'':{width}}  validation RMSE  weight")
     for name, squared_error, weight in zip(
@@ -79,12 +80,10 @@ def print_table(
     print(f"{'':{width}}  validation RMSE  cross-validated  with --obey-tree  cross-validated")
     for stem, weights in blends.items():
         blended = blending.blend(weights, predictions), crossed[stem]
-        plain, obeying = (
-            [rmse(each, labels) for each in versions] for versions in (blended, map(decision_tree.obey, blended))
-        )
+        plain, obeying = ([rmse(each, labels) for each in versions] for versions in (blended, map(tree.obey, blended)))
         scores[stem] = (obeying if obey_tree else plain)[1]
         print(f"{stem:{width}}  {plain[0]:15.6f}  {plain[1]:15.6f}  {obeying[0]:16.6f}  {obeying[1]:15.6f}")
-    for model, value in blending.harmless_removals(predictions, labels, obey_tree).items():
+    for model, value in blending.harmless_removals(predictions, labels, tree, obey_tree).items():
         print(
             f"leaving out {names[model]} changes the RMSE of the uniform blend from "
             f"{scores['blended_predictions_uniform']:.6f} to {value:.6f}; to do so: --exclude {names[model]}"
@@ -97,24 +96,26 @@ def blend_path(folders: Folders, stem: str) -> Path:
     return folders.predictions / "blended" / f"{stem}.npy.gz"
 
 
-def write_blends(folders: Folders, names: list[str], blends: dict[str, np.ndarray], obey_tree: bool) -> None:
-    """Blend the models' predictions of the test galaxies by the weights (37, models) of each blend; write the files.
+def write_blends(
+    folders: Folders, names: list[str], blends: dict[str, np.ndarray], tree: Tree, obey_tree: bool
+) -> None:
+    """Blend the models' predictions of the test galaxies by weights (answers, models) of each blend; write the files.
 
     Print a line for each model that lost a question.
     """
     num_test = len(images.ids_of("test"))
-    blended = {stem: np.zeros((num_test, decision_tree.NUM_ANSWERS)) for stem in blends}
+    blended = {stem: np.zeros((num_test, tree.num_answers)) for stem in blends}
     notes = []
     for index, name in enumerate(showing(names, desc="blending", unit="model")):
         predictions = load_predictions(folders, "test", name, num_test)
-        notes.append(describe_lost(name, "test galaxies", predictions))
+        notes.append(describe_lost(name, "test galaxies", predictions, tree))
         for stem, weights in blends.items():
             blended[stem] += weights[:, index] * predictions
     for note in filter(None, notes):
         print(f"{note}; --exclude the model, or restore the sums of the blends with --obey-tree")
     for stem, predictions in blended.items():
         path = blend_path(folders, stem)
-        save_gz(path, (decision_tree.obey(predictions) if obey_tree else predictions).astype(np.float32))
+        save_gz(path, (tree.obey(predictions) if obey_tree else predictions).astype(np.float32))
         print(f"wrote {len(predictions)} rows to {path}")
 
 
@@ -163,11 +164,11 @@ def main() -> None:
     num_test = len(images.ids_of("test"))
     for name in models.values():  # a damaged file is named before hours of fits
         load_predictions(folders, "test", name, num_test)
-    labels = images.load_labels()
+    labels, tree = images.load_labels(), read_tree(folders)
     _, valid = images.split(len(labels))
     predictions = np.stack([load_predictions(folders, "valid", twin, len(valid)) for twin in models])
-    blends, scores = print_table(list(models.values()), predictions, labels[valid], args.obey_tree)
-    write_blends(folders, list(models.values()), blends, args.obey_tree)
+    blends, scores = print_table(list(models.values()), predictions, labels[valid], tree, args.obey_tree)
+    write_blends(folders, list(models.values()), blends, tree, args.obey_tree)
     write_best(folders, scores)
 
 

@@ -35,6 +35,7 @@ from machine.products import Product
 from machine.version import VERSION
 from survey import folders, images
 from survey.predictions import rmse, twin_of
+from survey.survey_tree import check_tree
 
 # Training images for the framing radius, for distances, and for the ranges of activations in int8.
 NUM_FRAMED, NUM_MEASURED, NUM_RANGED = 400, 1000, 100
@@ -135,6 +136,7 @@ def _announce(step: int, work: str) -> None:
 def build(experiment: Experiment, options: Options, args: argparse.Namespace) -> tuple[onnx.ModelProto, card.Card]:
     """Export a trained experiment: return its graph and its card."""
     _announce(1, "the network is loaded, and all images are looked at")
+    check_tree(folders.current, experiment.tree, f"{experiment.name}.py")
     network = load_network(experiment, find_device(options.device), "float32")
     exported = Exported(experiment, network)
     labels = images.load_labels()
@@ -155,7 +157,7 @@ def build(experiment: Experiment, options: Options, args: argparse.Namespace) ->
     _announce(4, f"predictions of {len(valid)} validation images, for intervals")
     predictions, distances = export.run_graph(calibrating, exported.feeds(examples, valid))
     print(f"calibrated on {len(valid)} galaxies, RMSE {rmse(predictions, labels[valid]):.6f}", flush=True)
-    classes = likely_path.classes_of(labels[train])
+    classes, tree = likely_path.classes_of(labels[train]), experiment.tree
     _announce(5, f"sizes of {min(NUM_FRAMED, len(train))} galaxies, for the framing")
     made = card.Card(
         name=experiment.name,
@@ -166,11 +168,13 @@ def build(experiment: Experiment, options: Options, args: argparse.Namespace) ->
         framing_radius=framing_radius(spread_over(train, NUM_FRAMED), options.num_workers),
         weighted=calibration.fit_intervals(predictions, labels[valid]),
         conditional=calibration.fit_intervals(
-            answer_columns.conditional(predictions), answer_columns.conditional(labels[valid].astype(np.float64))
+            answer_columns.conditional(predictions, tree),
+            answer_columns.conditional(labels[valid].astype(np.float64), tree),
         ),
         distances=np.quantile(distances, np.linspace(0, 1, card.DISTANCE_LEVELS)),
-        path_questions=tuple(likely_path.known_questions(predictions, labels[valid], classes)),
+        path_questions=tuple(likely_path.known_questions(predictions, labels[valid], classes, tree)),
         classes=classes,
+        tree=tree,
         facts={
             **args.facts,
             **{title: text for title, text in DEFAULT_FACTS.items() if title not in args.facts},

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
+from galaxy.decision_tree import GALAXY_ZOO_2, TREES, find_tree
 from machine import locks, products
 from machine.command_line import positive_int, run_script, script_parser
 from machine.files import DataError, remove_leftovers
-from survey import images, kaggle_download, label_weights, own_survey, preparation, status
+from survey import images, kaggle_download, label_weights, own_survey, preparation, status, vote_counts
 from survey.folders import SUBSETS, Folders, use_folders
-from survey.own_labels import VOTE_ENDINGS, Choices
+from survey.vote_columns import VOTE_ENDINGS, Choices
 
 # The first training script, for many galaxies and for few: a network of 2014 learns little from few.
 FOR_MANY = "try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense.py"
@@ -33,6 +34,7 @@ def parse() -> argparse.Namespace:
         examples=(
             "python prepare_data.py --kaggle ~/Downloads",
             "python prepare_data.py --images cutouts --labels votes.csv --root mine",
+            "python prepare_data.py --images cutouts --labels votes.csv --tree euclid --root mine",
             "python prepare_data.py --check-images    # what is in data/raw already",
         ),
     )
@@ -68,6 +70,11 @@ def parse() -> argparse.Namespace:
     parser.group("input").add_argument(
         "--fill-missing", action="store_true", help="give questions without columns equal fractions"
     )
+    parser.group("input").add_argument(
+        "--tree",
+        metavar="TREE",
+        help=f"questions of --labels: {', '.join(TREES)}, or a .toml file that declares them (default: gz2)",
+    )
     parser.group("checks").add_argument(
         "--check-images", action="store_true", help="decode all images and list the unreadable ones"
     )
@@ -77,6 +84,8 @@ def parse() -> argparse.Namespace:
     args = parser.parse_args()
     if (args.images is None) != (args.labels is None):
         parser.error("--images and --labels go together: a folder of images, and the table of their votes")
+    if args.images is None and args.tree is not None:
+        parser.error("--tree belongs to --images and --labels: Kaggle's table has the questions of Galaxy Zoo 2")
     if args.images is not None and args.kaggle is not None:
         parser.error("--kaggle and --images are different surveys; prepare each with its own --root")
     return args
@@ -86,7 +95,8 @@ def bring(args: argparse.Namespace, folders: Folders) -> None:
     """Bring images and table of labels to data/raw; raises DataError."""
     if args.images is not None:
         choices = Choices(args.id_column, args.votes, args.fill_missing)
-        own_survey.bring_survey(folders, args.images, args.labels, args.test, choices, args.num_workers)
+        tree = GALAXY_ZOO_2 if args.tree is None else find_tree(args.tree)
+        own_survey.bring_survey(folders, args.images, args.labels, args.test, tree, choices, args.num_workers)
         return
     if own_survey.own_ids(folders).exists():
         raise DataError(f"{folders.data} holds own galaxies; name another folder with --root or --data")
@@ -101,6 +111,7 @@ def write_arrays(folders: Folders, overwrite: bool) -> None:
         preparation.write_train_ids(overwrite)
         preparation.write_labels(overwrite)
         label_weights.write(overwrite)
+        vote_counts.write_counts(overwrite)
     if folders.raw_images("test").is_dir():
         preparation.write_test_ids(overwrite)
     for subset in SUBSETS:
@@ -114,7 +125,7 @@ def main() -> None:
     folders = use_folders(args.root, args.data)
     with locks.alone(folders.lock("data", "prepare"), "preparation of the data"):
         arrays = [folders.data / name for name in ("train_ids.npy", "test_ids.npy", "solutions_train.npy")]
-        arrays.append(label_weights.weights_npy())
+        arrays += [label_weights.weights_npy(), vote_counts.counts_npy()]
         products.check(map(preparation.product, arrays), overwrite=args.overwrite)
         remove_leftovers(folders.data / "*", folders.data / "raw" / "*")
         bring(args, folders)

@@ -215,7 +215,7 @@ def realtime_augmented_data_gen(
     seed: int | None = None,
     workers: Workers = Workers(),  # noqa: B008 (it is frozen)
 ) -> Iterator[tuple[list[np.ndarray], int]]:
-    """Yield (target_arrays, chunk_size): views (chunk_size, rows, columns, 3) per ds_transform, then labels (.., 37).
+    """Yield (target_arrays, chunk_size): views (chunk_size, rows, columns, 3) per ds_transform, then the labels.
 
     Images are drawn from the training part of the split; without `seed`, differently in each call. `processor_class`
     may be any class with the constructor (ds_transforms, augmentation_params, target_sizes). An instance, called with

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from galaxy import decision_tree
+from galaxy.tree import Tree
 from machine import products, seals
 from machine.arrays import load_pickle
 from machine.command_line import check_page_name, run_script, script_parser
@@ -24,6 +24,7 @@ from machine.products import Product
 from survey import images
 from survey.folders import Folders, use_folders
 from survey.predictions import find_models, load_predictions, rmse
+from survey.survey_tree import read_tree
 
 # One dark colour per question, so that a pale bar of it is told from a white page.
 QUESTION_COLOURS = (
@@ -32,21 +33,27 @@ QUESTION_COLOURS = (
 )  # fmt: skip
 # Of the seals: a page or a picture of another command is not replaced.
 SOURCE = seals.source_of("show_results.py")
-# (question, answer): for each, the picture shows the validation galaxy with the most votes for it.
-SHOWN_ANSWERS = ((7, 1), (2, 1), (4, 1), (3, 1), (6, 1), (7, 3))
+# The picture shows the validation galaxy with the most votes for each of these answers, as far as the tree has them,
+# and for the first answers of its questions.
+SHOWN_ANSWERS = ("completely round", "edge-on", "spiral", "bar", "odd", "cigar-shaped")
 
 
-def pick_galaxies(labels: np.ndarray) -> list[int]:
-    """Return one row of labels (n, 37) for each of SHOWN_ANSWERS, without repetition."""
+def pick_galaxies(labels: np.ndarray, tree: Tree) -> list[int]:
+    """Return one row of labels (n, answers) for each shown answer, without repetition."""
     chosen: list[int] = []
-    for answer in SHOWN_ANSWERS[: len(labels)]:
-        order = np.argsort(-labels[:, decision_tree.column(*answer)], kind="stable")
+    columns = [tree.words.index(word) for word in SHOWN_ANSWERS if word in tree.words]
+    columns += [own.start for own in tree.slices.values() if own.start not in columns]
+    columns += [column for column in range(tree.num_answers) if column not in columns]
+    for column in columns[: min(len(labels), len(SHOWN_ANSWERS))]:
+        order = np.argsort(-labels[:, column], kind="stable")
         chosen.append(next(int(row) for row in order if row not in chosen))
     return chosen
 
 
-def draw(pixels: list[np.ndarray], predictions: np.ndarray, labels: np.ndarray, title: str, path: Path) -> None:
-    """Draw each galaxy (424, 424, 3) above its predicted and voted fractions (n, 37), side by side, into a PNG.
+def draw(
+    pixels: list[np.ndarray], predictions: np.ndarray, labels: np.ndarray, tree: Tree, title: str, path: Path
+) -> None:
+    """Draw each galaxy (424, 424, 3) above its predicted and voted fractions (n, answers), side by side, into a PNG.
 
     A group per question, named, in the question's own colour: saturated bars are predictions, pale ones votes.
     """
@@ -56,12 +63,13 @@ def draw(pixels: list[np.ndarray], predictions: np.ndarray, labels: np.ndarray, 
     import matplotlib.pyplot as plt
 
     # One place per answer; a question begins with a place for its name.
-    places, names, y = np.empty(decision_tree.NUM_ANSWERS), [], 0.0
-    for question, answers in decision_tree.SLICES.items():
-        names.append((y, decision_tree.QUESTIONS[question].text, QUESTION_COLOURS[question - 1]))
+    places, names, y = np.empty(tree.num_answers), [], 0.0
+    question_colours = [QUESTION_COLOURS[index % len(QUESTION_COLOURS)] for index in range(len(tree.questions))]
+    for question, answers in tree.slices.items():
+        names.append((y, tree.question(question).text, question_colours[question - 1]))
         places[answers] = y + 1 + np.arange(answers.stop - answers.start)
         y = places[answers][-1] + 1.4
-    colours = np.repeat(QUESTION_COLOURS, [len(tree.answers) for tree in decision_tree.QUESTIONS.values()])
+    colours = np.array(question_colours)[tree.question_of]
     figure, axes = plt.subplots(
         2, len(pixels), figsize=(2.3 * len(pixels) + 3, 13), height_ratios=(1, 5.2), squeeze=False, sharey="row",
         layout="constrained",
@@ -74,7 +82,7 @@ def draw(pixels: list[np.ndarray], predictions: np.ndarray, labels: np.ndarray, 
         below.set(xlim=(0, 1.02), ylim=(y, -0.8), xticks=(0, 0.5, 1), xlabel="fraction of volunteers")
         below.spines[["top", "right"]].set_visible(False)
         below.tick_params(axis="y", length=0)
-    axes[1, 0].set_yticks(places, decision_tree.ANSWER_NAMES, fontsize=8)
+    axes[1, 0].set_yticks(places, tree.words, fontsize=8)
     for y, text, colour in names:
         label = axes[1, 0].text(0.0, y + 0.15, text, fontsize=7.5, color=colour, weight="bold", va="center")
         label.set_in_layout(False)  # it may reach over the next galaxy
@@ -88,7 +96,10 @@ def draw(pixels: list[np.ndarray], predictions: np.ndarray, labels: np.ndarray, 
 
 
 def print_scores(predictions: dict[str, np.ndarray], labels: np.ndarray) -> dict[str, float]:
-    """Print the validation RMSE of the baseline and of each model; return the models'. Labels are (num_train, 37)."""
+    """Print the validation RMSE of the baseline and of each model; return the models'.
+
+    Labels are (num_train, answers).
+    """
     train, valid = images.split(len(labels))
     scores = {name: rmse(each, labels[valid]) for name, each in predictions.items()}
     scores = dict(sorted(scores.items(), key=lambda item: item[1]))  # the best model first
@@ -118,11 +129,12 @@ def show(args: argparse.Namespace) -> None:
     predictions = {name: load_predictions(folders, "valid", name, len(valid)) for name in names}
     scores = print_scores(predictions, labels)
     best = next(iter(scores))
-    rows = pick_galaxies(labels[valid])
+    tree = read_tree(folders)
+    rows = pick_galaxies(labels[valid], tree)
     ids = images.ids_of("train")[valid[rows]]
     pixels = [images.read_image(images.image_path(folders.images("train"), id)) for id in ids]
     title = f"{best}: validation RMSE {scores[best]:.4f}"
-    draw(pixels, predictions[best][rows], labels[valid][rows], title, path)
+    draw(pixels, predictions[best][rows], labels[valid][rows], tree, title, path)
     print(f"picture: {path}")
     if args.report:
         from report import page, training_page  # imports templates and figures, which the table does not need

@@ -1,22 +1,22 @@
 """Simulate a survey of galaxies in the layout of Kaggle's Galaxy Challenge, without a download.
 
 Each galaxy is a random set of traits. Its image is rendered from them (`survey.simulated_image`). Then 30 to 60
-simulated volunteers walk the decision tree. Their answers depend on the traits that are visible: an arm that the
-atmosphere blurs gets no votes. Galaxy i of a subset depends only on the seed, the subset and i.
-
-Source: Willett et al. 2013 (arXiv 1308.3496), figure 1 and table 2, for the tree and how often each answer is given.
+simulated volunteers walk the decision tree (`survey.simulated_votes`). Galaxy i of a subset depends only on the seed,
+the subset and i.
 """
 
 import functools
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import simplejpeg
 
-from galaxy.decision_tree import NUM_ANSWERS, QUESTIONS, SLICES, weigh
+from galaxy.decision_tree import GALAXY_ZOO_2, TREES, find_tree
+from galaxy.tree import Tree
 from machine.command_line import positive_int, run_script, script_parser
 from machine.cores import available_cores
 from machine.files import DataError, replacing
@@ -24,10 +24,11 @@ from machine.processes import Start, mapping
 from machine.progress import showing
 from survey.folders import SUBSETS, Folders, adopt, use_folders
 from survey.images import read_labels_csv, write_labels_csv
-from survey.simulated_image import SEEING, Traits, render
+from survey.simulated_image import Traits, render
+from survey.simulated_votes import vote
+from survey.survey_tree import write_tree
+from survey.vote_counts import counts_csv, write_counts_csv
 
-# Questions in an order such that each follows the questions that lead to it.
-WALK = (1, 7, 2, 9, 3, 4, 10, 11, 5, 6, 8)
 JPEG_QUALITY = 75  # with halved colour planes: the quantisation tables of the real images
 FIRST_ID, NUM_IDS = 100_000, 900_000
 MANIFEST = "simulated_survey.json"
@@ -103,89 +104,31 @@ def _draw_disk(rng: np.random.Generator, common: dict[str, float]) -> Traits:
     )
 
 
-def _sigmoid(x: float) -> float:
-    return float(1 / (1 + np.exp(-x)))
+@dataclass(frozen=True)
+class Survey:
+    """What a simulated survey depends on: the seed, the questions, and volunteers per galaxy (None: 30 to 60)."""
+
+    seed: int
+    tree: Tree = GALAXY_ZOO_2
+    votes_per_galaxy: int | None = None
+
+    def manifest(self, counts: dict[str, int]) -> dict[str, object]:
+        """Return the survey as plain values; `counts` galaxies per subset."""
+        plain = {"seed": self.seed, **{f"num_{subset}": counts[subset] for subset in SUBSETS}}
+        if self.tree != GALAXY_ZOO_2:
+            plain["tree"] = self.tree.checksum
+        return plain | ({"votes_per_galaxy": self.votes_per_galaxy} if self.votes_per_galaxy else {})
 
 
-def _nearest(value: float, centres: tuple[float, ...], width: float) -> np.ndarray:
-    """Return the probability of each answer: `centres` are their values on a scale, `width` is the error of seeing."""
-    scores = -0.5 * ((value - np.array(centres)) / width) ** 2
-    weights = np.exp(scores - scores.max())
-    return weights / weights.sum()
+def simulate(survey: Survey, subset: str, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Simulate galaxy `index` of a subset.
 
-
-def visible_arms(t: Traits) -> float:
-    """Return the visible contrast of the arms, 0..1, after blur, inclination and the bulge's light."""
-    spacing = 2 * np.pi * 0.55 * np.sin(np.radians(t.pitch)) / t.num_arms * np.sqrt(t.disk_axis_ratio)
-    blur = np.exp(-0.5 * (2 * np.pi * SEEING / t.resolution / spacing) ** 2)
-    return float(t.arm_contrast * blur * t.disk * np.clip((t.disk_axis_ratio - 0.2) / 0.25, 0, 1))
-
-
-def visible_axis_ratio(t: Traits) -> float:
-    """Return the axis ratio of the whole galaxy after blurring by the atmosphere."""
-    inner = (1 - t.disk) ** 1.5  # a bulge is small beside the outline of the galaxy
-    ratio = (1 - inner) * t.disk_axis_ratio + inner * t.bulge_axis_ratio
-    blur = SEEING / t.resolution / 0.4
-    return float(np.sqrt((ratio**2 + blur**2) / (1 + blur**2)))
-
-
-def answer_probabilities(t: Traits) -> dict[int, np.ndarray]:
-    """Return, by question, the probability of each answer of a volunteer who is asked."""
-    arms, ratio, bulge = visible_arms(t), visible_axis_ratio(t), 1 - t.disk
-    face_on = np.clip((t.disk_axis_ratio - 0.2) / 0.3, 0, 1)
-    bar = t.bar * t.disk * face_on
-    edge_on = t.disk * _sigmoid((0.4 - ratio) / 0.04)
-    odd = np.array([t.ring, t.arc, t.disturbed, t.irregular, 0, t.merger, t.dust])
-    features = _sigmoid(-2.1 + 1.6 * t.disk + 9 * arms + 2 * bar + 4 * edge_on + 2 * odd.max() + t.clumpiness * t.disk)
-    artifact = 0.015 + 0.85 * max(t.star, 0.7 * t.trail)
-    is_edge_on, has_bar, is_spiral = (
-        _sigmoid((0.36 - ratio) / 0.03),
-        _sigmoid(-2.6 + 6 * bar),
-        _sigmoid(-1.2 + 12 * arms - 2 * t.irregular),
-    )
-    is_odd = _sigmoid(-2.6 + 5.3 * odd.max())
-    cant_tell = 0.1 + 0.5 * np.exp(-5 * arms)
-    edge_bulge = _sigmoid((bulge - 0.12) / 0.05)
-    which_odd = np.array([0.15, 0.06, 0.09, 0.08, 0.4, 0.18, 0.04]) + 8 * odd**2
-    return {
-        1: np.array([1 - features, features, 0]) * (1 - artifact) + np.array([0, 0, artifact]),
-        2: np.array([is_edge_on, 1 - is_edge_on]),
-        3: np.array([has_bar, 1 - has_bar]),
-        4: np.array([is_spiral, 1 - is_spiral]),
-        5: _nearest(np.sqrt(bulge), (0.05, 0.38, 0.66, 0.9), 0.13),
-        6: np.array([is_odd, 1 - is_odd]),
-        7: _nearest(ratio, (0.98, 0.65, 0.27), 0.12),
-        8: which_odd / which_odd.sum(),
-        9: np.array([edge_bulge * (0.95 - 0.75 * t.boxiness), edge_bulge * (0.05 + 0.75 * t.boxiness), 1 - edge_bulge]),
-        10: _nearest(t.pitch, (9, 18, 29), 4.5),
-        11: np.append((1 - cant_tell) * _nearest(min(t.num_arms, 5), (1, 2, 3, 4, 5), 0.5), cant_tell),
-    }
-
-
-def vote(traits: Traits, rng: np.random.Generator) -> np.ndarray:
-    """Let the volunteers walk the decision tree; return weighted vote fractions, (37,) float64."""
-    probabilities = answer_probabilities(traits)
-    asked = dict.fromkeys(QUESTIONS, 0)
-    asked[1] = int(rng.integers(30, 61))
-    fractions = np.zeros(NUM_ANSWERS)
-    for question in WALK:
-        # Volunteers answer independently, so one draw of counts per question replaces their single walks.
-        counts = rng.multinomial(asked[question], probabilities[question])
-        fractions[SLICES[question]] = counts / max(asked[question], 1)
-        for count, following in zip(counts, QUESTIONS[question].leads_to, strict=True):
-            if following is not None:
-                asked[following] += int(count)
-    if asked[6] == 0:
-        fractions[SLICES[6]] = 0, 1
-    return weigh(fractions)
-
-
-def simulate(seed: int, subset: str, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Simulate galaxy `index` of a subset: image (424, 424, 3) uint8 RGB and labels (37,) float64."""
-    rng = np.random.default_rng([seed, SUBSETS.index(subset), index])
+    Return the image (424, 424, 3) uint8 RGB, labels (answers,) float64, and counts of votes (questions,).
+    """
+    rng = np.random.default_rng([survey.seed, SUBSETS.index(subset), index])
     traits = draw_traits(rng)
-    labels = vote(traits, rng)
-    return render(traits, rng), labels
+    labels, counts = vote(traits, rng, survey.tree, survey.votes_per_galaxy)
+    return render(traits, rng), labels, counts
 
 
 def draw_ids(seed: int, counts: dict[str, int]) -> dict[str, np.ndarray]:
@@ -200,7 +143,7 @@ def draw_ids(seed: int, counts: dict[str, int]) -> dict[str, np.ndarray]:
     return {"train": np.sort(train), "test": np.sort(test)}
 
 
-def claim_folders(folders: Folders, survey: dict[str, int], ids: dict[str, np.ndarray]) -> None:
+def claim_folders(folders: Folders, survey: dict[str, object], ids: dict[str, np.ndarray]) -> None:
     """Write the survey's manifest to the data folder.
 
     Raises DataError, and changes nothing, if the folder contains files of another survey.
@@ -231,14 +174,14 @@ def claim_folders(folders: Folders, survey: dict[str, int], ids: dict[str, np.nd
         temporary.write_text(json.dumps(survey) + "\n")
 
 
-def write_galaxy(seed: int, subset: str, folder: Path, galaxy: tuple[int, int]) -> np.ndarray:
-    """Write the JPEG of a galaxy, given as (index, id); return its labels (37,)."""
+def write_galaxy(survey: Survey, subset: str, folder: Path, galaxy: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Write the JPEG of a galaxy, given as (index, id); return its labels (answers,) and counts (questions,)."""
     index, id = galaxy
-    image, labels = simulate(seed, subset, index)
+    image, labels, counts = simulate(survey, subset, index)
     jpeg = simplejpeg.encode_jpeg(image, quality=JPEG_QUALITY, colorspace="RGB", colorsubsampling="420")
     with replacing(folder / f"{id}.jpg") as temporary:
         temporary.write_bytes(jpeg)
-    return labels
+    return labels, counts
 
 
 def _start_worker(folders: Folders) -> None:
@@ -246,22 +189,28 @@ def _start_worker(folders: Folders) -> None:
     cv2.setNumThreads(1)  # one core per worker
 
 
-def write_survey(folders: Folders, seed: int, counts: dict[str, int], num_workers: int) -> None:
-    """Write a survey to `folders.data`: images of both subsets, labels of 'train'; `counts` galaxies per subset."""
-    ids = draw_ids(seed, counts)
-    claim_folders(folders, {"seed": seed, **{f"num_{subset}": counts[subset] for subset in SUBSETS}}, ids)
-    labels = {}
+def write_survey(folders: Folders, survey: Survey, counts: dict[str, int], num_workers: int) -> None:
+    """Write a survey to `folders.data`: images of both subsets, labels and counts of votes of 'train'.
+
+    `counts` are the galaxies per subset.
+    """
+    ids = draw_ids(survey.seed, counts)
+    claim_folders(folders, survey.manifest(counts), ids)
+    write_tree(folders, survey.tree)
+    votes = {}
     with (
         mapping(num_workers, 8, Start(_start_worker, (folders,))) as map_in_order,
         showing(total=sum(counts.values()), unit="galaxy") as bar,
     ):
         for subset in SUBSETS:
-            write = functools.partial(write_galaxy, seed, subset, folders.raw_images(subset))
-            labels[subset] = []
+            write = functools.partial(write_galaxy, survey, subset, folders.raw_images(subset))
+            votes[subset] = []
             for row in map_in_order(write, enumerate(ids[subset].tolist())):
-                labels[subset].append(row)
+                votes[subset].append(row)
                 bar.update()
-    write_labels_csv(folders.labels_csv, ids["train"], labels["train"])
+    labels, answered = zip(*votes["train"], strict=True)
+    write_labels_csv(folders.labels_csv, ids["train"], labels, survey.tree)
+    write_counts_csv(counts_csv(), ids["train"], np.array(answered), survey.tree)
     if not sys.stderr.isatty():
         print(f"wrote {counts['train']} training and {counts['test']} test galaxies to {folders.data / 'raw'}")
 
@@ -291,6 +240,18 @@ def main() -> None:
         metavar="S",
         help="another seed gives another survey, at least 1 (default: %(default)s)",
     )
+    parser.group("survey").add_argument(
+        "--tree",
+        default=GALAXY_ZOO_2.name,
+        metavar="TREE",
+        help=f"questions: {', '.join(TREES)}, or a .toml file that declares them (default: %(default)s)",
+    )
+    parser.group("survey").add_argument(
+        "--votes-per-galaxy",
+        type=positive_int,
+        metavar="N",
+        help="number of volunteers who see each galaxy, at least 1 (default: 30 to 60)",
+    )
     parser.group("speed").add_argument(
         "--num-workers",
         "--workers",
@@ -301,7 +262,8 @@ def main() -> None:
     )
     args = parser.parse_args()
     folders = use_folders(args.root, args.data)
-    write_survey(folders, args.seed, {"train": args.num_train, "test": args.num_test}, args.num_workers)
+    survey = Survey(args.seed, find_tree(args.tree), args.votes_per_galaxy)
+    write_survey(folders, survey, {"train": args.num_train, "test": args.num_test}, args.num_workers)
 
 
 if __name__ == "__main__":

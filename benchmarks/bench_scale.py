@@ -45,7 +45,7 @@ from engine.checkpoints import Progress
 from engine.experiment import Experiment, Steps
 from engine.options import Options
 from engine.training import Run
-from galaxy import decision_tree
+from galaxy.decision_tree import GALAXY_ZOO_2
 from galaxy.image_files import read
 from machine.arrays import save_array, save_gz
 from machine.command_line import positive_int, run_script
@@ -232,10 +232,10 @@ def write_predictions(root: Path, num_models: int) -> None:
     folders, rng = use_folders(root), np.random.default_rng(0)
 
     def draw(num: int) -> np.ndarray:
-        fractions = rng.gamma(0.5, size=(num, decision_tree.NUM_ANSWERS))
-        for columns in decision_tree.SLICES.values():
+        fractions = rng.gamma(0.5, size=(num, GALAXY_ZOO_2.num_answers))
+        for columns in GALAXY_ZOO_2.slices.values():
             fractions[:, columns] /= fractions[:, columns].sum(axis=1, keepdims=True)
-        return decision_tree.weigh(fractions).astype(np.float32)
+        return GALAXY_ZOO_2.weigh(fractions).astype(np.float32)
 
     labels, test = draw(NUM_TRAIN), draw(NUM_TEST)
     save_array(folders.data / "solutions_train.npy", labels)
@@ -256,7 +256,7 @@ def measure_blending(num_models: int) -> None:
     if run.status:
         sys.exit(f"error: ensemble_predictions_npy.py ended with status {run.status}")
     peak = max(run.peak, 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-    shape = f"{num_models} models x {NUM_TEST} x {decision_tree.NUM_ANSWERS}"
+    shape = f"{num_models} models x {NUM_TEST} x {GALAXY_ZOO_2.num_answers}"
     print(f"{shape}: peak {peak / 1e6:.0f} MB, {run.processor_seconds:.0f} s of processor time")
     if peak > MOST_BYTES:
         sys.exit(f"error: expected at most {MOST_BYTES / 1e6:.0f} MB")

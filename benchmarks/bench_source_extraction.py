@@ -110,7 +110,7 @@ def write_simulated(folder: Path, num_images: int) -> list[Path]:
     """Write simulated galaxies as JPEGs of the real ones' quality."""
     paths = [folder / f"{index}.jpg" for index in range(num_images)]
     for index, path in enumerate(paths):
-        image, _ = simulate_galaxies.simulate(1, "train", index)
+        image, *_ = simulate_galaxies.simulate(simulate_galaxies.Survey(1), "train", index)
         quality = simulate_galaxies.JPEG_QUALITY
         path.write_bytes(simplejpeg.encode_jpeg(image, quality=quality, colorspace="RGB", colorsubsampling="420"))
     return paths

@@ -39,7 +39,7 @@ from engine import training
 from engine.checkpoints import Progress
 from engine.experiment import Experiment
 from engine.options import Options
-from galaxy.decision_tree import SLICES
+from galaxy.decision_tree import GALAXY_ZOO_2
 from machine.command_line import positive_int, run_script
 from survey import images
 from survey.folders import use_folders
@@ -106,7 +106,9 @@ def fit_head(run: training.Run, num_galaxies: int = 1600) -> None:
         views = (run.network.inputs([run.network.to_device(view) for view in chunk]) for chunk in chunks)
         features = torch.cat([run.network.output_of(head.input_layer, each, dropout_active=False) for each in views])
     votes = torch.as_tensor(run.labels[indices])
-    answers = torch.cat([votes[:, of] / votes[:, of].sum(1, keepdim=True).clamp(min=1e-6) for of in SLICES.values()], 1)
+    answers = torch.cat(
+        [votes[:, of] / votes[:, of].sum(1, keepdim=True).clamp(min=1e-6) for of in GALAXY_ZOO_2.slices.values()], 1
+    )
     targets = answers.clamp(min=0.02).log()
     mean, middle = features.mean(0), targets.mean(0)
     centred = (features - mean).double()

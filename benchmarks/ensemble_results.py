@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measuring import RESULTS, parser, print_environment, save, table
 from benchmarks.peers import prepared, run_command
-from galaxy import decision_tree
+from galaxy.decision_tree import GALAXY_ZOO_2
 from machine.arrays import load_pickle
 from machine.command_line import positive_int, run_script, script_parser
 from machine.files import replacing
@@ -54,7 +54,7 @@ def nearest_class(predictions: np.ndarray, means: np.ndarray) -> np.ndarray:
 
 def load_means(csv: str | Path) -> pandas.DataFrame:
     """Load the mean votes (classes, 37) of each class."""
-    return pandas.read_csv(csv, index_col=0)[list(decision_tree.COLUMN_NAMES)]
+    return pandas.read_csv(csv, index_col=0)[list(GALAXY_ZOO_2.columns)]
 
 
 def scorer(classes_csv: str, means_csv: str, indices: np.ndarray | None = None) -> Callable[[np.ndarray], np.ndarray]:
@@ -178,7 +178,7 @@ def main_of_seeds() -> None:
 
 def obeying(predictions: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     """Return each blend (n, 37) of predictions (models, n, 37), cross-validated, with the sums of the tree."""
-    return {name: decision_tree.obey(blended) for name, blended in blending.cross_predict(predictions, labels).items()}
+    return {name: GALAXY_ZOO_2.obey(blended) for name, blended in blending.cross_predict(predictions, labels).items()}
 
 
 def main() -> None:
@@ -219,7 +219,7 @@ def main() -> None:
         fitted = blending.fit_blends(blending.residual_grams(stacked - truth))
         crossed[title] = obeying(stacked, truth)
         for name, words in WORDS.items():
-            by_fit = decision_tree.obey(blending.blend(fitted[name], stacked))
+            by_fit = GALAXY_ZOO_2.obey(blending.blend(fitted[name], stacked))
             rows.append((title, words, f"{rmse(by_fit, truth):.4f}", *scores(crossed[title][name])))
         weights = zip(members, fitted["blended_predictions"][0], strict=True)
         texts = [f"{short(name)} {weight:.3f}" for name, weight in weights if weight > 5e-4]

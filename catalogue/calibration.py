@@ -23,13 +23,16 @@ MAX_AXES = 64
 
 @dataclass(frozen=True, eq=False)
 class Intervals:
-    """Quantiles of residuals per answer and bin of predictions: edges (37, bins - 1), offsets (37, bins, 4)."""
+    """Quantiles of residuals by answer and bin of predictions.
+
+    Edges (answers, bins - 1), offsets (answers, bins, 4).
+    """
 
     edges: np.ndarray
     offsets: np.ndarray
 
     def around(self, predictions: np.ndarray) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-        """Return (low, high) of the intervals around predictions (n, 37), by level; NaN where predictions are NaN.
+        """Return (low, high) of the intervals around predictions (n, answers), by level; NaN where predictions are NaN.
 
         Residuals can be biased. An interval that does not contain its prediction is widened to it.
         """
@@ -47,7 +50,7 @@ class Intervals:
 
 
 def fit_intervals(predictions: np.ndarray, labels: np.ndarray) -> Intervals:
-    """Fit intervals to predictions (n, 37) and labels (n, 37); pairs with NaN are ignored."""
+    """Fit intervals to predictions (n, answers) and labels (n, answers); pairs with NaN are ignored."""
     all_edges, all_offsets = [], []
     for predicted, true in zip(predictions.T, labels.T, strict=True):
         known = np.isfinite(predicted) & np.isfinite(true)

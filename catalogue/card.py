@@ -5,12 +5,13 @@ readers. A card from another source is validated before use.
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from catalogue.calibration import MAX_BINS, Intervals
-from galaxy.decision_tree import NUM_ANSWERS, QUESTIONS
+from galaxy.decision_tree import GALAXY_ZOO_2
+from galaxy.tree import Tree, from_plain
 from machine.files import DataError
 from machine.tables import is_flat
 
@@ -40,9 +41,11 @@ class Card:
     distances: np.ndarray
     # For readers: data, labels, numbers, licence. Plain values.
     facts: dict[str, object]
-    # Questions that the model answers better than an average, and class averages (k, 37) if it knows classes only.
-    path_questions: tuple[int, ...] = tuple(QUESTIONS)
-    classes: np.ndarray = field(default_factory=lambda: np.empty((0, NUM_ANSWERS)))
+    # Questions that the model answers better than an average, and class averages (k, answers) if it knows classes only.
+    path_questions: tuple[int, ...]
+    classes: np.ndarray
+    # The questions that the model answers.
+    tree: Tree
 
     def to_json(self) -> str:
         """Return the card as JSON."""
@@ -69,6 +72,7 @@ class Card:
                 "facts": self.facts,
                 "path_questions": list(self.path_questions),
                 "classes": self.classes.round(7).tolist(),
+                "tree": self.tree.as_plain(),
             },
             allow_nan=False,
         )
@@ -92,10 +96,12 @@ def from_json(text: str) -> Card:
         averaged = values["num_averaged"]
         if type(averaged) is not int or not 1 <= averaged <= MAX_TRANSFORMS:
             raise ValueError(f"expected an average over 1 to {MAX_TRANSFORMS} transforms")
+        # Cards of earlier versions have no tree, as there was one.
+        tree = from_plain(values["tree"]) if "tree" in values else GALAXY_ZOO_2
         intervals = {}
         for name in ("weighted", "conditional"):
-            edges = _numbers(values["intervals"][name]["edges"], (NUM_ANSWERS, MAX_BINS - 1))
-            offsets = _numbers(values["intervals"][name]["offsets"], (NUM_ANSWERS, MAX_BINS, 4))
+            edges = _numbers(values["intervals"][name]["edges"], (tree.num_answers, MAX_BINS - 1))
+            offsets = _numbers(values["intervals"][name]["offsets"], (tree.num_answers, MAX_BINS, 4))
             intervals[name] = Intervals(edges, offsets)
         radius = float(_numbers(values["framing_radius"], ()))
         if not 1 <= radius <= 1000:
@@ -107,9 +113,9 @@ def from_json(text: str) -> Card:
         if not isinstance(facts, dict) or not is_flat(facts, MAX_FACT_DEPTH):
             raise ValueError(f"expected facts of at most {MAX_FACT_DEPTH} levels")
         # Cards of earlier versions have neither: they know all questions.
-        questions, classes = values.get("path_questions", list(QUESTIONS)), values.get("classes", [])
-        if not isinstance(questions, list) or not set(questions) <= set(QUESTIONS):
-            raise ValueError("expected path questions from 1 to 11")
+        questions, classes = values.get("path_questions", list(tree.numbers)), values.get("classes", [])
+        if not isinstance(questions, list) or not set(questions) <= set(tree.numbers):
+            raise ValueError(f"expected path questions from 1 to {len(tree.questions)}")
         if not isinstance(classes, list) or len(classes) > MAX_CLASSES:
             raise ValueError(f"expected at most {MAX_CLASSES} classes")
         return Card(
@@ -123,7 +129,8 @@ def from_json(text: str) -> Card:
             distances=np.maximum.accumulate(_numbers(values["distances"], (DISTANCE_LEVELS,))),
             facts=facts,
             path_questions=tuple(questions),
-            classes=_numbers(classes, (len(classes), NUM_ANSWERS)) if classes else np.empty((0, NUM_ANSWERS)),
+            classes=_numbers(classes, (len(classes), tree.num_answers)) if classes else np.empty((0, tree.num_answers)),
+            tree=tree,
         )
     except KeyError as error:
         raise DataError(f"its card has no {error}; {_HINT}") from None

@@ -1,4 +1,4 @@
-"""The columns of a catalogue: names, types, units, descriptions, and the values of the 37 answers.
+"""The columns of a catalogue: names, types, units, descriptions, and the values of the answers.
 
 Source: documentation of 2014, 2.4.1 (averages over transforms) and 3.3.3 (over models).
 """
@@ -17,6 +17,8 @@ from catalogue.calibration import FAR_FROM, LEVELS
 from catalogue.flags import FIELD_FLAGS, FLAGS, NOT_JUDGED, OK, UNREADABLE, UNTRUSTED
 from catalogue.likely_path import PathRule, path_rule
 from catalogue.model_file import Answers, Model
+from galaxy.decision_tree import GALAXY_ZOO_2
+from galaxy.tree import Tree, from_plain
 from machine import tables
 from machine.files import DataError
 from machine.version import VERSION
@@ -45,7 +47,7 @@ class Choices:
 
 
 class Column(NamedTuple):
-    """A column; one with `{answer}` in its name stands for 37. `when`: in which catalogues it is."""
+    """A column; one with `{answer}` in its name stands for one per answer. `when`: in which catalogues it is."""
 
     name: str
     type: pa.DataType
@@ -104,7 +106,6 @@ LABELS = {
 }
 # The column of features: whole numbers of 1 / FEATURE_SCALE, at most MAX_FEATURE; NO_FEATURES in rows without answers.
 FEATURE_COLUMN, FEATURE_SCALE, MAX_FEATURE, NO_FEATURES = "features", 24, 127, -128
-ANSWERS = tuple(fraction.removesuffix("_fraction") for fraction in answer_columns.FRACTIONS)
 
 
 def schema_of(models: Sequence[Model], choices: Choices, passed: Sequence[pa.Field], light_unit: str = "") -> pa.Schema:
@@ -131,6 +132,8 @@ def schema_of(models: Sequence[Model], choices: Choices, passed: Sequence[pa.Fie
         "path questions": sorted(rule.questions),
         "classes": len(rule.classes),
     }
+    if rule.tree != GALAXY_ZOO_2:
+        provenance["tree"] = rule.tree.as_plain()
     if choices.features:
         model = models[0]  # directions of different networks cannot be compared
         if not model.num_features:
@@ -144,6 +147,12 @@ def schema_of(models: Sequence[Model], choices: Choices, passed: Sequence[pa.Fie
     return pa.schema(fields, metadata={tables.PROVENANCE: json.dumps(provenance).encode()})
 
 
+def tree_of(schema: pa.Schema) -> Tree:
+    """Return the tree of a catalogue's answers, from its provenance."""
+    declared = tables.provenance(schema).get("tree")
+    return from_plain(declared) if declared else GALAXY_ZOO_2
+
+
 def _fields(columns: Sequence[Column], choices: Choices, rule: PathRule) -> Iterator[pa.Field]:
     """Yield columns with their descriptions filled in."""
     present = {"always", "fields" if choices.detect else "files", *(["full"] if choices.full else [])}
@@ -153,7 +162,8 @@ def _fields(columns: Sequence[Column], choices: Choices, rule: PathRule) -> Iter
     # Neighbouring columns of answers stand together, answer by answer.
     for is_answer, group in groupby(columns, lambda column: "{answer}" in column.name):
         block = list(group)
-        for answer, question in zip(ANSWERS, answer_columns.descriptions(), strict=True) if is_answer else [("", "")]:
+        names, questions = answer_columns.answers_of(rule.tree), answer_columns.descriptions(rule.tree)
+        for answer, question in zip(names, questions, strict=True) if is_answer else [("", "")]:
             for column in block:
                 description = column.description.format(question=question, **notes)
                 yield tables.field(column.name.format(answer=answer), column.type, description, column.unit)
@@ -162,10 +172,12 @@ def _fields(columns: Sequence[Column], choices: Choices, rule: PathRule) -> Iter
 def answer_values(
     predictions: np.ndarray, answers: Sequence[Answers], models: Sequence[Model], choices: Choices
 ) -> dict[str, np.ndarray]:
-    """Return the columns of the 37 answers by name, for mean predictions (n, 37) and the answers of each model."""
+    """Return the columns of the answers by name, for mean predictions (n, answers) and the answers of each model."""
+
+    tree = models[0].card.tree
 
     def chosen(weighted: np.ndarray) -> np.ndarray:
-        return weighted if choices.weighted else answer_columns.conditional(weighted)
+        return weighted if choices.weighted else answer_columns.conditional(weighted, tree)
 
     fractions = chosen(predictions)
     values = {"{}_fraction": fractions}
@@ -187,7 +199,7 @@ def answer_values(
     return {
         pattern.format(answer): column.astype(np.float32)
         for pattern, columns in values.items()
-        for answer, column in zip(ANSWERS, columns.T, strict=True)
+        for answer, column in zip(answer_columns.answers_of(tree), columns.T, strict=True)
     }
 
 

@@ -15,7 +15,6 @@ from onnx.reference import ReferenceEvaluator
 
 from catalogue import card as cards
 from catalogue.card import Card
-from galaxy.decision_tree import NUM_ANSWERS
 from machine.files import DataError, first_line
 
 # Limits: elements of any tensor within the network, for one image; operators.
@@ -93,7 +92,8 @@ def _check_ends(graph: onnx.GraphProto, card: Card) -> None:
     got = {each.name: _shape(each) for each in graph.input if each.name not in initialised}
     if got != expected or any(each.type.tensor_type.elem_type != onnx.TensorProto.FLOAT for each in graph.input):
         raise DataError(f"expected inputs {expected}, got {str(got)[:200]}; {HINT}")
-    output_shapes = [[None, NUM_ANSWERS], [None, card.num_averaged, NUM_ANSWERS], [None]]
+    num_answers = card.tree.num_answers
+    output_shapes = [[None, num_answers], [None, card.num_averaged, num_answers], [None]]
     outputs = {each.name: _shape(each) for each in graph.output}
     features = outputs.get(FEATURES, [])
     if len(features) == 2 and features[0] is None and features[1] in range(1, MAX_FEATURES + 1):

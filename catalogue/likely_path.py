@@ -12,19 +12,21 @@ import numpy as np
 
 from catalogue.answer_columns import conditional
 from catalogue.card import MAX_CLASSES, Card
-from galaxy.decision_tree import ANSWER_NAMES, NUM_ANSWERS, QUESTIONS, SLICES, column, likeliest_path
+from galaxy.decision_tree import GALAXY_ZOO_2
+from galaxy.tree import Tree
+from machine.files import DataError
 
 # Fewer validation galaxies with a path do not tell spread from error.
 MIN_GALAXIES = 20
 # Labels of more galaxies than these with at most MAX_CLASSES different rows are class averages.
 MIN_LABELS = 200
-_NOT_ODD = (6, 2)
 
 
 @dataclass(frozen=True, eq=False)
 class PathRule:
-    """The questions that a path may contain, and the votes of classes (k, 37); k is 0 for a model of votes."""
+    """The questions that a path may contain, and the votes of classes (k, answers); k is 0 for a model of votes."""
 
+    tree: Tree
     questions: frozenset[int]
     classes: np.ndarray
 
@@ -41,9 +43,9 @@ class PathRule:
         return "fraction of volunteers who would give all answers of the most likely path"
 
     def most_likely(self, votes: np.ndarray) -> tuple[str, float]:
-        """Return the most likely path of weighted votes (37,), "features or disk, not edge-on", and its fraction.
+        """Return the most likely path of weighted votes (answers,), "features or disk, not edge-on", and its fraction.
 
-        "Not odd" is omitted from the words.
+        The default answer of a question ("not odd") is omitted from the words.
         """
         if self.of_classes:
             weights = mixture(votes, self.classes)
@@ -54,40 +56,50 @@ class PathRule:
             path, fraction = max(totals.items(), key=lambda item: item[1])
         else:
             path = self._path(votes)
-            fractions = votes / np.maximum([votes[SLICES[n]].sum() for n in _QUESTION_OF], 1e-12)
-            fraction = float(np.prod([fractions[column(*step)] for step in path]))
-        words = [QUESTIONS[question].answers[answer - 1] for question, answer in path if (question, answer) != _NOT_ODD]
+            totals, _ = self.tree.question_totals(votes)
+            fractions = votes / np.maximum(totals[self.tree.question_of], 1e-12)
+            fraction = float(np.prod([fractions[self.tree.column(*step)] for step in path]))
+        words = [self.tree.words[self.tree.column(*step)] for step in path if not self._is_default(*step)]
         return ", ".join(words), min(1.0, fraction)
 
+    def _is_default(self, question: int, answer: int) -> bool:
+        own = self.tree.question(question)
+        return own.default == own.answers[answer - 1]
+
     def _path(self, votes: np.ndarray) -> list[tuple[int, int]]:
-        path = likeliest_path(votes)
+        path = self.tree.likeliest_path(votes)
         unknown = [index for index, (question, _) in enumerate(path) if question not in self.questions]
         return path[: max(1, unknown[0])] if unknown else path
 
 
-# Question of each answer: (37,)
-_QUESTION_OF = [question for question, answers in SLICES.items() for _ in range(answers.start, answers.stop)]
-
-
 def path_rule(cards: Sequence[Card]) -> PathRule:
-    """Return the rule of several models: questions that all know; classes if all have the same."""
-    questions = frozenset(QUESTIONS).intersection(*(card.path_questions for card in cards))
+    """Return the rule of several models: questions that all know; classes if all have the same.
+
+    Raises DataError for models of different trees.
+    """
+    tree = cards[0].tree if cards else GALAXY_ZOO_2
+    if others := [card for card in cards if card.tree != tree]:
+        raise DataError(
+            f"expected models of one tree of questions, got {cards[0].name} of {tree.name} and {others[0].name} of "
+            f"{others[0].tree.name}; make a catalogue with each"
+        )
+    questions = frozenset(tree.numbers).intersection(*(card.path_questions for card in cards))
     same = bool(cards) and all(np.array_equal(card.classes, cards[0].classes) for card in cards)
-    return PathRule(questions, cards[0].classes if same else np.empty((0, NUM_ANSWERS)))
+    return PathRule(tree, questions, cards[0].classes if same else np.empty((0, tree.num_answers)))
 
 
-def in_words(votes: np.ndarray) -> str:
-    """Return the likeliest answers of weighted votes (37,), down to the last question."""
-    return PathRule(frozenset(QUESTIONS), np.empty((0, NUM_ANSWERS))).most_likely(votes)[0]
+def in_words(votes: np.ndarray, tree: Tree) -> str:
+    """Return the likeliest answers of weighted votes (answers,), down to the last question."""
+    return PathRule(tree, frozenset(tree.numbers), np.empty((0, tree.num_answers))).most_likely(votes)[0]
 
 
-def answers_of(path: str) -> list[int]:
-    """Return the columns (0..36) of a path in words."""
-    return [ANSWER_NAMES.index(answer) for answer in path.split(", ") if answer]
+def answers_of(path: str, tree: Tree) -> list[int]:
+    """Return the columns of a path in words."""
+    return [tree.words.index(answer) for answer in path.split(", ") if answer]
 
 
 def mixture(votes: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Return weights (k,), >= 0 with sum 1, of the class averages (k, 37) whose mixture is nearest to votes (37,)."""
+    """Return weights (k,), >= 0 with sum 1, of class averages (k, answers) whose mixture is nearest to votes."""
     from scipy.optimize import nnls
 
     # A heavy last equation makes the sum 1.
@@ -97,19 +109,19 @@ def mixture(votes: np.ndarray, classes: np.ndarray) -> np.ndarray:
     return weights / max(weights.sum(), 1e-12)
 
 
-def known_questions(predictions: np.ndarray, labels: np.ndarray, classes: np.ndarray) -> list[int]:
-    """Return the questions that weighted predictions (n, 37) answer better than an average, by labels (n, 37).
+def known_questions(predictions: np.ndarray, labels: np.ndarray, classes: np.ndarray, tree: Tree) -> list[int]:
+    """Return the questions that weighted predictions answer better than an average, by labels; both (n, answers).
 
     For each question: of the galaxies whose most likely path has it, the spread of conditional predictions about their
-    mean exceeds the error. A question to which all `classes` (k, 37) give the same answer separates no classes. The
-    first question is always in the list.
+    mean exceeds the error. A question to which all `classes` (k, answers) give the same answer separates no classes.
+    The first question is always in the list.
     """
-    asked = [{question for question, _ in likeliest_path(votes)} for votes in predictions]
-    predicted, labelled = conditional(predictions), conditional(labels)
-    steps = {step for votes in classes for step in likeliest_path(votes)}
-    separating = {question for question in SLICES if sum(step[0] == question for step in steps) > 1}
+    asked = [{question for question, _ in tree.likeliest_path(votes)} for votes in predictions]
+    predicted, labelled = conditional(predictions, tree), conditional(labels, tree)
+    steps = {step for votes in classes for step in tree.likeliest_path(votes)}
+    separating = {question for question in tree.numbers if sum(step[0] == question for step in steps) > 1}
     known = [1]
-    for question, answers in list(SLICES.items())[1:]:
+    for question, answers in list(tree.slices.items())[1:]:
         rows = np.array([question in own for own in asked], bool)
         rows &= np.isfinite(predicted[:, answers]).all(axis=1) & np.isfinite(labelled[:, answers]).all(axis=1)
         if rows.sum() < MIN_GALAXIES or (len(classes) and question not in separating):
@@ -121,6 +133,6 @@ def known_questions(predictions: np.ndarray, labels: np.ndarray, classes: np.nda
 
 
 def classes_of(labels: np.ndarray) -> np.ndarray:
-    """Return the different rows of labels (n, 37) if they are class averages, else an empty array (0, 37)."""
+    """Return the different rows of labels (n, answers) if they are class averages, else an empty array (0, answers)."""
     classes = np.unique(labels, axis=0)
-    return classes if len(labels) > MIN_LABELS and len(classes) <= MAX_CLASSES else np.empty((0, NUM_ANSWERS))
+    return classes if len(labels) > MIN_LABELS and len(classes) <= MAX_CLASSES else classes[:0]

@@ -20,7 +20,6 @@ from catalogue.card import Card
 from catalogue.framing import Frame
 from catalogue.graph_checks import FEATURES, HINT, OUTPUTS, validate
 from galaxy.affine import CENTRE, place_matrices
-from galaxy.decision_tree import NUM_ANSWERS
 from galaxy.warping import touched_parts, warp_views
 from machine.cores import available_cores
 from machine.files import DataError, first_line, open_file
@@ -36,8 +35,9 @@ _KNOWN = Path(__file__).resolve().parents[1] / "models" / "SHA256SUMS"
 
 @dataclass(frozen=True)
 class Answers:
-    """Weighted votes (n, 37), those of each transform (n, transforms, 37), distances to the training images (n,).
+    """The answers of a model for n images.
 
+    Weighted votes (n, answers), those of each transform (n, transforms, answers), distances to training images (n,).
     `features` (n, k) are those along the main directions; the first has unit variance over the training images.
     """
 
@@ -153,7 +153,8 @@ def _try_out(content: bytes) -> Card:
     }
     answers = session.run([*OUTPUTS, *(each.name for each in session.get_outputs() if each.name == FEATURES)], feeds)
     shapes = [answer.shape for answer in answers[: len(OUTPUTS)]]
-    expected = [(1, NUM_ANSWERS), (1, card.num_averaged, NUM_ANSWERS), (1,)]
+    num_answers = card.tree.num_answers
+    expected = [(1, num_answers), (1, card.num_averaged, num_answers), (1,)]
     if shapes != expected:
         raise DataError(f"expected answers of shapes {expected}, got {shapes}; {HINT}")
     return card

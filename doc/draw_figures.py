@@ -43,7 +43,8 @@ from PIL import Image
 import layers
 import realtime_augmentation as ra
 import simulate_galaxies
-from galaxy import decision_tree, thumbnails
+from galaxy import thumbnails
+from galaxy.decision_tree import GALAXY_ZOO_2
 from machine.command_line import run_script
 from machine.files import DataError, replacing
 from report import tree_figure
@@ -151,7 +152,7 @@ def draw_augmentation() -> Figure:
         )[0]
         for seed in range(number)
     ]
-    labels = np.zeros((number, decision_tree.NUM_ANSWERS), np.float32)
+    labels = np.zeros((number, GALAXY_ZOO_2.num_answers), np.float32)
     chunks = [([np.stack(perturbed), labels], number)]
     [([noisy, _], _)] = ra.post_augment_brightness_gen(chunks, recipe.colour_std)
 
@@ -212,8 +213,8 @@ def draw_initialisation(measurements: Path = MEASUREMENTS) -> Figure | None:
 
 def draw_galaxy_tree() -> Figure:
     """Draw the decision tree with the votes on the simulated galaxy."""
-    image, votes = simulate_galaxies.simulate(**GALAXY)
-    return tree_figure.draw(votes, thumbnails.middle(image))
+    image, votes, _ = simulate_galaxies.simulate(**GALAXY)
+    return tree_figure.draw(votes, GALAXY_ZOO_2, thumbnails.middle(image))
 
 
 FIGURES: Mapping[str, Callable[[], Figure | None]] = {

@@ -17,12 +17,12 @@ RED, CORAL, BLUE, SKY = "#c8322b", "#f2a08a", "#1f6fb4", "#8cc3ea"
 GREEN, GOLD, PURPLE, TEAL = "#2f8f6b", "#d9952b", "#8a4fa3", "#2ba6bd"
 
 # A spiral without symmetry, so that mirrored and turned views differ.
-GALAXY = {"seed": 1, "subset": "train", "index": 103}
+GALAXY = {"survey": simulate_galaxies.Survey(seed=1), "subset": "train", "index": 103}
 
 
 def galaxy() -> np.ndarray:
     """Return the simulated galaxy of all figures, (424, 424, 3) float32 in [0, 1]."""
-    image, _ = simulate_galaxies.simulate(**GALAXY)
+    image, *_ = simulate_galaxies.simulate(**GALAXY)
     return image.astype(np.float32) / 255
 
 

@@ -13,7 +13,7 @@ from matplotlib.transforms import Affine2D
 import cc_layers
 import custom
 import layers
-from galaxy import decision_tree
+from galaxy.decision_tree import GALAXY_ZOO_2
 
 SLANT = np.array([0.42, 0.3])  # a unit of depth, drawn to the right and up
 
@@ -141,20 +141,20 @@ def _draw_dense_part(ax: Axes, shown: Sequence[layers.Layer], y: float) -> None:
     centres = [0.25 + step * (index + 0.5) for index in range(len(shown))]
     units = [layer.get_output_shape()[1] for layer in shown]
     # Columns of single answers are as high as thousands of units.
-    heights = [1.9 if number == decision_tree.NUM_ANSWERS else 0.055 * number**0.4 for number in units]
+    heights = [1.9 if number == GALAXY_ZOO_2.num_answers else 0.055 * number**0.4 for number in units]
     for (left, low), (right, high) in pairwise(zip(centres, np.array(heights) / 2, strict=True)):
         left, right = left + half, right - half
         corners = [(left, y - low), (right, y - high), (right, y + high), (left, y + low)]
         ax.add_patch(Polygon(corners, facecolor=PALE, alpha=0.5, edgecolor="none"))
     for layer, x, height, number in zip(shown, centres, heights, units, strict=True):
-        if number == decision_tree.NUM_ANSWERS:
+        if number == GALAXY_ZOO_2.num_answers:
             colours = [RED] * number
             if isinstance(layer, custom.GalaxyOutput):
-                colours = [(BLUE, GREEN)[q % 2] for q, s in decision_tree.SLICES.items() for _ in range(number)[s]]
+                colours = [(BLUE, GREEN)[q % 2] for q, s in GALAXY_ZOO_2.slices.items() for _ in range(number)[s]]
         else:
             colour = {layers.FeatureMaxPoolingLayer: CORAL, layers.MultiRotMergeLayer: SKY}.get(type(layer), RED)
             colours = [colour] * (layer.num_parts if isinstance(layer, layers.MultiRotMergeLayer) else 1)
-        linewidth = 0.5 if number == decision_tree.NUM_ANSWERS else 1
+        linewidth = 0.5 if number == GALAXY_ZOO_2.num_answers else 1
         for row, colour in enumerate(colours, 1):
             corner = x - half, y + height / 2 - height / len(colours) * row
             box = Rectangle(corner, 2 * half, height / len(colours))

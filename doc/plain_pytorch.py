@@ -20,7 +20,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from galaxy.affine import random_perturbation_transform
-from galaxy.decision_tree import SCALED_BY, SLICES
+from galaxy.decision_tree import GALAXY_ZOO_2
 from survey.draws import colour_channel_weights
 from survey.views import Views
 
@@ -82,10 +82,10 @@ def vote_fractions(activations: Tensor) -> Tensor:
     The answers to a question share the fraction of the answer that led to it; questions 1 and 6 share 1.
     """
     positive, fractions = activations.relu(), []
-    for question, answers in SLICES.items():  # an answer comes before the questions that it leads to
+    for question, answers in GALAXY_ZOO_2.slices.items():  # an answer comes before the questions that it leads to
         shares = positive[:, answers] / (positive[:, answers].sum(1, keepdim=True) + 1e-12)
-        if (scaling := SCALED_BY[question]) is not None:
-            shares = shares * torch.cat(fractions, 1)[:, scaling, None]
+        if scaling := GALAXY_ZOO_2.scaled_by[question]:
+            shares = shares * torch.cat(fractions, 1)[:, list(scaling)].sum(1, keepdim=True)
         fractions.append(shares)
     return torch.cat(fractions, 1)
 

@@ -15,6 +15,7 @@ from skimage.transform import AffineTransform
 
 import layers
 from engine.experiment import Experiment
+from galaxy.tree import Tree
 from machine.files import DataError
 
 Plain = None | bool | int | float | str | list | dict
@@ -66,6 +67,8 @@ def plain(value: object) -> Plain:
         return value
     if isinstance(value, AffineTransform):
         return value.params.tolist()
+    if isinstance(value, Tree):
+        return {"class": "Tree", "name": value.name, "sha256": value.checksum}
     if isinstance(value, (np.ndarray, np.generic, torch.Tensor)):
         return value.tolist()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -65,7 +65,7 @@ class Examples:
         return train, valid
 
     def with_bad(self, predictions: np.ndarray, indices: np.ndarray, subset: str) -> np.ndarray:
-        """Return predictions (n, 37) of all images (n,), from the predictions of the good ones.
+        """Return predictions (n, answers) of all images (n,), from the predictions of the good ones.
 
         An image that is left out gets the mean labels of the training galaxies.
         """
@@ -93,7 +93,7 @@ class Examples:
         return self._images[subset]
 
     def targets(self, indices: np.ndarray) -> np.ndarray:
-        """Return the labels (num_train, 37), and the weights as one more column if the galaxies `indices` have them."""
+        """Return the labels (num_train, answers), and the weights as one more column if the galaxies `indices` have them."""
         labels, weights = images.load_labels(), label_weights.normalised(indices)
         return labels if weights is None else np.hstack([labels, weights])
 

@@ -1,7 +1,7 @@
 """The declaration of an experiment: everything that bears on the result of a training run.
 
-An `Experiment` is frozen and has no defaults: a forgotten number is a TypeError, and the difference of two scripts is
-the scientific difference.
+An `Experiment` is frozen and has no defaults but one: a forgotten number is a TypeError, and the difference of two
+scripts is the scientific difference. The default is the decision tree, which all models of 2014 share.
 """
 
 import dataclasses
@@ -14,6 +14,8 @@ from skimage.transform import AffineTransform
 
 import layers
 from engine.optimizers import LowerRate
+from galaxy.decision_tree import GALAXY_ZOO_2
+from galaxy.tree import Tree
 from survey.views import Views
 
 
@@ -125,6 +127,8 @@ class Experiment:
     weight_average: float | None
     validate_every: int
     seed: int
+    # The questions that the labels answer.
+    tree: Tree = GALAXY_ZOO_2
 
     @property
     def steps_a_chunk(self) -> int:

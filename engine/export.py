@@ -82,7 +82,7 @@ class Exported(nn.Module):
         self.register_buffer("feature_axes", values, persistent=False)
 
     def answers_and_features(self, *views: Tensor) -> tuple[Tensor, Tensor]:
-        """Return predictions (images, transforms, 37) and features (images, features) averaged over transforms."""
+        """Return predictions (images, transforms, answers) and features (images, features) averaged over transforms."""
         inputs = self.network.inputs([view.flatten(0, 1) for view in views])
         sharing = self.sharing
         if sharing.slicing is not None:
@@ -106,7 +106,7 @@ class Exported(nn.Module):
 
     @torch.inference_mode()
     def run(self, examples: Examples, indices: np.ndarray, images_a_batch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return predictions (n, 37) and features (n, features) of images of 'train'."""
+        """Return predictions (n, answers) and features (n, features) of images of 'train'."""
         results: list[tuple[np.ndarray, np.ndarray]] = []
         for chunk in examples.fixed(indices, "train", self.sharing.representatives):
             for batch in self._batches(chunk, images_a_batch):
@@ -123,7 +123,7 @@ class Exported(nn.Module):
 
     @torch.inference_mode()
     def differences(self, model: onnx.ModelProto, examples: Examples, indices: np.ndarray) -> np.ndarray:
-        """Return the graph's predictions for images of 'train' minus torch's, (n, 37)."""
+        """Return the graph's predictions for images of 'train' minus torch's, (n, answers)."""
         session = session_of(model)
         results = []
         for feeds in self.feeds(examples, indices):
@@ -149,7 +149,7 @@ def session_of(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
 
 
 def run_graph(model: onnx.ModelProto, feeds: Iterable[dict[str, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Return a graph's predictions (n, 37) and distances (n,)."""
+    """Return a graph's predictions (n, answers) and distances (n,)."""
     session, names = session_of(model), [output.name for output in model.graph.output]
     predictions, _, distances, *_ = zip(*(session.run(names, inputs) for inputs in feeds), strict=True)
     return np.concatenate(predictions), np.concatenate(distances)

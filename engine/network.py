@@ -123,12 +123,12 @@ class Network:
         return bool(gradients) and not any(gradient.any() for gradient in gradients)
 
     def predictions(self, inputs: Mapping[layers.Layer, torch.Tensor]) -> torch.Tensor:
-        """Return the predictions (n, 37), without dropout."""
+        """Return the predictions (n, answers), without dropout."""
         return self.output_layer(self.output_of(self.output_layer.input_layer, inputs, dropout_active=False))
 
     @torch.inference_mode()
     def predict(self, views: Sequence[np.ndarray | torch.Tensor], batch_size: int = 64) -> np.ndarray:
-        """Return the predictions (n, 37) for views (n, rows, columns, 3), without dropout."""
+        """Return the predictions (n, answers) for views (n, rows, columns, 3), without dropout."""
         on_device = [self.to_device(view) for view in views]
         batches = zip(*(view.split(batch_size) for view in on_device), strict=True)
         return torch.cat([self.predictions(self.inputs(batch)) for batch in batches]).cpu().numpy()

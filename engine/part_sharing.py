@@ -46,7 +46,7 @@ class PartSharing:
 
     @torch.inference_mode()
     def predict(self, views: Sequence[np.ndarray | Tensor], images_a_batch: int) -> np.ndarray:
-        """Return predictions (n, 37) averaged over the transforms.
+        """Return predictions (n, answers) averaged over the transforms.
 
         Views are (n * representatives, rows, columns, 3), all representatives of an image together.
         """
@@ -57,7 +57,7 @@ class PartSharing:
         return torch.cat(averages).cpu().numpy()
 
     def _predict(self, views: Sequence[Tensor]) -> Tensor:
-        """Return predictions (images, transforms, 37)."""
+        """Return predictions (images, transforms, answers)."""
         inputs = self.network.inputs(views)
         if self.slicing is not None:
             features = self.network.output_of(self.merging.input_layer, inputs, dropout_active=False)

@@ -17,7 +17,7 @@ LEFT = 0.97
 
 
 def mean_votes_rmse(train_labels: np.ndarray, valid_labels: np.ndarray) -> float:
-    """Return the RMSE of the mean votes of the training galaxies (n, 37) for the validation galaxies (m, 37)."""
+    """Return the RMSE of the mean votes of the training galaxies (n, answers) for validation galaxies (m, answers)."""
     return rmse(train_labels.mean(axis=0), valid_labels)
 
 

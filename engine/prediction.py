@@ -25,7 +25,6 @@ from engine.network import Network, fastest_precision, find_device, load_network
 from engine.options import Options, explain_out_of_memory, named, prediction_parser
 from engine.part_sharing import PartSharing
 from engine.prediction_shards import PredictionStore, Shard, merge, partial_path, shard_path
-from galaxy.decision_tree import NUM_ANSWERS
 from machine import products
 from machine.arrays import read_seal, save_gz
 from machine.command_line import hms, run_script
@@ -34,6 +33,7 @@ from machine.products import Product
 from machine.progress import showing
 from survey import folders, images
 from survey.predictions import describe_lost, rmse
+from survey.survey_tree import check_tree
 from survey.views import Views
 
 # Bytes of the views in one batch; activations take about forty times as much memory.
@@ -54,7 +54,7 @@ def images_a_chunk(sharing: PartSharing, examples: Examples) -> int:
 
 
 def predict(network: Network, examples: Examples, indices: np.ndarray, subset: str) -> np.ndarray:
-    """Return predictions (n, 37) float32 of images of 'train' or 'test', averaged over the test transforms."""
+    """Return predictions (n, answers) float32 of images of 'train' or 'test', averaged over the test transforms."""
     sharing = PartSharing(network, examples.experiment.views, examples.experiment.test_transforms)
     return predict_with(sharing, examples, indices, subset)
 
@@ -66,7 +66,7 @@ def predict_with(
     views, transforms = examples.experiment.views, sharing.representatives
     batch = images_a_batch(views, len(transforms), sharing.network.device)
     chunk_size = images_a_chunk(sharing, examples) * len(transforms)
-    rows = np.empty((0, NUM_ANSWERS), np.float32) if store is None else store.restore()
+    rows = np.empty((0, examples.experiment.tree.num_answers), np.float32) if store is None else store.restore()
     chunks = examples.fixed(indices[len(rows) :], subset, transforms, chunk_size)
     with (
         contextlib.closing(chunks),
@@ -111,6 +111,7 @@ class Prediction:
         """Load the network, check all images, find shared parts; raises DataError."""
         device = find_device(options.device)
         precision = fastest_precision(device) if options.precision == "auto" else options.precision
+        check_tree(folders.current, experiment.tree, f"{experiment.name}.py")
         network = load_network(experiment, device, precision)
         self.examples = Examples(experiment, options, device)
         self.sharing = PartSharing(network, experiment.views, experiment.test_transforms)
@@ -157,7 +158,7 @@ class Prediction:
     @contextlib.contextmanager
     def _rows(self, work: Work, indices: np.ndarray, path: Path, key: str) -> Iterator[np.ndarray]:
         """Yield the predictions of galaxies for a file; the unfinished rows beside it are removed after the block."""
-        with PredictionStore(path, key) as store:
+        with PredictionStore(path, key, self.examples.experiment.tree.num_answers) as store:
             yield predict_with(self.sharing, self.examples, indices, work.subset, store)
             store.clear()
 
@@ -167,8 +168,9 @@ class Prediction:
         save_gz(work.product, predictions)
         score = f", RMSE {rmse(predictions, self.labels[work.indices]):.6f}" if work.subset == "train" else ""
         print(f"wrote {len(predictions)} rows to {work.product}{score}, {hms(time.monotonic() - start)}")
+        experiment = self.examples.experiment
         galaxies = "validation galaxies" if work.subset == "train" else "test galaxies"
-        if lost := describe_lost(self.examples.experiment.name, galaxies, predictions):
+        if lost := describe_lost(experiment.name, galaxies, predictions, experiment.tree):
             print(lost)
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from galaxy.decision_tree import NUM_ANSWERS
 from machine.arrays import load_named, save_named
 from machine.files import DataError, first_line, remove_leftovers
 
@@ -51,7 +50,7 @@ class Shard:
         return shard_path(product, self.shard_index, self.num_shards)
 
     def save(self, product: Path, rows: np.ndarray) -> None:
-        """Write its predictions (stop - first, 37), whole or not at all."""
+        """Write its predictions (stop - first, answers), whole or not at all."""
         values = {_FIELD_NAMES.get(name, name): np.array(value) for name, value in dataclasses.asdict(self).items()}
         save_named(self.path(product), rows=rows, **values)
 
@@ -80,15 +79,15 @@ def _read(path: Path) -> tuple[Shard, np.ndarray]:
         names = [field.name for field in dataclasses.fields(Shard)]
         shard = Shard(**{name: file[_FIELD_NAMES.get(name, name)].item() for name in names})
         rows = file["rows"]
-        if rows.dtype != np.float32 or rows.shape != (shard.stop - shard.first, NUM_ANSWERS):
-            raise ValueError(f"expected floats ({shard.stop - shard.first}, {NUM_ANSWERS}), got {rows.shape}")
+        if rows.dtype != np.float32 or rows.ndim != 2 or len(rows) != shard.stop - shard.first:
+            raise ValueError(f"expected floats ({shard.stop - shard.first}, answers), got {rows.shape}")
     except Exception as error:  # a damaged file can raise any exception
         raise DataError(f"{path} is not a shard ({first_line(error)}); make it again with --shard") from None
     return shard, rows
 
 
 def merge(product: Path, shards: list[Shard]) -> np.ndarray:
-    """Read all these shards of a product and return their predictions (n, 37).
+    """Read all these shards of a product and return their predictions (n, answers).
 
     Raises DataError, with the file's name, if a shard is missing or the file holds another shard or other predictions.
     """
@@ -127,8 +126,8 @@ class PredictionStore:
     # Seconds of work that an interruption may cost.
     INTERVAL = 20.0
 
-    def __init__(self, product: Path, identity: str):
-        self.path = partial_path(product)
+    def __init__(self, product: Path, identity: str, num_answers: int):
+        self.path, self.num_answers = partial_path(product), num_answers
         self.identity, self.saved = identity, time.monotonic()
         self.unsaved: np.ndarray | None = None
         remove_leftovers(product, self.path)
@@ -142,12 +141,12 @@ class PredictionStore:
                 self._write()
 
     def restore(self) -> np.ndarray:
-        """Return the rows so far (n, 37) float32; without rows of these predictions, n is 0."""
-        empty = np.empty((0, NUM_ANSWERS), np.float32)
+        """Return the rows so far (n, answers) float32; without rows of these predictions, n is 0."""
+        empty = np.empty((0, self.num_answers), np.float32)
         try:
             file = load_named(self.path)
             identity, rows = str(file["identity"]), file["rows"]
-            if rows.dtype != np.float32 or rows.ndim != 2 or rows.shape[1] != NUM_ANSWERS:
+            if rows.dtype != np.float32 or rows.ndim != 2 or rows.shape[1] != self.num_answers:
                 return empty
         except Exception:  # a damaged file can raise any exception; its rows can be made again
             return empty

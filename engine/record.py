@@ -59,7 +59,7 @@ def weights_checksum(indices: np.ndarray) -> str | None:
 def analysis_of(
     progress: Progress, param_values: Sequence[np.ndarray], predictions: np.ndarray, valid: np.ndarray
 ) -> dict[str, object]:
-    """Return the dictionary of the analysis pickle; `predictions` (n, 37) are those of the validation galaxies (n,)."""
+    """Return the dictionary of the analysis pickle; `predictions` (n, answers) are of the validation galaxies (n,)."""
     losses_valid = list(progress.losses_valid.values())
     return {
         "ids": images.ids_of("train")[valid],

@@ -28,7 +28,7 @@ class Step:
         self.network, self.optimizer, self.normalisation = network, optimizer, normalisation
 
     def __call__(self, views: Sequence[Tensor], labels: Tensor) -> Tensor:
-        """Take a step for views (n, rows, columns, 3) and labels (n, 37); return the error, a scalar."""
+        """Take a step for views (n, rows, columns, 3) and labels (n, answers); return the error, a scalar."""
         self.optimizer.zero_grad()
         error = self.network.error(views, labels, self.normalisation)
         error.backward()

@@ -31,7 +31,6 @@ from engine.network import Network, draw_network, find_device
 from engine.options import Options, choose, explain_out_of_memory, training_parser
 from engine.starting_weights import StartingWeights
 from engine.steps import Trainer
-from galaxy.decision_tree import NUM_ANSWERS
 from machine import products
 from machine.command_line import hms, run_script
 from machine.files import DataError
@@ -41,7 +40,8 @@ from machine.progress import showing
 from machine.signals import UNFINISHED, Stopped, StopRequest
 from survey import folders, images, label_weights
 from survey.predictions import rmse
-from survey.submission import write_submission
+from survey.submission import no_submission, write_submission
+from survey.survey_tree import check_tree
 
 OnChunk = Callable[[Progress], None]
 
@@ -59,7 +59,7 @@ class Run:
     experiment: Experiment
     options: Options
     on_chunk: OnChunk | None  # called after each chunk
-    # The data: labels (galaxies, 37), and the indices of the galaxies for training and for validation.
+    # The data: labels (galaxies, answers), and the indices of the galaxies for training and for validation.
     examples: Examples
     labels: np.ndarray
     train_indices: np.ndarray
@@ -73,7 +73,7 @@ class Run:
     progress: Progress
     started: float
     saved: float
-    predictions: np.ndarray = dataclasses.field(default_factory=lambda: np.empty((0, NUM_ANSWERS), np.float32))
+    predictions: np.ndarray = dataclasses.field(default_factory=lambda: np.empty((0, 0), np.float32))
     num_stuck: int = 0
 
     @property
@@ -148,6 +148,7 @@ class Run:
         if start is not None:
             start.put_into(network)
         trainer = Trainer(experiment, network, options.graphs)
+        check_tree(folders.current, experiment.tree, f"{experiment.name}.py")
         labels, examples = images.load_labels(), Examples(experiment, options, device)
         train_indices, valid_indices = split or examples.split()
         report_weights(network.output_layer, train_indices)
@@ -183,7 +184,7 @@ class Run:
         return rmse(self.predictions, self.labels[self.valid_indices])
 
     def predict(self, indices: np.ndarray, subset: str) -> np.ndarray:
-        """Return predictions (n, 37) of images from one view each, with the weights of the run's result."""
+        """Return predictions (n, answers) of images from one view each, with the weights of the run's result."""
         with contextlib.closing(self.examples.fixed(indices, subset)) as chunks, self.trainer.predicting():
             return np.concatenate([self.network.predict(views) for views in chunks])
 
@@ -200,16 +201,20 @@ class Run:
 
     def finish(self) -> None:
         """Write the analysis pickle, the run record and the predictions of the test images."""
-        name, progress = self.experiment.name, self.progress
+        progress = self.progress
         if len(self.valid_indices) and not len(self.predictions):
             self.validate()
         with self.trainer.predicting():
             param_values = layers.get_param_values(self.network.output_layer)
         analysis = record.analysis_of(progress, param_values, self.predictions, self.valid_indices)
         run_record = record.record_of(self.description, self.examples, progress, self.store.identity, self.start)
-        path, _, submission = _products(name)
+        path, *_ = _products(self.experiment)
         record.save_analysis(path, analysis, run_record)
-        ids = images.ids_of("test")
+        if reason := no_submission(self.experiment.tree):
+            print(f"no submission: {reason}; the predict_augmented_npy script predicts the test galaxies")
+            self.store.clear()
+            return
+        submission, ids = _products(self.experiment)[2], images.ids_of("test")
         indices = np.arange(len(ids))
         predictions = self.predict(self.examples.good(indices, "test"), "test")
         predictions = self.examples.with_bad(predictions, indices, "test")
@@ -325,10 +330,11 @@ def read_errors(errors: Sequence[float | torch.Tensor]) -> list[float]:
     return [*errors[:known], *(torch.stack(computed).tolist() if computed else [])]
 
 
-def _products(name: str) -> tuple[Path, Path, Path]:
-    """Return the analysis pickle, the run record and the submission of an experiment."""
-    path = folders.current.analysis(name)
-    return path, path.with_suffix(".json"), folders.current.predictions / f"{name}.csv.gz"
+def _products(experiment: Experiment) -> list[Path]:
+    """Return the analysis pickle, the run record and, with Kaggle's tree, the submission of an experiment."""
+    path = folders.current.analysis(experiment.name)
+    submission = folders.current.predictions / f"{experiment.name}.csv.gz"
+    return [path, path.with_suffix(".json"), *([] if no_submission(experiment.tree) else [submission])]
 
 
 def train(experiment: Experiment, options: Options, on_chunk: OnChunk | None = None) -> None:
@@ -339,7 +345,7 @@ def train(experiment: Experiment, options: Options, on_chunk: OnChunk | None = N
     name = experiment.name
     with explain_out_of_memory(), alone(folders.current.lock(name, "train"), f"training of {name}"):
         inputs = [starting_weights.find(options.start_from)] if options.start_from else []
-        products.check(map(Product, _products(name)), inputs, overwrite=options.overwrite)
+        products.check(map(Product, _products(experiment)), inputs, overwrite=options.overwrite)
         run = Run.prepare(experiment, options, on_chunk)
         run.train()
         run.finish()

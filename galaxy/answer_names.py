@@ -1,27 +1,24 @@
-"""Names of the 37 answers in Galaxy Zoo 2's tables, beside Kaggle's `Class1.1`.
+"""Names of the answers in tables of votes, beside those of a tree's own columns: Kaggle's `Class1.1`.
 
-Two schemes are in use: that of the published table, `t01_smooth_or_features_a01_smooth_fraction` (Willett et al. 2013,
-table 5), and that of later projects and their tools, `smooth-or-featured_smooth_fraction`.
+Galaxy Zoo 2 has two schemes: that of the published table, `t01_smooth_or_features_a01_smooth_fraction` (Willett et al.
+2013, table 5), and that of later projects and their tools, `smooth-or-featured_smooth_fraction`.
 """
 
 import re
 
-from galaxy.decision_tree import COLUMN_NAMES
+from galaxy.decision_tree import GALAXY_ZOO_2
+from galaxy.tree import Tree
 
-# The name of each question, and those of its answers in the order of the tree. Names after a bar are read, but never
-# written.
-_MODERN = {
-    1: ("smooth-or-featured", "smooth", "featured-or-disk|features-or-disk", "artifact|star-or-artifact"),
-    2: ("disk-edge-on", "yes", "no"),
-    3: ("bar", "yes", "no"),
-    4: ("has-spiral-arms", "yes", "no"),
-    5: ("bulge-size", "no|none", "just-noticeable", "obvious", "dominant"),
-    6: ("something-odd", "yes", "no"),
-    7: ("how-rounded", "round|completely-round", "in-between", "cigar|cigar-shaped"),
-    8: ("odd-feature", "ring", "lens-or-arc|lens", "disturbed", "irregular", "other", "merger", "dust-lane"),
-    9: ("bulge-shape", "round|rounded", "boxy", "no-bulge|none"),
-    10: ("spiral-winding", "tight", "medium", "loose"),
-    11: ("spiral-arm-count", "1", "2", "3", "4", "more-than-4", "cant-tell"),
+# Other names of answers, which are read but never written.
+_SYNONYMS = {
+    "smooth-or-featured_featured-or-disk": ("features-or-disk",),
+    "smooth-or-featured_artifact": ("star-or-artifact",),
+    "bulge-size_no": ("none",),
+    "how-rounded_round": ("completely-round", "completely"),
+    "how-rounded_cigar": ("cigar-shaped",),
+    "odd-feature_lens-or-arc": ("lens",),
+    "bulge-shape_round": ("rounded",),
+    "bulge-shape_no-bulge": ("none",),
 }
 _PUBLISHED = {
     1: ("smooth_or_features", "a01_smooth", "a02_features_or_disk", "a03_star_or_artifact"),
@@ -46,31 +43,32 @@ def simplified(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
-# `smooth-or-featured_smooth` and so on, in the order of the columns.
-NAMES: tuple[str, ...] = tuple(
-    f"{question}_{answer.partition('|')[0]}" for question, *answers in _MODERN.values() for answer in answers
-)
 PUBLISHED_NAMES: tuple[str, ...] = tuple(
     f"t{number:02d}_{question}_{answer}" for number, (question, *answers) in _PUBLISHED.items() for answer in answers
 )
 
 
-def _columns() -> dict[str, int]:
-    """Return the column (0..36) of every simplified name, without its ending (fraction, count, ...)."""
+def _synonyms(tree: Tree) -> list[tuple[str, str, int]]:
+    """Return question, answer and column of each name of an answer."""
+    pairs = [(name, *name.split("_"), column) for column, name in enumerate(tree.names)]
+    return [
+        (question, synonym, column)
+        for name, question, answer, column in pairs
+        for synonym in (answer, *_SYNONYMS.get(name, ()))
+    ]
+
+
+def columns_of(tree: Tree) -> dict[str, int]:
+    """Return the column of every simplified name of an answer, without its ending (fraction, count, ...)."""
     columns = {}
-    column = 0
-    for question, *answers in _MODERN.values():
-        for answer in answers:
-            for synonym in answer.split("|"):
-                columns[simplified(f"{question}_{synonym}")] = column
-                columns[simplified(f"{question}-gz2_{synonym}")] = column
-            column += 1
-    for names in (COLUMN_NAMES, PUBLISHED_NAMES):
+    for question, answer, column in _synonyms(tree):
+        columns[simplified(f"{question}_{answer}")] = column
+        if tree.project:
+            columns[simplified(f"{question}-{tree.project}_{answer}")] = column
+    for names in (tree.columns, PUBLISHED_NAMES if tree == GALAXY_ZOO_2 else ()):
         columns |= {simplified(name): column for column, name in enumerate(names)}
     return columns
 
-
-COLUMN_OF: dict[str, int] = _columns()
 
 # Answers of Galaxy Zoo DECaLS, DESI and Euclid (Walmsley et al. 2022, 2023, 2025) and the answer of Galaxy Zoo 2 that
 # they are counted for; several may be counted for one. Others have no counterpart.
@@ -90,26 +88,13 @@ NO_COUNTERPART = ("merging", "clumps", "problem", "artifact")
 _PROJECTS = ("gz2", "dr5", "dr8", "dr12", "decals", "desi", "euclid")
 
 
-def _later() -> dict[str, int]:
-    """Return the column (0..36) of each simplified name of later projects, with and without the project's name."""
-    columns = {}
-    for name, column in [*((name, NAMES.index(target)) for name, target in _LATER.items()), *_modern()]:
-        question, _, answer = name.partition("_")
-        for project in _PROJECTS:
-            columns[simplified(f"{question}-{project}_{answer}")] = column
-        if name in _LATER:
-            columns[simplified(name)] = column
-    return {name: column for name, column in columns.items() if name not in COLUMN_OF}
-
-
-def _modern() -> list[tuple[str, int]]:
-    """Return each name of an answer, synonyms too, and its column."""
-    names, column = [], 0
-    for question, *answers in _MODERN.values():
-        for answer in answers:
-            names += [(f"{question}_{synonym}", column) for synonym in answer.split("|")]
-            column += 1
-    return names
-
-
-LATER_COLUMN_OF: dict[str, int] = _later()
+def later_columns_of(tree: Tree) -> dict[str, int]:
+    """Return the column of each simplified name of later projects, if the tree is Galaxy Zoo 2's."""
+    if tree != GALAXY_ZOO_2:
+        return {}
+    later = [(*name.split("_"), tree.names.index(target)) for name, target in _LATER.items()]
+    columns = {simplified(f"{question}_{answer}"): column for question, answer, column in later}
+    for question, answer, column in [*later, *_synonyms(tree)]:
+        columns |= {simplified(f"{question}-{project}_{answer}"): column for project in _PROJECTS}
+    known = columns_of(tree)
+    return {name: column for name, column in columns.items() if name not in known}

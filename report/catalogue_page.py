@@ -11,11 +11,11 @@ import pyarrow as pa
 from catalogue import answer_columns
 from catalogue.calibration import FAR_FROM
 from catalogue.card import Card
-from catalogue.columns import LABELS
+from catalogue.columns import LABELS, tree_of
 from catalogue.flags import DEFINITIONS, FAR, FIELD_FLAGS, FLAGS, NOT_JUDGED, OK, UNTRUSTED, are_trusted
 from catalogue.likely_path import answers_of
 from galaxy import thumbnails
-from galaxy.decision_tree import NUM_ANSWERS, QUESTIONS, weigh
+from galaxy.tree import Tree as DecisionTree
 from machine import seals, tables
 from machine.files import DataError
 from report import tree_figure
@@ -33,14 +33,15 @@ def is_weighted(schema: pa.Schema) -> bool:
     return str(tables.provenance(schema).get("fractions", "")).startswith("weighted")
 
 
-def votes_of(table: pa.Table, weighted: bool) -> np.ndarray:
-    """Return Kaggle's weighted votes (n, 37) from a catalogue's fractions; NaN in rows without fractions."""
-    fractions = np.stack([table[name].to_numpy().astype(np.float64) for name in answer_columns.FRACTIONS], axis=1)
+def votes_of(table: pa.Table, tree: DecisionTree, weighted: bool) -> np.ndarray:
+    """Return weighted votes (n, answers) from a catalogue's fractions; NaN in rows without fractions."""
+    names = answer_columns.fractions_of(tree)
+    fractions = np.stack([table[name].to_numpy().astype(np.float64) for name in names], axis=1)
     if weighted:
         return fractions
     unread = np.isnan(fractions).all(axis=1)
     # A question that almost no volunteer was asked has no fractions; its votes are about 0.
-    votes = weigh(np.nan_to_num(fractions))
+    votes = tree.weigh(np.nan_to_num(fractions))
     votes[unread] = np.nan
     return votes
 
@@ -49,6 +50,7 @@ def votes_of(table: pa.Table, weighted: bool) -> np.ndarray:
 class _Summary:
     """Counts over all rows, and the rows that are shown."""
 
+    tree: DecisionTree
     # Indices, among the rows with answers, of those that are shown.
     shown: np.ndarray
 
@@ -57,7 +59,7 @@ class _Summary:
     num_trusted: int = 0
     tables: list[pa.Table] = field(default_factory=list)
     rows: list[np.ndarray] = field(default_factory=list)
-    votes: np.ndarray = field(default_factory=lambda: np.zeros(NUM_ANSWERS))
+    votes: np.ndarray | float = 0.0
     flags: Counter = field(default_factory=Counter)
     paths: Counter = field(default_factory=Counter)
     ranks: np.ndarray = field(default_factory=lambda: np.zeros(10, int))
@@ -78,7 +80,7 @@ class _Summary:
         self.rows.append(with_answers[shown] + self.num_rows)
         self.num_rows += len(table)
         self.num_ok += len(with_answers)
-        self.votes += np.nansum(votes_of(table, weighted)[ok], axis=0)
+        self.votes = self.votes + np.nansum(votes_of(table, self.tree, weighted)[ok], axis=0)
         flags = table["flag"].to_numpy()[ok]
         self.num_trusted += int(are_trusted(flags).sum())
         for bit in FLAGS | FIELD_FLAGS:
@@ -127,12 +129,12 @@ def _is_exact(column: pa.ChunkedArray) -> bool:
     return pa.types.is_integer(column.type) and all(abs(value or 0) <= 2**53 for value in column.to_pylist())
 
 
-def _spreads(table: pa.Table) -> dict[str, np.ndarray]:
-    """Return the spreads and intervals of a full table that a page shows, (n, 37) each."""
+def _spreads(table: pa.Table, tree: DecisionTree) -> dict[str, np.ndarray]:
+    """Return the spreads and intervals of a full table that a page shows, (n, answers) each."""
     endings = {"transforms": "spread_transforms", "models": "spread_models", "low68": "low68", "high68": "high68"}
     spreads = {}
     for key, ending in endings.items():
-        names = [f"{name.removesuffix('_fraction')}_{ending}" for name in answer_columns.FRACTIONS]
+        names = [f"{answer}_{ending}" for answer in answer_columns.answers_of(tree)]
         if set(names) <= set(table.column_names):
             values = np.stack([table[name].to_numpy().astype(np.float64) for name in names], axis=1)
             if np.isfinite(values).any():
@@ -155,7 +157,8 @@ def build(
     """
     if num_ok is None:
         num_ok = sum(int((table["status"].to_numpy() == OK).sum()) for table in tables_of_rows)
-    weighted, summary = is_weighted(schema), _Summary(spread_evenly(num_ok))
+    weighted, tree = is_weighted(schema), tree_of(schema)
+    summary = _Summary(tree, spread_evenly(num_ok))
     for table in tables_of_rows:
         summary.add(table, weighted)
     table = pa.concat_tables([schema.empty_table(), *summary.tables])
@@ -164,18 +167,19 @@ def build(
     provenance = tables.provenance(schema)
     of_classes = bool(provenance.get("classes"))
     galaxies = Galaxies(
+        tree=tree,
         names=table["id_str"].to_pylist(),
-        votes=votes_of(table, weighted),
+        votes=votes_of(table, tree, weighted),
         pictures=list(pictures(rows.tolist())) if pictures else [None] * len(rows),
         paths=[path or "" for path in table["most_likely_path"].to_pylist()],
         path_column="probability" if of_classes else "path votes",
         path_title="Most likely class" if of_classes else "Most likely path",
-        known=provenance.get("path questions", tuple(QUESTIONS)),
+        known=provenance.get("path questions"),
         average="class average" if of_classes else "close to the average of such galaxies",
         interval=f"Ranges and thin lines: the interval of 68 % of {LABELS[of_classes]}.",
         columns=_columns(table, of_classes),
         weighted=weighted,
-        spreads=_spreads(table),
+        spreads=_spreads(table, tree),
         flags=table["flag"].to_numpy(),
         flag_words=flags,
         untrusted=UNTRUSTED,
@@ -232,7 +236,7 @@ def _overview(summary: _Summary, flags: dict[int, str], provenance: dict) -> Sec
         caption = "The mean votes of all galaxies, trusted or not, along the tree."
         if of_classes:
             caption += " Votes beyond the classes are class averages."
-        mean = Tree(summary.votes / summary.num_ok, "Mean votes", caption, ())
+        mean = Tree(summary.votes / summary.num_ok, summary.tree, "Mean votes", caption, ())
         distances = (
             "How unusual the images are: percentile among the validation galaxies. For images like the training "
             "images, the bars are about equal"
@@ -266,7 +270,7 @@ def _unread(summary: _Summary) -> list[Section]:
 
 
 def _provenance(provenance: dict, cards: Sequence[Card]) -> Section:
-    facts = [(name, str(value)) for name, value in provenance.items() if name not in ("models", "flags")]
+    facts = [(name, str(value)) for name, value in provenance.items() if name not in ("models", "flags", "tree")]
     shown: list[object] = [Facts(facts)]
     models = [(each["name"], each["transforms"], each["sha256"]) for each in provenance.get("models", ())]
     shown.append(Table("The networks", ("name", "transforms", "SHA-256"), models))
@@ -284,6 +288,7 @@ def draw(table: pa.Table, schema: pa.Schema, picture: bytes | None, path: Path, 
     if row["status"] != OK:
         raise DataError(f"{row['file_loc']} {row['reason']}; there is no tree to draw")
     pixels = None if picture is None else thumbnails.decode(picture)
-    marked = answers_of(row["most_likely_path"])
-    votes = votes_of(table, is_weighted(schema))[0]
-    tree_figure.save(tree_figure.draw(votes, pixels, row["id_str"], path=marked), path, source)
+    tree = tree_of(schema)
+    marked = answers_of(row["most_likely_path"], tree)
+    votes = votes_of(table, tree, is_weighted(schema))[0]
+    tree_figure.save(tree_figure.draw(votes, tree, pixels, row["id_str"], path=marked), path, source)

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from galaxy.decision_tree import ANSWER_NAMES, QUESTIONS, SLICES
+from galaxy.tree import Tree
 from report.page import Figure
 from report.reliability import Reliability
 from report.tree_figure import COLOURS
-from report.tree_layout import LAYOUTS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,40 +71,46 @@ def _last(valid: Mapping[int, float], train: Sequence[float]) -> str:
     return f"{list(valid.values())[-1]:.4f}" if valid else f"{train[-1]:.4f} (training)" if train else "no chunk"
 
 
-def calibration_curves(calibration: Reliability) -> Figure:
+def calibration_curves(calibration: Reliability, tree: Tree) -> Figure:
     """Draw labels against predictions, a panel per question, a line per answer."""
-    questions = list(LAYOUTS)
+    columns = min(4, len(tree.questions))
+    rows = -(-len(tree.questions) // columns)
 
     def draw(axes: np.ndarray, lines: Sequence[str], colours: dict[str, str]) -> None:
-        for ax, question in zip(axes.flat, questions, strict=False):
-            _draw_calibration(ax, question, calibration, lines, colours)
-        for ax in axes.flat[len(questions) :]:
+        for ax, question in zip(axes.flat, tree.order, strict=False):
+            _draw_calibration(ax, question, tree, calibration, lines, colours)
+        for ax in axes.flat[len(tree.questions) :]:
             ax.axis("off")
         axes[-1, 0].set(xlabel="predicted", ylabel="volunteers")
 
     errors = calibration.errors
     return on_both(
-        draw, (13, 7.6), (3, 4),
-        alternative="Calibration curves of the eleven questions. The table has the expected calibration errors: "
-        f"their mean is {errors.mean():.4f}, the largest {errors.max():.4f}",
+        draw, (1 + 3 * columns, 0.4 + 2.4 * rows), (rows, columns),
+        alternative=f"Calibration curves of {len(tree.questions)} questions. The table has the expected calibration "
+        f"errors: their mean is {errors.mean():.4f}, the largest {errors.max():.4f}",
         caption="Calibration: the mean vote of galaxies with similar predictions. On the diagonal, votes equal "
         "predictions. Larger dots stand for more galaxies. ECE is the expected calibration error.",
     )  # fmt: skip
 
 
 def _draw_calibration(
-    ax: "Axes", question: int, calibration: Reliability, lines: Sequence[str], colours: dict[str, str]
+    ax: "Axes",
+    question: int,
+    tree: Tree,
+    calibration: Reliability,
+    lines: Sequence[str],
+    colours: dict[str, str],
 ) -> None:
     ax.plot([0, 1], [0, 1], color=colours["faint"], linewidth=0.8, linestyle="--")
-    answers = range(SLICES[question].start, SLICES[question].stop)
+    answers = range(tree.num_answers)[tree.slices[question]]
     arrays = calibration.predicted, calibration.labelled, calibration.counts
-    for column, word, colour in zip(answers, LAYOUTS[question].words, lines, strict=False):
+    for column, word, colour in zip(answers, tree.question(question).labels, lines, strict=False):
         filled = calibration.counts[column] > 0
         x, y, counts = (array[column][filled] for array in arrays)
         ax.plot(x, y, color=colour, linewidth=1, label=f"{word} {calibration.errors[column]:.3f}")
         ax.scatter(x, y, s=4 + 45 * np.sqrt(counts / max(1, counts.sum())), color=colour, linewidth=0)
     ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
-    ax.set_title(textwrap.fill(QUESTIONS[question].text, 34), fontsize=8)
+    ax.set_title(textwrap.fill(tree.question(question).text, 34), fontsize=8)
     # Beside the panel, where no curve is.
     ax.legend(
         fontsize=6.5, loc="upper left", bbox_to_anchor=(1, 1), handlelength=1, labelspacing=0.25, title="ECE",
@@ -113,28 +118,29 @@ def _draw_calibration(
     )  # fmt: skip
 
 
-def residuals(values: np.ndarray) -> Figure:
-    """Draw the distribution of residuals (n, 37), prediction - label: the central 68 % and 95 % of each answer."""
+def residuals(values: np.ndarray, tree: Tree) -> Figure:
+    """Draw the distribution of residuals (n, answers), prediction - label: the central 68 % and 95 % of each answer."""
     low, lower, middle, upper, high = np.percentile(values, (2.5, 16, 50, 84, 97.5), axis=0)
-    order = [column for question in LAYOUTS for column in range(SLICES[question].start, SLICES[question].stop)]
-    names = [ANSWER_NAMES[column] for column in order]
+    order = [column for question in tree.order for column in range(tree.num_answers)[tree.slices[question]]]
+    names = [tree.words[column] for column in order]
+    half = -(-len(order) // 2)  # the figure has two columns
 
     def draw(axes: np.ndarray, lines: Sequence[str], colours: dict[str, str]) -> None:
-        for ax, start in zip(axes[0], (0, 19), strict=True):
-            columns = order[start : start + 19]
+        for ax, start in zip(axes[0], (0, half), strict=True):
+            columns = order[start : start + half]
             y = np.arange(len(columns))
             ax.axvline(0, color=colours["faint"], linewidth=0.8)
             ax.hlines(y, low[columns], high[columns], color=colours["quiet"], linewidth=1)
             ax.hlines(y, lower[columns], upper[columns], color=lines[0], linewidth=6)
             ax.plot(middle[columns], y, "|", color=colours["paper"], markersize=6, markeredgewidth=1.6)
-            ax.set_yticks(y, names[start : start + 19], fontsize=8)
-            ax.set(ylim=(18.6, -0.6), xlabel="prediction − volunteers")
+            ax.set_yticks(y, names[start : start + half], fontsize=8)
+            ax.set(ylim=(half - 0.4, -0.6), xlabel="prediction − volunteers")
             ax.grid(axis="x", linewidth=0.6)
 
     widest = int(np.argmax(high - low))
     return on_both(
-        draw, (10, 4.6), (1, 2),
-        alternative=f"Residuals of the 37 answers; the widest are those of {names[order.index(widest)]}: "
+        draw, (10, 0.8 + 0.2 * half), (1, 2),
+        alternative=f"Residuals of the {len(order)} answers; the widest are those of {names[order.index(widest)]}: "
         f"95 % are between {low[widest]:.2f} and {high[widest]:.2f}",
         caption="Residuals per answer. Thick: the central 68 % of galaxies. Thin: 95 %. Gap: the median.",
     )  # fmt: skip

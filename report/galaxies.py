@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from catalogue.likely_path import answers_of
-from galaxy.decision_tree import NUM_ANSWERS, QUESTIONS
 from galaxy.thumbnails import MAX_PICTURES
+from galaxy.tree import Tree
 
 # Rows of a page, at most; the table has all.
 MAX_ROWS = MAX_PICTURES
@@ -110,21 +110,22 @@ class Field:
 class Galaxies:
     """The galaxies of a page, at most MAX_ROWS.
 
-    `votes` (n, 37) are weighted down the tree, NaN in a row without answers; `others` (n, 37) are votes of volunteers.
-    The list shows weighted fractions if `weighted`, else conditional ones. `spreads` (n, 37) are of the same type, by
-    name: transforms, models, low68, high68. `flags` (n,) are sums of the bits of `flag_words`; a row with a bit of
-    `untrusted` is not trusted. `pictures` are WebP. `paths` are most likely paths in words, their
-    fractions are in the column with the title `path_column`. Answers to other questions
-    than `known` are marked as `average`. `interval` says what intervals contain.
+    `votes` (n, answers of the tree) are weighted down the tree, NaN in a row without answers; `others`, of the same
+    shape, are votes of volunteers. The list shows weighted fractions if `weighted`, else conditional ones. `spreads`,
+    of the same shape and type, are by name: transforms, models, low68, high68. `flags` (n,) are sums of the bits of
+    `flag_words`; a row with a bit of `untrusted` is not trusted. `pictures` are WebP. `paths` are most likely paths in
+    words, their fractions are in the column with the title `path_column`. Answers to other questions than `known`
+    (None: all) are marked as `average`. `interval` says what intervals contain.
     """
 
+    tree: Tree
     names: Sequence[str]
     votes: np.ndarray
     pictures: Sequence[bytes | None]
     paths: Sequence[str]
     path_title: str = "Most likely path"
     path_column: str = ""
-    known: Sequence[int] = tuple(QUESTIONS)
+    known: Sequence[int] | None = None
     average: str = "average"
     interval: str = ""
     columns: Sequence[Column] = ()
@@ -142,7 +143,9 @@ class Galaxies:
     def __post_init__(self) -> None:
         if len(self) > MAX_ROWS:
             raise ValueError(f"expected at most {MAX_ROWS} galaxies, got {len(self)}")
-        if self.votes.shape != (len(self), NUM_ANSWERS) or not len(self.pictures) == len(self.paths) == len(self):
+        if self.votes.shape != (len(self), self.tree.num_answers) or not len(self.pictures) == len(self.paths) == len(
+            self
+        ):
             raise ValueError(f"expected votes, pictures and paths of {len(self)} galaxies, one per name")
         if (size := sum(len(each.picture) for each in self.fields)) > MAX_FIELD_BYTES:
             raise ValueError(f"expected pictures of fields of at most {MAX_FIELD_BYTES:,} bytes, got {size:,}")
@@ -172,10 +175,10 @@ class Galaxies:
             "noun": self.noun,
             "order": self.order,
             "spreadScale": SPREAD_SCALE,
-            "paths": [answers_of(path) for path in self.paths],
+            "paths": [answers_of(path, self.tree) for path in self.paths],
             "pathTitle": self.path_title,
             "pathColumn": self.path_column,
-            "known": list(self.known),
+            "known": list(self.tree.numbers if self.known is None else self.known),
             "average": self.average,
             "interval": self.interval,
             "untrusted": self.untrusted,
@@ -197,7 +200,7 @@ def short(text: str, most: int = MAX_TEXT) -> str:
 
 
 def parts(values: np.ndarray, scale: int = SCALE) -> list[int]:
-    """Return fractions (n, 37) as whole numbers in units of 1 / scale, flat; -1 for NaN."""
+    """Return fractions (n, answers) as whole numbers in units of 1 / scale, flat; -1 for NaN."""
     known = np.isfinite(values)
     whole = np.where(known, np.round(np.clip(np.where(known, values, 0), 0, 1) * scale), -1)
     return whole.astype(int).ravel().tolist()

@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from catalogue.field_picture import COLOURS
+from galaxy import tree as decision_tree
 from machine import seals
 from machine.files import replacing
 from report import tree_layout, tree_svg
@@ -60,9 +61,10 @@ class Figure:
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """The decision tree of weighted votes (37,); `path` has the columns of the marked answers, None: the likeliest."""
+    """The tree of weighted votes (answers,); `path` has the columns of the marked answers, None: the likeliest."""
 
     votes: np.ndarray
+    tree: decision_tree.Tree
     label: str
     caption: str
     path: Sequence[int] | None = None
@@ -113,7 +115,7 @@ def _environment() -> Environment:
     environment.filters["type"] = lambda block: type(block).__name__
     environment.filters["cell"], environment.filters["short"] = cell, short
     environment.filters["address"] = address
-    environment.filters["tree"] = lambda tree: tree_svg.draw(tree.votes, tree.label, tree.path)
+    environment.filters["tree"] = lambda drawn: tree_svg.draw(drawn.votes, drawn.tree, drawn.label, drawn.path)
     environment.globals["COLOURS"] = {name: "#{:02x}{:02x}{:02x}".format(*rgb) for name, rgb in COLOURS.items()}
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     return environment
@@ -143,7 +145,7 @@ def render(page: Page) -> str:
     """Return a page as HTML."""
     style, script = _own("page.css"), _own("tree.js", "page.js")
     data = {
-        "layout": tree_layout.as_plain(),
+        "layout": None if page.galaxies is None else tree_layout.as_plain(page.galaxies.tree),
         "galaxies": None if page.galaxies is None else page.galaxies.as_plain(),
         "scale": SCALE,
     }

@@ -12,7 +12,7 @@ BINS = 10
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Mean prediction, mean label, count by answer and bin: (37, bins) each; means of empty bins are NaN."""
+    """Mean prediction, mean label, count by answer and bin: (answers, bins) each; means of empty bins are NaN."""
 
     predicted: np.ndarray
     labelled: np.ndarray
@@ -20,7 +20,7 @@ class Reliability:
 
     @property
     def errors(self) -> np.ndarray:
-        """The expected calibration error (37,): mean |prediction - label| of bins, weighted by their galaxies."""
+        """The expected calibration error (answers,): mean |prediction - label| of bins, weighted by their galaxies."""
         gaps = np.where(self.counts > 0, np.abs(self.predicted - self.labelled), 0)
         return (gaps * self.counts).sum(axis=1) / np.maximum(self.counts.sum(axis=1), 1)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from catalogue.likely_path import in_words
 from galaxy import thumbnails
-from galaxy.decision_tree import ANSWER_NAMES, COLUMN_NAMES
+from galaxy.tree import Tree
 from machine.command_line import hms
 from machine.files import DataError
 from report import figures, reliability
@@ -17,6 +17,7 @@ from report.page import Facts, Gallery, Page, Section, Table
 from survey import blending, images
 from survey.folders import Folders
 from survey.predictions import find_models, load_predictions, rmse, twin_of
+from survey.survey_tree import read_tree
 
 NUM_BEST = 12
 # Values of a run record that are shown, and levels of nesting that become names, at most.
@@ -25,11 +26,12 @@ MAX_FACTS, MAX_DEPTH = 400, 5
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """Results of a training root: ids (n,), labels (n, 37) and predictions by model of the validation galaxies.
+    """Results of a training root: ids (n,), labels (n, answers) and predictions by model of the validation galaxies.
 
     `baseline` is the RMSE of the training galaxies' mean votes.
     """
 
+    tree: Tree
     ids: np.ndarray
     labels: np.ndarray
     predictions: dict[str, np.ndarray]
@@ -47,7 +49,11 @@ def read(folders: Folders) -> Results:
     train, valid = images.split(len(labels))
     predictions = {name: load_predictions(folders, "valid", name, len(valid)) for name in find_models(folders, "valid")}
     return Results(
-        images.ids_of("train")[valid], labels[valid], predictions, rmse(labels[train].mean(axis=0), labels[valid])
+        read_tree(folders),
+        images.ids_of("train")[valid],
+        labels[valid],
+        predictions,
+        rmse(labels[train].mean(axis=0), labels[valid]),
     )
 
 
@@ -81,7 +87,7 @@ def build(folders: Folders) -> Page:
     errors = np.sqrt(np.mean((predictions - labels) ** 2, axis=1, dtype=np.float64))
     ranked = np.argsort(errors, kind="stable")
     shown = np.sort(ranked[spread_evenly(len(ranked), MAX_ROWS)])
-    galaxies = _galaxies(folders, results.ids[shown], predictions[shown], labels[shown], errors[shown])
+    galaxies = _galaxies(folders, results.tree, results.ids[shown], predictions[shown], labels[shown], errors[shown])
     lead = (
         f"{len(labels):,} validation galaxies, which no network was trained on; {len(scores)} "
         f"{'model' if len(scores) == 1 else 'models'}. Figures and galaxies show the best single model, {best}."
@@ -95,7 +101,7 @@ def build(folders: Folders) -> Page:
         before=[
             _scores(results, scores),
             *_curves(folders, list(scores)),
-            *_calibration(predictions, labels),
+            *_calibration(predictions, labels, results.tree),
             *_extremes(galaxies, errors[shown]),
         ],
         galaxies=galaxies,
@@ -110,8 +116,8 @@ def _scores(results: Results, scores: Mapping[str, float]) -> Section:
     rows += [(name, value, "") for name, value in sorted(scores.items(), key=lambda item: item[1])]
     if len(scores) > 1:
         stacked = np.stack(list(results.predictions.values()))
-        blends = blending.fit_blends(blending.residual_grams(stacked - results.labels))
-        crossed = blending.cross_validate(stacked, results.labels)
+        blends = blending.fit_blends(blending.residual_grams(stacked - results.labels), results.tree)
+        crossed = blending.cross_validate(stacked, results.labels, results.tree)
         for name, weights in sorted(blends.items(), key=lambda item: crossed[item[0]]):
             rows.append((name, rmse(blending.blend(weights, stacked), results.labels), crossed[name]))
     else:
@@ -134,10 +140,10 @@ def _curves(folders: Folders, names: Sequence[str]) -> list[Section]:
     return [Section("learning", "Learning curves", [figures.learning_curves(runs)], text)]
 
 
-def _calibration(predictions: np.ndarray, labels: np.ndarray) -> list[Section]:
+def _calibration(predictions: np.ndarray, labels: np.ndarray, tree: Tree) -> list[Section]:
     calibration, off = reliability.measure(predictions, labels), predictions - labels
     columns = labels.mean(axis=0), calibration.errors, off.mean(axis=0), np.sqrt((off**2).mean(axis=0))
-    names = [f"{column} {answer}" for column, answer in zip(COLUMN_NAMES, ANSWER_NAMES, strict=True)]
+    names = [f"{column} {answer}" for column, answer in zip(tree.columns, tree.words, strict=True)]
     rows = [(name, *map(float, of_answer)) for name, *of_answer in zip(names, *columns, strict=True)]
     table = Table("Calibration and residuals per answer", ("answer", "mean vote", "ECE", "mean residual", "RMSE"), rows)
     text = (
@@ -145,24 +151,25 @@ def _calibration(predictions: np.ndarray, labels: np.ndarray) -> list[Section]:
         f"error has {reliability.BINS} bins. Its mean over the answers is {calibration.errors.mean():.4f}."
     )
     return [
-        Section("calibration", "Calibration", [figures.calibration_curves(calibration)], text),
-        Section("residuals", "Residuals", [figures.residuals(off)]),
+        Section("calibration", "Calibration", [figures.calibration_curves(calibration, tree)], text),
+        Section("residuals", "Residuals", [figures.residuals(off, tree)]),
         Section("answers", "All answers in numbers", [table], folded=True),
     ]
 
 
 def _galaxies(
-    folders: Folders, ids: np.ndarray, predictions: np.ndarray, labels: np.ndarray, errors: np.ndarray
+    folders: Folders, tree: Tree, ids: np.ndarray, predictions: np.ndarray, labels: np.ndarray, errors: np.ndarray
 ) -> Galaxies:
     most = thumbnails.share(len(ids))
     return Galaxies(
+        tree=tree,
         names=[str(id) for id in ids],
         votes=predictions,
         pictures=[_picture(folders, int(id), most) for id in ids],
-        paths=[in_words(votes) for votes in predictions],
+        paths=[in_words(votes, tree) for votes in predictions],
         columns=[
-            Column("error", errors, 4, True, "root mean squared error over the 37 answers"),
-            Column("volunteers' path", [in_words(votes) for votes in labels], listed=True),
+            Column("error", errors, 4, True, "root mean squared error over all answers"),
+            Column("volunteers' path", [in_words(votes, tree) for votes in labels], listed=True),
         ],
         others=labels,
         noun="validation galaxies",

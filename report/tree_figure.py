@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from galaxy.tree import Tree
 from machine import seals
 from machine.files import replacing
 from report import tree_layout
@@ -16,13 +17,12 @@ from report.tree_layout import (
     BAR,
     BROAD,
     HAIR,
-    HEIGHT,
-    LAYOUTS,
     LEAST,
     PICTURE,
     TWO_LINES,
-    WIDTH,
     Branch,
+    Layout,
+    QuestionLayout,
 )
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 DPI = 120
 # Font points per unit of the canvas.
 POINTS = 72 / DPI
-INCHES = WIDTH / DPI, HEIGHT / DPI
 COLOURS = {
     "light": {
         "paper": "#ffffff", "ink": "#1f2733", "quiet": "#5a6675", "faint": "#a3aebb", "pale": "#d5dde6",
@@ -47,31 +46,33 @@ COLOURS = {
 
 def draw(
     votes: np.ndarray,
+    tree: Tree,
     pixels: np.ndarray | None = None,
     title: str = "",
     paper: str = "light",
     path: Sequence[int] | None = None,
 ) -> "Figure":
-    """Draw the tree of weighted votes (37,) beside the galaxy (rows, columns, 3) uint8; `paper`: light or dark.
+    """Draw the tree of weighted votes (answers,) beside the galaxy (rows, columns, 3) uint8; `paper`: light or dark.
 
-    `path` has the columns (0..36) of the marked answers; None for the likeliest path down to the last question.
+    `path` has the columns of the marked answers; None for the likeliest path down to the last question.
     """
     from matplotlib.figure import Figure
 
     colours = COLOURS[paper]
-    figure = Figure(INCHES, dpi=DPI, facecolor=colours["paper"])
-    ax = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(HEIGHT, 0))
+    layout = tree_layout.layout_of(tree)
+    figure = Figure((layout.width / DPI, layout.height / DPI), dpi=DPI, facecolor=colours["paper"])
+    ax = figure.add_axes((0, 0, 1, 1), xlim=(0, layout.width), ylim=(layout.height, 0))
     ax.axis("off")
-    branches = tree_layout.branches(votes, path)
-    _draw_trunk(ax, colours)
+    branches = tree_layout.branches(votes, tree, path)
+    _draw_trunk(ax, layout, colours)
     for branch in branches:
         _draw_branch(ax, branch, colours)
     on_path = {branch.question for branch in branches if branch.likely}
-    for question, height in tree_layout.bars(votes).items():
-        _draw_bar(ax, question, height, question in on_path, colours)
+    for question, height in tree_layout.bars(votes, tree).items():
+        _draw_bar(ax, layout.questions[question], height, question in on_path, colours)
     for branch in branches:
-        _write_name(ax, branch, colours)
-    _draw_picture(ax, pixels, title, colours)
+        _write_name(ax, branch, layout, colours)
+    _draw_picture(ax, pixels, title, layout, colours)
     return figure
 
 
@@ -109,9 +110,9 @@ def _ribbon(ax: "Axes", points: list[tuple[float, float]], width: float, **look:
     ax.add_patch(PathPatch(Curve([*upper, *lower, upper[0]], [*codes, Curve.CLOSEPOLY]), **look))
 
 
-def _draw_trunk(ax: "Axes", colours: dict[str, str]) -> None:
+def _draw_trunk(ax: "Axes", layout: Layout, colours: dict[str, str]) -> None:
     left, top, side = PICTURE
-    points = [(left + side, top + side / 2), (LAYOUTS[1].x, LAYOUTS[1].y)]
+    points = [(left + side, top + side / 2), (layout.first.x, layout.first.y)]
     _ribbon(ax, points, tree_layout.FULL, facecolor=colours["strong"], linewidth=0)
 
 
@@ -122,10 +123,9 @@ def _draw_branch(ax: "Axes", branch: Branch, colours: dict[str, str]) -> None:
     _ribbon(ax, branch.points, max(branch.width, HAIR), facecolor=colour, edgecolor=colours["paper"], linewidth=gap)
 
 
-def _draw_bar(ax: "Axes", question: int, height: float, on_path: bool, colours: dict[str, str]) -> None:
+def _draw_bar(ax: "Axes", layout: QuestionLayout, height: float, on_path: bool, colours: dict[str, str]) -> None:
     from matplotlib.patches import FancyBboxPatch
 
-    layout = LAYOUTS[question]
     shape = "round,pad=0,rounding_size=3"
     box = FancyBboxPatch((layout.x, layout.y - height / 2), BAR, height, boxstyle=shape, linewidth=0)
     box.set_facecolor(colours["ink" if on_path else "quiet"])
@@ -135,8 +135,8 @@ def _draw_bar(ax: "Axes", question: int, height: float, on_path: bool, colours: 
     _write(ax, (layout.x + BAR / 2, y), layout.title, **look)
 
 
-def _write_name(ax: "Axes", branch: Branch, colours: dict[str, str]) -> None:
-    name = LAYOUTS[branch.question].words[branch.answer - 1]
+def _write_name(ax: "Axes", branch: Branch, layout: Layout, colours: dict[str, str]) -> None:
+    name = layout.questions[branch.question].words[branch.answer - 1]
     fraction = f"{branch.fraction:.0%}" if branch.asked >= ASKED and branch.fraction >= LEAST else ""
     on = branch.width >= BROAD
     if branch.likely:
@@ -173,7 +173,7 @@ def _write(
     ax.text(*position, text, fontsize=size * POINTS, color=colour, bbox=box, parse_math=False, **look)
 
 
-def _draw_picture(ax: "Axes", pixels: np.ndarray | None, title: str, colours: dict[str, str]) -> None:
+def _draw_picture(ax: "Axes", pixels: np.ndarray | None, title: str, layout: Layout, colours: dict[str, str]) -> None:
     from matplotlib.patches import FancyBboxPatch
 
     left, top, side = PICTURE
@@ -184,7 +184,7 @@ def _draw_picture(ax: "Axes", pixels: np.ndarray | None, title: str, colours: di
     if pixels is not None:
         shown = ax.imshow(pixels, extent=(left, left + side, top + side, top), interpolation="lanczos", zorder=3)
         shown.set_clip_path(frame)
-        ax.set(xlim=(0, WIDTH), ylim=(HEIGHT, 0), aspect="auto")
+        ax.set(xlim=(0, layout.width), ylim=(layout.height, 0), aspect="auto")
     if title:
         text = "".join(letter if letter.isprintable() else "\ufffd" for letter in title)
         text = text if len(text) <= 28 else f"{text[:27]}…"

@@ -9,34 +9,35 @@ from itertools import pairwise
 import numpy as np
 from markupsafe import Markup
 
+from galaxy.tree import Tree
 from report import tree_layout
-from report.tree_layout import ASKED, BAR, BROAD, HAIR, HEIGHT, LAYOUTS, LEAST, TWO_LINES, WIDTH, Branch
+from report.tree_layout import ASKED, BAR, BROAD, HAIR, LEAST, TWO_LINES, Branch, QuestionLayout
 
 # The tree without picture begins this far left of the first question; its trunk a little later.
 LEFT, TRUNK = 80, 70
 
 
-def draw(votes: np.ndarray, label: str, path: Sequence[int] | None = None) -> Markup:
-    """Return the tree of weighted votes (37,) as markup; `path` has the marked columns, None for the likeliest path."""
-    branches = tree_layout.branches(votes, path)
-    first = LAYOUTS[1]
+def draw(votes: np.ndarray, tree: Tree, label: str, path: Sequence[int] | None = None) -> Markup:
+    """Return the tree of weighted votes (answers,) as markup; `path` has the marked columns, None: the likeliest."""
+    branches, layout = tree_layout.branches(votes, tree, path), tree_layout.layout_of(tree)
+    first = layout.first
     elements = [_path("likely", [(first.x - TRUNK, tree_layout.PICTURE[1] + tree_layout.PICTURE[2] / 2),
                                  (first.x, first.y)], tree_layout.FULL)]  # fmt: skip
     elements += [
         _path("likely" if branch.likely else "", branch.points, max(branch.width, HAIR)) for branch in branches
     ]
     on_path = {branch.question for branch in branches if branch.likely}
-    heights = tree_layout.bars(votes)
-    for question, layout in LAYOUTS.items():
+    heights = tree_layout.bars(votes, tree)
+    for question, own in layout.questions.items():
         height = heights[question]
         look = "bar on-path" if question in on_path else "bar"
-        y = layout.y + (height / 2 + 21 if layout.below else -height / 2 - 10)
-        elements.append(_rectangle(look, layout.x, layout.y - height / 2, BAR, height, 3))
-        elements.append(_text("title", layout.x + BAR / 2, y, layout.title))
+        y = own.y + (height / 2 + 21 if own.below else -height / 2 - 10)
+        elements.append(_rectangle(look, own.x, own.y - height / 2, BAR, height, 3))
+        elements.append(_text("title", own.x + BAR / 2, y, own.title))
     for branch in branches:
-        elements += _name(branch)
+        elements += _name(branch, layout.questions[branch.question])
     start = Markup('<svg viewBox="{} 0 {} {}" class="tree bare" role="img" aria-label="{}">').format(
-        first.x - LEFT, WIDTH - first.x + LEFT, HEIGHT, label
+        first.x - LEFT, layout.width - first.x + LEFT, layout.height, label
     )
     return start + Markup("").join(elements) + Markup("</svg>")
 
@@ -71,8 +72,8 @@ def _text(look: str, x: float, y: float, text: str) -> Markup:
     return Markup('<text class="{}" x="{}" y="{}">{}</text>').format(look, _digits(x), _digits(y), text)
 
 
-def _name(branch: Branch) -> list[Markup]:
-    word = LAYOUTS[branch.question].words[branch.answer - 1]
+def _name(branch: Branch, layout: QuestionLayout) -> list[Markup]:
+    word = layout.words[branch.answer - 1]
     fraction = f"{branch.fraction:.0%}" if branch.asked >= ASKED and branch.fraction >= LEAST else ""
     on = branch.width >= BROAD
     looks = ("likely" if branch.likely else "", "on" if on else "", "unasked" if branch.asked < ASKED else "")

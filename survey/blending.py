@@ -8,7 +8,7 @@ Source: documentation of 2014, 2.4.2 and 3.3.3.
 
 import numpy as np
 
-from galaxy import decision_tree
+from galaxy.tree import Tree
 from survey.predictions import rmse
 
 # The validation galaxies are divided into folds; each fold is predicted with weights fitted to the others.
@@ -18,7 +18,7 @@ RIDGE = 1e-11
 
 
 def residual_grams(residuals: np.ndarray) -> np.ndarray:
-    """Return the mean products of the models' residuals, (37, models, models), from residuals (models, n, 37).
+    """Return mean products of the models' residuals (answers, models, models) from residuals (models, n, answers).
 
     A fit needs nothing else: for weights that sum to one, the blend's mean squared error is weights @ gram @ weights.
     """
@@ -48,53 +48,53 @@ def fit_weights(residual_gram: np.ndarray) -> np.ndarray:
     return min((uniform, weights / weights.sum()), key=lambda w: w @ residual_gram @ w)
 
 
-def uniform(num_models: int) -> np.ndarray:
-    """Return the weights (37, models) of the plain mean."""
-    return np.full((decision_tree.NUM_ANSWERS, num_models), 1 / num_models)
+def uniform(grams: np.ndarray, _: Tree) -> np.ndarray:
+    """Return the weights (answers, models) of the plain mean."""
+    return np.full(grams.shape[:2], 1 / grams.shape[1])
 
 
-def weighted(grams: np.ndarray) -> np.ndarray:
-    """Return the same weights for all answers, (37, models), from the answers' Gram matrices (37, models, models)."""
+def weighted(grams: np.ndarray, _: Tree) -> np.ndarray:
+    """Return the same weights (answers, models) for all answers, from Gram matrices (answers, models, models)."""
     return np.tile(fit_weights(grams.mean(axis=0)), (len(grams), 1))
 
 
-def by_question(grams: np.ndarray) -> np.ndarray:
-    """Return weights (37, models) with one fit per question (documentation 3.3.3)."""
+def by_question(grams: np.ndarray, tree: Tree) -> np.ndarray:
+    """Return weights (answers, models) with one fit per question (documentation 3.3.3)."""
     weights = np.empty(grams.shape[:2])
-    for answers in decision_tree.SLICES.values():
+    for answers in tree.slices.values():
         weights[answers] = fit_weights(grams[answers].mean(axis=0))
     return weights
 
 
-def by_answer(grams: np.ndarray) -> np.ndarray:
-    """Return weights (37, models) with one fit per answer, as in the code of 2014."""
+def by_answer(grams: np.ndarray, _: Tree) -> np.ndarray:
+    """Return weights (answers, models) with one fit per answer, as in the code of 2014."""
     return np.stack([fit_weights(gram) for gram in grams])
 
 
 # The fit of each blend, by the name of the blend's file.
 BLENDS = {
-    "blended_predictions_uniform": lambda grams: uniform(grams.shape[1]),
+    "blended_predictions_uniform": uniform,
     "blended_predictions": weighted,
     "blended_predictions_questions": by_question,
     "blended_predictions_separate": by_answer,
 }
 
 
-def fit_blends(grams: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the weights (37, models) of each blend by the name of its file, from the answers' Gram matrices."""
-    return {name: fit(grams) for name, fit in BLENDS.items()}
+def fit_blends(grams: np.ndarray, tree: Tree) -> dict[str, np.ndarray]:
+    """Return the weights (answers, models) of each blend by the name of its file, from the answers' Gram matrices."""
+    return {name: fit(grams, tree) for name, fit in BLENDS.items()}
 
 
 def blend(weights: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    """Return the blend (n, 37) of predictions (models, n, 37) with weights (37, models), the plain weighted mean.
+    """Return the blend (n, answers) of predictions (models, n, answers) with weights (answers, models).
 
-    Weights that differ between questions violate the sums of the decision tree; `decision_tree.obey` restores them.
+    Weights that differ between questions violate the sums of the decision tree; `Tree.obey` restores them.
     """
     return np.einsum("am,mna->na", weights, predictions)
 
 
-def cross_predict(predictions: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Return each blend (n, 37) of predictions (models, n, 37); no galaxy takes part in the fit of its own weights.
+def cross_predict(predictions: np.ndarray, labels: np.ndarray, tree: Tree) -> dict[str, np.ndarray]:
+    """Return each blend (n, answers) of predictions (models, n, answers); no galaxy takes part in its own fit.
 
     Galaxy i is in fold i % NUM_FOLDS.
     """
@@ -104,21 +104,23 @@ def cross_predict(predictions: np.ndarray, labels: np.ndarray) -> dict[str, np.n
         inside, outside = folds == fold, folds != fold
         if not outside.any():  # a single galaxy
             outside = inside
-        for name, weights in fit_blends(residual_grams(predictions[:, outside] - labels[outside])).items():
+        for name, weights in fit_blends(residual_grams(predictions[:, outside] - labels[outside]), tree).items():
             blended[name][inside] = blend(weights, predictions[:, inside])
     return blended
 
 
-def cross_validate(predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def cross_validate(predictions: np.ndarray, labels: np.ndarray, tree: Tree) -> dict[str, float]:
     """Return the cross-validated RMSE of each blend; see `cross_predict`."""
-    return {name: rmse(blended, labels) for name, blended in cross_predict(predictions, labels).items()}
+    return {name: rmse(blended, labels) for name, blended in cross_predict(predictions, labels, tree).items()}
 
 
-def harmless_removals(predictions: np.ndarray, labels: np.ndarray, obey_tree: bool = False) -> dict[int, float]:
+def harmless_removals(
+    predictions: np.ndarray, labels: np.ndarray, tree: Tree, obey_tree: bool = False
+) -> dict[int, float]:
     """Return the RMSE of the uniform blend without a model, for each model whose removal does not raise it (2.4.2).
 
-    The predictions (models, n, 37) and labels (n, 37) are those of validation galaxies. With `obey_tree`, the blends
-    have the sums of the decision tree restored.
+    The predictions (models, n, answers) and labels (n, answers) are those of validation galaxies. With `obey_tree`, the
+    blends have the sums of the decision tree restored.
     """
     num_models = len(predictions)
     if num_models < 2:
@@ -126,7 +128,7 @@ def harmless_removals(predictions: np.ndarray, labels: np.ndarray, obey_tree: bo
 
     def error(sums: np.ndarray, num_summed: int) -> float:
         mean = sums / num_summed
-        return rmse(decision_tree.obey(mean) if obey_tree else mean, labels)
+        return rmse(tree.obey(mean) if obey_tree else mean, labels)
 
     total = predictions.sum(axis=0, dtype=np.float64)
     least = error(total, num_models)

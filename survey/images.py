@@ -16,11 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from galaxy import decision_tree, jpeg
+from galaxy import jpeg
+from galaxy.tree import Tree
 from machine.arrays import load_array
 from machine.files import DataError, duplicate, replacing
 from survey import folders
 from survey.folders import Folders
+from survey.survey_tree import read_tree
 
 # Eighteen digits fit an int64. A leading zero is refused: the number would lose it, and no longer name the image.
 ID = re.compile(r"0|[1-9][0-9]{0,17}")
@@ -85,30 +87,34 @@ def _ids_of(subset: str, _: Folders) -> np.ndarray:
 
 
 def load_labels() -> np.ndarray:
-    """Load the labels, the weighted vote fractions of the training galaxies, (num_train, 37) float32."""
+    """Load the labels, the weighted vote fractions of the training galaxies, (num_train, answers) float32."""
     path, made_by = folders.current.data / "solutions_train.npy", "convert_training_labels_to_npy.py"
-    labels = load_array(path, made_by, (len(load_ids("train")), decision_tree.NUM_ANSWERS), np.floating)
+    labels = load_array(path, made_by, (len(load_ids("train")), read_tree(folders.current).num_answers), np.floating)
     if not np.isfinite(labels).all():
         raise DataError(f"{path}: expected finite numbers, got NaN or infinity; run {made_by} again")
     return labels.astype(np.float32)
 
 
 def read_labels_csv(path: Path | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Read Kaggle's table of training labels: ids (n,) int64, labels (n, 37) float64 in the decision tree's order.
+    """Read the table of training labels: ids (n,) int64, labels (n, answers) float64 in the decision tree's order.
 
     Raises DataError if the table is missing or damaged.
     """
     from survey import kaggle_labels  # pandas takes half a second to import; only the preparation scripts need it
 
-    return kaggle_labels.read(path or folders.current.labels_csv)
+    return kaggle_labels.read(path or folders.current.labels_csv, read_tree(folders.current))
 
 
-def write_labels_csv(path: Path, ids: Sequence[int], labels: Sequence[np.ndarray]) -> None:
-    """Write ids (n,) and labels (n, 37) in the format of Kaggle's table, with all digits."""
-    lines = (",".join(map(repr, row.tolist())) for row in labels)
-    rows = [f"{id},{line}\n" for id, line in zip(ids, lines, strict=True)]
+def write_labels_csv(path: Path, ids: Sequence[int], labels: Sequence[np.ndarray], tree: Tree) -> None:
+    """Write ids (n,) and weighted labels (n, answers) as a table of the tree's columns, with all digits.
+
+    Conditional columns are empty where nobody was asked.
+    """
+    rows = labels if tree.weighted else map(tree.conditional, labels)
+    lines = (",".join("" if value != value else repr(value) for value in row.tolist()) for row in rows)
+    text = [f"{id},{line}\n" for id, line in zip(ids, lines, strict=True)]
     with replacing(path) as temporary:
-        temporary.write_text(",".join(("GalaxyID", *decision_tree.COLUMN_NAMES)) + "\n" + "".join(rows))
+        temporary.write_text(",".join(("GalaxyID", *tree.columns)) + "\n" + "".join(text))
 
 
 def split(num_train: int) -> tuple[np.ndarray, np.ndarray]:

@@ -17,8 +17,9 @@ from machine.files import DataError, replacing
 from machine.products import check
 from survey import folders
 from survey.images import ids_of
-from survey.own_labels import Choices, keys_by_column
+from survey.own_labels import keys_by_column
 from survey.preparation import product
+from survey.vote_columns import Choices
 
 if TYPE_CHECKING:
     import pandas

@@ -1,9 +1,9 @@
 """Your own labelled galaxies in Kaggle's layout, so that every script runs on them.
 
-Images become JPEGs in data/raw, named by ids (`survey.own_images`). Votes become Kaggle's table (`survey.own_labels`).
-A name that is a whole number is the galaxy's id. Other names get numbers, which are stored in data/own_ids.csv and kept
-by later preparations. Galaxies are sorted by a checksum of their names. So the validation galaxies, the last tenth, are
-a random sample for any order of the table.
+Images become JPEGs in data/raw, named by ids (`survey.own_images`). Votes become a table of the tree's columns, by
+default Kaggle's (`survey.own_labels`). A name that is a whole number is the galaxy's id. Other names get numbers, which
+are stored in data/own_ids.csv and kept by later preparations. Galaxies are sorted by a checksum of their names. So the
+validation galaxies, the last tenth, are a random sample for any order of the table.
 """
 
 import csv
@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from galaxy.tree import Tree
 from machine.files import DataError, need_room, open_file, remove_leftovers, replacing
 from machine.processes import mapping
 from machine.progress import showing
@@ -20,7 +21,9 @@ from survey import label_weights, own_labels
 from survey.folders import SUBSETS, Folders
 from survey.images import ID, is_image, split, write_labels_csv
 from survey.own_images import bring, find_images, may_be_linked
-from survey.own_labels import Choices
+from survey.survey_tree import write_tree
+from survey.vote_columns import Choices
+from survey.vote_counts import counts_csv, write_counts_csv
 
 NUM_LISTED = 10
 IMAGES_A_TASK = 8
@@ -47,7 +50,13 @@ def own_ids(folders: Folders) -> Path:
 
 
 def bring_survey(
-    folders: Folders, images: Path, table: Path, test: Path | None, choices: Choices, num_workers: int | None
+    folders: Folders,
+    images: Path,
+    table: Path,
+    test: Path | None,
+    tree: Tree,
+    choices: Choices,
+    num_workers: int | None,
 ) -> None:
     """Bring your own images and votes to data/raw; print a line about each group of images or rows that is left out.
 
@@ -55,7 +64,7 @@ def bring_survey(
     all have a row, it is the validation galaxies. Raises DataError for images that cannot be used.
     """
     files = find_images(images, folders.data)
-    names, labels = own_labels.read(table, files, choices)
+    names, labels, counts = own_labels.read(table, files, tree, choices)
     rows = _match(table, images, names, files)
     others = [name for name in files if name not in rows]
     train = sorted(rows, key=lambda name: hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest())
@@ -80,7 +89,12 @@ def bring_survey(
     _claim(folders, old, galaxies)
     _convert(folders, galaxies, num_workers)
     order = [rows[name] for name in train]
-    write_labels_csv(folders.labels_csv, [ids[name] for name in train], list(labels[order]))
+    write_labels_csv(folders.labels_csv, [ids[name] for name in train], list(labels[order]), tree)
+    write_tree(folders, tree)
+    if counts is None:
+        counts_csv().unlink(missing_ok=True)
+    else:
+        write_counts_csv(counts_csv(), [ids[name] for name in train], counts[order], tree)
     weights = label_weights.read_own(table, names, choices)
     label_weights.write_csv([ids[name] for name in train], None if weights is None else weights[order])
 

@@ -2,10 +2,12 @@
 
 import numpy as np
 
-from galaxy import decision_tree
+from galaxy.decision_tree import TOLERANCE
+from galaxy.tree import Tree
 from machine.arrays import load_array
 from machine.files import DataError
 from survey.folders import Folders
+from survey.survey_tree import read_tree
 
 # The suffix of the name of an experiment that was trained on all galaxies.
 ALL_GALAXIES = "_all_galaxies"
@@ -31,12 +33,12 @@ def find_models(folders: Folders, part: str) -> list[str]:
 
 
 def load_predictions(folders: Folders, part: str, name: str, num_galaxies: int) -> np.ndarray:
-    """Load a model's predictions (num_galaxies, 37) of 'valid' or 'test'.
+    """Load a model's predictions (num_galaxies, answers) of 'valid' or 'test'.
 
     Raises DataError for a missing or damaged file, another shape, NaN or infinity.
     """
     path = folders.augmented(part, name)
-    predictions = load_array(path, made_by(name), (num_galaxies, decision_tree.NUM_ANSWERS), np.floating)
+    predictions = load_array(path, made_by(name), (num_galaxies, read_tree(folders).num_answers), np.floating)
     if not (finite := np.isfinite(predictions).all(axis=1)).all():
         raise DataError(
             f"{path}: expected finite numbers, got NaN or infinity in row {np.flatnonzero(~finite)[0]}; "
@@ -53,22 +55,22 @@ def rmse(predictions: np.ndarray, labels: np.ndarray) -> float:
     return float(np.sqrt(np.mean((np.clip(predictions, 0, 1) - labels) ** 2, dtype=np.float64)))
 
 
-def lost_questions(predictions: np.ndarray) -> dict[int, int]:
-    """Return {question: number of galaxies} for each question that a model lost, from its predictions (n, 37).
+def lost_questions(predictions: np.ndarray, tree: Tree) -> dict[int, int]:
+    """Return {question: number of galaxies} for each question that a model lost, from its predictions (n, answers).
 
     A question is lost for a galaxy if all its answers are zero, although the answer that leads to it is not. The
     rectifier of the output layers of 2014 does that if all activations of a question are negative.
     """
-    totals, expected = decision_tree.question_totals(predictions)
-    num_lost = ((totals == 0) & (expected > decision_tree.TOLERANCE)).sum(axis=0)
-    return {question: int(num) for question, num in zip(decision_tree.QUESTIONS, num_lost, strict=True) if num}
+    totals, expected = tree.question_totals(predictions)
+    num_lost = ((totals == 0) & (expected > TOLERANCE)).sum(axis=0)
+    return {question: int(num) for question, num in zip(tree.numbers, num_lost, strict=True) if num}
 
 
-def describe_lost(name: str, galaxies: str, predictions: np.ndarray) -> str | None:
-    """Return a line on the questions lost in predictions (n, 37) of the named `galaxies`, None without any."""
+def describe_lost(name: str, galaxies: str, predictions: np.ndarray, tree: Tree) -> str | None:
+    """Return a line on the questions lost in predictions (n, answers) of the named `galaxies`, None without any."""
     lost = [
         f"{question} ({'all' if num == len(predictions) else num})"
-        for question, num in lost_questions(predictions).items()
+        for question, num in lost_questions(predictions, tree).items()
     ]
     header = f"questions lost by {name} (all answers are zero), of {len(predictions)} {galaxies}"
     return f"{header}: {', '.join(lost)}" if lost else None

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from galaxy import decision_tree
+from galaxy.decision_tree import TOLERANCE
 from machine.arrays import read_seal, save_array
 from machine.files import DataError
 from machine.products import Product, check
 from survey import folders
 from survey.images import ids_of, list_ids, read_labels_csv
+from survey.survey_tree import read_tree
 
 
 def product(path: Path) -> Product:
@@ -24,7 +25,7 @@ def product(path: Path) -> Product:
 
 
 def read_table() -> tuple[np.ndarray, np.ndarray]:
-    """Read the table of training labels, ids (n,) and labels (n, 37); raises DataError for a table without rows."""
+    """Read the table of training labels, ids (n,) and labels (n, answers); raises DataError for a table without rows."""
     ids, labels = read_labels_csv()
     if len(ids) == 0:
         raise DataError(f"{folders.current.labels_csv}: expected one line per galaxy, got none; download it again")
@@ -66,14 +67,14 @@ def write_labels(overwrite: bool = False) -> None:
     """
     ids, labels = read_labels_csv()
     _refuse_outside(folders.current.labels_csv, ids, labels)
-    labels = labels[_rows_of(ids_of("train"), ids)].astype(np.float32)
+    labels = labels[rows_of(ids_of("train"), ids)].astype(np.float32)
     path = folders.current.data / "solutions_train.npy"
     check([product(path)], overwrite=overwrite)
     save_array(path, labels)
     print(f"wrote {len(labels)} rows of {labels.shape[1]} labels to {path} ({len(ids)} lines read)")
 
 
-def _rows_of(wanted: np.ndarray, ids: np.ndarray) -> np.ndarray:
+def rows_of(wanted: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """Return the row of each id of `wanted` in `ids` (all different); raises DataError for an id without a row."""
     if absent := sorted(set(wanted.tolist()) - set(ids.tolist())):
         raise DataError(
@@ -85,20 +86,20 @@ def _rows_of(wanted: np.ndarray, ids: np.ndarray) -> np.ndarray:
 
 
 def _refuse_outside(path: Path, ids: np.ndarray, labels: np.ndarray) -> None:
-    """Raise DataError for labels (n, 37) outside of [0, 1]."""
-    outside = np.argwhere((labels < -decision_tree.TOLERANCE) | (labels > 1 + decision_tree.TOLERANCE))
+    """Raise DataError for labels (n, answers) outside of [0, 1]."""
+    outside = np.argwhere((labels < -TOLERANCE) | (labels > 1 + TOLERANCE))
     if len(outside):
         row, column = outside[0]
         raise DataError(
             f"{path}: expected fractions within [0, 1], got {labels[row, column]:g} for "
-            f"GalaxyID {ids[row]} in {decision_tree.COLUMN_NAMES[column]} ({len(outside)} such cells); "
+            f"GalaxyID {ids[row]} in {read_tree(folders.current).columns[column]} ({len(outside)} such cells); "
             "download it again; check_label_constraints.py counts them"
         )
 
 
 @dataclass(frozen=True)
 class Deviations:
-    """Deviations of the labels of `ids` (n,) from the sums of the tree, (n, 11), and from the interval [0, 1], (n,)."""
+    """Deviations of the labels of `ids` (n,) from the tree's sums (n, questions), and from the interval [0, 1] (n,)."""
 
     ids: np.ndarray
     sums: np.ndarray
@@ -119,5 +120,5 @@ class Deviations:
 def measure_deviations() -> Deviations:
     """Measure the deviations of the table of training labels from the decision tree."""
     ids, labels = read_table()
-    totals, expected = decision_tree.question_totals(labels)
+    totals, expected = read_tree(folders.current).question_totals(labels)
     return Deviations(ids, np.abs(totals - expected), np.maximum(-labels, labels - 1).max(axis=1).clip(min=0))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from galaxy import decision_tree
+from galaxy.decision_tree import TOLERANCE
 from machine.files import DataError
 from survey import bad_images, folders, images, label_weights, preparation
 from survey.centering import EXTRA_PARAMS, GEN2_PARAMS, PysexParams
@@ -100,7 +100,7 @@ def _weights() -> Row:
 
 def _constraints() -> Row:
     deviations = preparation.measure_deviations()
-    complaint = deviations.complaint(decision_tree.TOLERANCE)
+    complaint = deviations.complaint(TOLERANCE)
     return Row("decision tree", "violated" if complaint else "obeyed", folders.current.labels_csv, complaint)
 
 

@@ -1,4 +1,4 @@
-"""Submissions in Kaggle's format: one row of 37 numbers per test galaxy, `.csv.gz`.
+"""Submissions in Kaggle's format: one row of fractions per test galaxy, `.csv.gz`.
 
 Source: documentation of 2014, 3.4 and 5.8.
 """
@@ -7,18 +7,26 @@ from pathlib import Path
 
 import numpy as np
 
-from galaxy import decision_tree
+from galaxy.decision_tree import GALAXY_ZOO_2
+from galaxy.tree import Tree
 from machine.files import DataError, replacing
 from machine.gzip_writer import GzipWriter
 
 
+def no_submission(tree: Tree) -> str | None:
+    """Return why predictions of a tree's answers cannot be submitted; None if they can."""
+    if tree == GALAXY_ZOO_2:
+        return None
+    return f"expected the answers of Kaggle's tree in a submission, got those of the tree {tree.name}"
+
+
 def write_submission(path: str | Path, ids: np.ndarray, predictions: np.ndarray) -> None:
-    """Write predictions (n, 37) of the test images ids (n,) in Kaggle's format, `.csv.gz`.
+    """Write predictions (n, answers) of the test images ids (n,) in Kaggle's format, `.csv.gz`.
 
     The file is complete or absent, and equal predictions give equal bytes. Raises DataError for another shape, NaN or a
     value outside of [0, 1].
     """
-    expected = (len(ids), decision_tree.NUM_ANSWERS)
+    expected = (len(ids), GALAXY_ZOO_2.num_answers)
     if predictions.shape != expected:
         raise DataError(
             f"{path}: expected predictions {expected}, one row per test id, got {predictions.shape}; predict again"
@@ -29,12 +37,12 @@ def write_submission(path: str | Path, ids: np.ndarray, predictions: np.ndarray)
     low, high = predictions.min(initial=0), predictions.max(initial=1)
     if low < -1e-6 or high > 1 + 1e-6:  # rounding of float32 averages
         raise DataError(f"{path}: expected predictions within [0, 1], got {low:g} to {high:g}; predict again")
-    row_format = "%d" + ",%.9g" * decision_tree.NUM_ANSWERS + "\n"  # nine digits identify a float32
+    row_format = "%d" + ",%.9g" * GALAXY_ZOO_2.num_answers + "\n"  # nine digits identify a float32
     with (
         replacing(path, sealed=True) as temporary,
         temporary.open("wb") as raw,
         GzipWriter(raw) as file,
     ):
-        file.write(",".join(("GalaxyID", *decision_tree.COLUMN_NAMES)).encode() + b"\n")
+        file.write(",".join(("GalaxyID", *GALAXY_ZOO_2.columns)).encode() + b"\n")
         for id, row in zip(ids.tolist(), predictions.tolist(), strict=True):
             file.write((row_format % (id, *row)).encode())

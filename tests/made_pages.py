@@ -13,7 +13,7 @@ from catalogue.columns import Choices, schema_of
 from catalogue.flags import BORDER, FAR, OK, UNREADABLE
 from catalogue.likely_path import in_words
 from galaxy import thumbnails
-from galaxy.decision_tree import obey
+from galaxy.decision_tree import GALAXY_ZOO_2
 from machine import tables
 from machine.arrays import save_gz
 from report.galaxies import Field
@@ -47,11 +47,11 @@ def catalogue(
     ]
     schema = schema_of([], choices, own)
     votes = draw_labels(num_rows, rng)
-    fractions = votes if choices.weighted else answer_columns.conditional(votes)
+    fractions = votes if choices.weighted else answer_columns.conditional(votes, GALAXY_ZOO_2)
     number = np.arange(num_rows)
     unread = number % 7 == 6
     texts = [tables.printable(names[n] if n < len(names) else f"galaxy {n}") for n in range(num_rows)]
-    paths = [None if bad else in_words(each) for bad, each in zip(unread, votes, strict=True)]
+    paths = [None if bad else in_words(each, GALAXY_ZOO_2) for bad, each in zip(unread, votes, strict=True)]
     columns: dict[str, object] = {
         "id_str": texts,
         "file_loc": [f"folder/{text}.png" for text in texts],
@@ -66,7 +66,7 @@ def catalogue(
     for name in schema.names:
         if name not in columns:
             columns[name] = np.where(unread, np.nan, rng.uniform(0, 1, num_rows))
-    for place, name in enumerate(answer_columns.FRACTIONS):
+    for place, name in enumerate(answer_columns.fractions_of(GALAXY_ZOO_2)):
         columns[name] = np.where(unread, np.nan, fractions[:, place])
     table = pa.table([pa.array(columns[each.name], each.type, from_pandas=True) for each in schema], schema=schema)
     return schema, [table[: num_rows // 3], table[num_rows // 3 :]], votes
@@ -94,7 +94,7 @@ def write_results(folders: Folders, names: Sequence[str] = ("try_a", "try_b")) -
     _, valid = images.split(len(labels))
     for number, name in enumerate(names, 1):
         off = rng.uniform(0, 0.2 * number, (len(valid), 37))
-        save_gz(folders.augmented("valid", name), obey(labels[valid] + off).astype(np.float32))
+        save_gz(folders.augmented("valid", name), GALAXY_ZOO_2.obey(labels[valid] + off).astype(np.float32))
         record = {
             "experiment": {"batch_size": 16, "network": [{"class": "<b>Dense</b>", "shape": [3, 4]}]},
             "seconds": 3725.0,

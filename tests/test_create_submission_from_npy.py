@@ -5,7 +5,7 @@ import pytest
 from tiny import Survey, draw_labels, read_submission
 
 import create_submission_from_npy
-from galaxy import decision_tree
+from galaxy.decision_tree import GALAXY_ZOO_2
 from machine.arrays import save_array, save_gz
 from machine.files import DataError
 
@@ -20,7 +20,7 @@ def test_format(prepared_survey: Survey, predictions: np.ndarray, run_main, caps
     save_gz(path, predictions)
     run_main(create_submission_from_npy, path, "--root", prepared_survey.root)
     header, *rows = read_submission(prepared_survey.root / "blend.csv.gz")
-    assert header == ["GalaxyID", *decision_tree.COLUMN_NAMES]
+    assert header == ["GalaxyID", *GALAXY_ZOO_2.columns]
     assert [row[0] for row in rows] == ["7", "31", "100", "205", "1003", "20011", "100024", "900080"]
     written = np.array([[float(cell) for cell in row[1:]] for row in rows])
     np.testing.assert_array_equal(written.astype(np.float32), predictions)

@@ -6,7 +6,7 @@ import torch
 
 import custom
 import layers
-from galaxy import decision_tree
+from galaxy.decision_tree import GALAXY_ZOO_2
 
 with np.load(Path(__file__).parent / "reference" / "output_layers.npz") as arrays:
     REFERENCE = dict(arrays)
@@ -48,7 +48,7 @@ def test_normreg_is_the_distance_of_each_question_s_sum_from_one():
     below, output = build(custom.ClippedGalaxyOutputLayer)
     activations = torch.from_numpy(REFERENCE["activations"]).reshape(32, 37, 1, 1)
     clipped = np.clip(REFERENCE["activations"], 0, 1)
-    sums = np.stack([clipped[:, s].sum(axis=1) for s in decision_tree.SLICES.values()])
+    sums = np.stack([clipped[:, s].sum(axis=1) for s in GALAXY_ZOO_2.slices.values()])
     normreg = ((sums - 1) ** 2).mean()
     assert output.normreg({below: activations}).item() == pytest.approx(normreg, rel=1e-5)
     error = output.error_with_normreg({below: activations}, torch.from_numpy(REFERENCE["targets"]), scale=0.3)
@@ -60,8 +60,8 @@ def test_forward_maps_activations_alone():
     activations = torch.from_numpy(REFERENCE["activations"])
     predictions = output(activations).numpy()
     # A question whose activations are all negative is answered by zeros; every other one obeys the tree.
-    totals, expected = decision_tree.question_totals(predictions)
-    asked = np.stack([(activations[:, s] > 0).any(dim=1).numpy() for s in decision_tree.SLICES.values()], axis=1)
+    totals, expected = GALAXY_ZOO_2.question_totals(predictions)
+    asked = np.stack([(activations[:, s] > 0).any(dim=1).numpy() for s in GALAXY_ZOO_2.slices.values()], axis=1)
     np.testing.assert_allclose(totals[asked], expected[asked], atol=1e-6)
     assert not totals[~asked].any()
     raw = output.forward_no_normalisation(activations)
@@ -71,10 +71,10 @@ def test_forward_maps_activations_alone():
 def test_weigh_is_the_decision_tree_s():
     fractions = np.random.default_rng(0).random((5, 37))
     weighted = custom.weigh(torch.from_numpy(fractions), custom.tree_levels())
-    np.testing.assert_array_equal(weighted, decision_tree.weigh(fractions))
+    np.testing.assert_array_equal(weighted, GALAXY_ZOO_2.weigh(fractions))
     # A product of matrices, as in an exported file, and sums of products, as on CUDA, agree to the bit.
     singles = torch.from_numpy(fractions.astype(np.float32))
-    np.testing.assert_array_equal(custom.weigh(singles, custom.tree_levels()), decision_tree.weigh(singles.numpy()))
+    np.testing.assert_array_equal(custom.weigh(singles, custom.tree_levels()), GALAXY_ZOO_2.weigh(singles.numpy()))
 
 
 def test_sigmoid_predictions_lie_between_0_and_1_and_need_not_obey_the_tree():
@@ -83,7 +83,7 @@ def test_sigmoid_predictions_lie_between_0_and_1_and_need_not_obey_the_tree():
     expected = 1 / (1 + np.exp(-REFERENCE["activations"].astype(float)))
     np.testing.assert_allclose(output(activations), expected, rtol=1e-5)
     assert torch.equal(output.forward_no_normalisation(activations), output(activations))
-    totals, asked = decision_tree.question_totals(output(activations).numpy())
+    totals, asked = GALAXY_ZOO_2.question_totals(output(activations).numpy())
     assert np.abs(totals - asked).max() > 0.1
     given, targets = {below: activations.reshape(32, 37, 1, 1)}, torch.from_numpy(REFERENCE["targets"])
     error = np.mean((expected - REFERENCE["targets"]) ** 2)

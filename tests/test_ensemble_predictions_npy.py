@@ -11,7 +11,7 @@ from tiny import STEMS, Survey, draw_labels, write_models
 
 import create_submission_from_npy
 import ensemble_predictions_npy as ensemble
-from galaxy import decision_tree
+from galaxy.decision_tree import GALAXY_ZOO_2
 from machine.arrays import load_gz, save_gz
 from machine.files import DataError
 from survey import blending, folders, images
@@ -53,14 +53,14 @@ def test_blends_of_files(prepared_survey: Survey, run_main, capsys, obey_tree: b
     test = predictions_of("test", names)
     for stem, array in blended_files().items():
         plain = [blending.blend(blends[stem], predictions), crossed[stem]]
-        both = [*plain, *map(decision_tree.obey, plain)]
+        both = [*plain, *map(GALAXY_ZOO_2.obey, plain)]
         assert [float(cell) for cell in lines[stem]] == pytest.approx(
             [rmse(blend, labels[valid]) for blend in both], abs=1e-6
         )
         assert array.dtype == np.float32
         expected = blending.blend(blends[stem], test)
-        np.testing.assert_allclose(array, decision_tree.obey(expected) if obey_tree else expected, atol=1e-6)
-        totals, wanted = decision_tree.question_totals(array)
+        np.testing.assert_allclose(array, GALAXY_ZOO_2.obey(expected) if obey_tree else expected, atol=1e-6)
+        totals, wanted = GALAXY_ZOO_2.question_totals(array)
         assert (np.abs(totals - wanted).max() < 1e-6) == obey_tree
 
 
@@ -87,9 +87,9 @@ def test_the_uniform_blend_is_the_mean_although_a_model_lost_a_question(prepared
     names = write_models(survey, 2)
     for part, name in itertools.product(("valid", "test"), names):
         path = folders.current.augmented(part, name)
-        predictions = decision_tree.obey(load_gz(path) + 0.01)
+        predictions = GALAXY_ZOO_2.obey(load_gz(path) + 0.01)
         if name == names[1]:
-            predictions[:, decision_tree.SLICES[3]] = 0
+            predictions[:, GALAXY_ZOO_2.slices[3]] = 0
         save_gz(path, predictions.astype(np.float32))
     run_main(ensemble, "--root", survey.root)
     notes = [line for line in capsys.readouterr().out.splitlines() if " lost " in line]
@@ -106,7 +106,7 @@ def test_the_uniform_blend_is_the_mean_although_a_model_lost_a_question(prepared
     # What Python's csv module writes, as the script of 2014 did: the header, then the id and 37 numbers of each galaxy.
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["GalaxyID", *decision_tree.COLUMN_NAMES])
+    writer.writerow(["GalaxyID", *GALAXY_ZOO_2.columns])
     writer.writerows([id, *row] for id, row in zip(survey.test_ids, mean.tolist(), strict=True))
     expected = list(csv.reader(io.StringIO(buffer.getvalue())))
     with gzip.open(path.with_name("blended_predictions_uniform.csv.gz"), "rt", newline="") as file:
@@ -119,7 +119,7 @@ def test_the_uniform_blend_is_the_mean_although_a_model_lost_a_question(prepared
     run_main(ensemble, "--root", survey.root, "--obey-tree")
     use_folders(survey.root)
     restored = blended_files()["blended_predictions_uniform"]
-    np.testing.assert_allclose(restored, decision_tree.obey(mean), atol=1e-6)
+    np.testing.assert_allclose(restored, GALAXY_ZOO_2.obey(mean), atol=1e-6)
     assert np.abs(restored - mean).max() > 0.01
 
 

@@ -19,7 +19,7 @@ from engine.experiment import Experiment, NormConstraint
 from engine.network import Network
 from engine.optimizers import Nesterov
 from engine.steps import Trainer
-from galaxy import decision_tree
+from galaxy.decision_tree import GALAXY_ZOO_2
 from machine.arrays import save_gz
 from survey import centering
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT as BEST
@@ -183,7 +183,7 @@ def test_a_model_has_its_parameters_takes_a_step_and_predicts(prepared_survey, n
 
     predictions = prediction.predict(network, source, np.array([3]), "test")
     assert predictions.shape == (1, 37)
-    totals, expected = decision_tree.question_totals(predictions)
+    totals, expected = GALAXY_ZOO_2.question_totals(predictions)
     # A question that no activation answers under one of the sixty transforms is short of its sum.
     assert (totals <= expected + 1e-5).all()
     assert (predictions >= 0).all()

@@ -36,6 +36,7 @@ from engine.examples import Examples
 from engine.network import load_network
 from engine.prediction import predict as predict_with_torch
 from galaxy import thumbnails
+from galaxy.decision_tree import GALAXY_ZOO_2
 from machine import seals, shared_folders
 from machine.command_line import run_script
 from machine.files import DataError
@@ -76,7 +77,7 @@ def test_each_file_is_a_row_with_what_the_network_says_or_the_reason(folder: Pat
     assert list(rows["id_str"]) == ["a", "b", *(f"galaxy {number}" for number in range(6))]
     assert list(rows["status"]) == ["unreadable"] * 2 + ["ok"] * 6
     assert list(rows["reason"][:3]) == ["is empty", "cannot be decoded as a PNG (it ends early)", ""]
-    fractions = np.stack([rows[name] for name in answer_columns.FRACTIONS], axis=1)
+    fractions = np.stack([rows[name] for name in answer_columns.fractions_of(GALAXY_ZOO_2)], axis=1)
     assert np.isnan(fractions[:2]).all() and (fractions[2:, :3].sum(axis=1) - 1 < 1e-5).all()
     assert all(
         path.split(", ")[0] in ("smooth", "features or disk", "star or artifact")
@@ -94,11 +95,11 @@ def test_weighted_fractions_are_those_of_the_predict_script(tmp_path: Path, pred
     expected = predict_with_torch(network, Examples(TINY, OPTIONS, CPU), np.arange(5), "train")
     images = root / "data" / "raw" / "images_train_rev1"
     rows = predict(tmp_path / "out.parquet", *sorted(images.glob("50[0-4].jpg")), "--weighted", "--framing", "sdss")
-    found = np.stack([rows[name] for name in answer_columns.FRACTIONS], axis=1)
+    found = np.stack([rows[name] for name in answer_columns.fractions_of(GALAXY_ZOO_2)], axis=1)
     np.testing.assert_allclose(found, expected, atol=1e-4)
     conditional = predict(tmp_path / "b.parquet", *sorted(images.glob("50[0-4].jpg")), "--framing", "sdss")
-    found = np.stack([conditional[name] for name in answer_columns.FRACTIONS], axis=1)
-    np.testing.assert_allclose(found, answer_columns.conditional(expected), atol=1e-3)
+    found = np.stack([conditional[name] for name in answer_columns.fractions_of(GALAXY_ZOO_2)], axis=1)
+    np.testing.assert_allclose(found, answer_columns.conditional(expected, GALAXY_ZOO_2), atol=1e-3)
 
 
 def test_all_formats_tell_the_same(folder: Path, predict: Predict):

@@ -15,7 +15,7 @@ import copy_data_to_shm
 import create_test_ids_file
 import create_train_ids_file
 import load_data
-from galaxy import decision_tree
+from galaxy.decision_tree import GALAXY_ZOO_2
 from machine.arrays import save_array
 from machine.files import DataError
 from survey import images
@@ -108,7 +108,7 @@ def test_rounding_fails_a_tolerance_of_zero(survey: Survey, run_main):
 
 def test_violations_are_counted_by_question(survey: Survey, run_main, capsys):
     labels = survey.labels.copy()
-    labels[[4, 9], decision_tree.column(9, 3)] += 0.125
+    labels[[4, 9], GALAXY_ZOO_2.column(9, 3)] += 0.125
     write_csv(survey.csv, survey.train_ids, labels)
     with pytest.raises(DataError, match=rf"2 of 30 galaxies are not, GalaxyID {survey.train_ids[4]} first"):
         run_main(check_label_constraints, "--root", survey.root)
@@ -120,8 +120,8 @@ def test_violations_are_counted_by_question(survey: Survey, run_main, capsys):
 
 def test_values_outside_the_unit_interval(survey: Survey, run_main, capsys):
     labels = survey.labels.copy()
-    labels[7, decision_tree.columns(6)] = -0.5, 1.5
-    labels[7, decision_tree.columns(8)] = -0.5 / 7
+    labels[7, GALAXY_ZOO_2.slices[6]] = -0.5, 1.5
+    labels[7, GALAXY_ZOO_2.slices[8]] = -0.5 / 7
     write_csv(survey.csv, survey.train_ids, labels)
     with pytest.raises(DataError, match="1 of 30 galaxies"):
         run_main(check_label_constraints, "--root", survey.root)

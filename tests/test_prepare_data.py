@@ -37,8 +37,8 @@ import create_test_ids_file
 import create_train_ids_file
 import prepare_data
 from engine import prediction
-from galaxy import decision_tree
 from galaxy.answer_names import PUBLISHED_NAMES
+from galaxy.decision_tree import GALAXY_ZOO_2
 from survey import folders, images
 from survey.folders import use_folders
 
@@ -189,7 +189,7 @@ def cutouts_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         else:
             cv2.imwrite(str(place / "cutouts" / f"{name}.tif"), image.astype(np.uint16) * 257)
     counts = np.ones((NUM_GALAXIES - 4, 37), int) * (1 + np.arange(NUM_GALAXIES - 4)[:, None] % 7)
-    counts[:, decision_tree.column(1, 1)] += 1 + np.arange(NUM_GALAXIES - 4)
+    counts[:, GALAXY_ZOO_2.column(1, 1)] += 1 + np.arange(NUM_GALAXIES - 4)
     table = pandas.DataFrame(counts, columns=[f"{name}_count" for name in PUBLISHED_NAMES])
     table.insert(0, "iauname", GALAXIES[:-4])
     table.to_csv(place / "votes.csv", index=False)
@@ -226,7 +226,7 @@ class TestOwnGalaxies:
         assert images.load_ids("train").tolist() == list(train)
         assert images.load_ids("test").tolist() == sorted(test)
         labels = images.load_labels()
-        totals, expected = decision_tree.question_totals(labels.astype(np.float64))
+        totals, expected = GALAXY_ZOO_2.question_totals(labels.astype(np.float64))
         np.testing.assert_allclose(totals, expected, atol=1e-6)
         rows = np.array([GALAXIES.index(name) for name in train.values()])
         ones = 1 + rows % 7

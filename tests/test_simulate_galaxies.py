@@ -12,11 +12,12 @@ import simplejpeg
 
 import simulate_galaxies
 from galaxy.affine import IMAGE_SHAPE
-from galaxy.decision_tree import COLUMN_NAMES, column, question_totals
+from galaxy.decision_tree import GALAXY_ZOO_2
 from machine.files import DataError
-from survey import images
+from survey import images, simulated_votes
 from survey.folders import SUBSETS, Folders
 from survey.simulated_image import Traits
+from survey.simulated_votes import vote
 
 SCRIPT = Path(simulate_galaxies.__file__)
 DISK = Traits(resolution=26, brightness=0.04, age=0.4, angle=30, inclination=20, disk=0.85, bulge_size=0.13)
@@ -29,7 +30,7 @@ def run(*arguments):
 
 
 def write(root, seed=3, numbers=SMALL, workers=1):
-    simulate_galaxies.write_survey(Folders(root), seed, numbers, workers)
+    simulate_galaxies.write_survey(Folders(root), simulate_galaxies.Survey(seed), numbers, workers)
 
 
 def contents(folder):
@@ -37,12 +38,12 @@ def contents(folder):
 
 
 def mean_votes(traits):
-    return np.mean([simulate_galaxies.vote(traits, np.random.default_rng(i)) for i in range(60)], axis=0)
+    return np.mean([vote(traits, np.random.default_rng(i), GALAXY_ZOO_2)[0] for i in range(60)], axis=0)
 
 
 def share(traits, question, answer):
     """Return an answer's mean weighted fraction over many galaxies of the same traits."""
-    return mean_votes(traits)[column(question, answer)]
+    return mean_votes(traits)[GALAXY_ZOO_2.column(question, answer)]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def test_files_are_laid_out_and_encoded_as_kaggles(survey):
     assert max(names["train"] + names["test"]) <= 999_999
     assert ids.dtype == np.int64
     assert (labels.dtype, labels.shape) == (np.float64, (12, 37))
-    assert folders.labels_csv.read_text().splitlines()[0] == ",".join(("GalaxyID", *COLUMN_NAMES))
+    assert folders.labels_csv.read_text().splitlines()[0] == ",".join(("GalaxyID", *GALAXY_ZOO_2.columns))
     for subset in SUBSETS:
         for img_id in names[subset]:
             path = folders.images(subset) / f"{img_id}.jpg"
@@ -78,7 +79,7 @@ def test_table_and_images_are_those_of_simulate(survey):
     folders = Folders(survey)
     ids, labels = images.read_labels_csv(folders.labels_csv)
     for index in (0, 11):
-        image, expected = simulate_galaxies.simulate(3, "train", index)
+        image, expected, _ = simulate_galaxies.simulate(simulate_galaxies.Survey(3), "train", index)
         np.testing.assert_allclose(labels[index], expected, rtol=0, atol=1e-15)
         assert (image.dtype, image.shape) == (np.uint8, IMAGE_SHAPE)
         written = images.read_image(folders.images("train") / f"{ids[index]}.jpg")
@@ -101,9 +102,9 @@ def test_another_run_with_the_same_arguments_completes_the_same_survey(tmp_path)
 
 
 def test_seed_subset_and_index_each_make_another_galaxy():
-    first = simulate_galaxies.simulate(1, "train", 0)
-    for other in ((2, "train", 0), (1, "test", 0), (1, "train", 1)):
-        image, votes = simulate_galaxies.simulate(*other)
+    first = simulate_galaxies.simulate(simulate_galaxies.Survey(1), "train", 0)
+    for seed, subset, index in ((2, "train", 0), (1, "test", 0), (1, "train", 1)):
+        image, votes, _ = simulate_galaxies.simulate(simulate_galaxies.Survey(seed), subset, index)
         assert not np.array_equal(image, first[0])
         assert not np.array_equal(votes, first[1])
 
@@ -112,9 +113,9 @@ def test_votes_obey_the_tree_and_are_graded():
     votes = []
     for index in range(600):
         rng = np.random.default_rng(index)
-        votes.append(simulate_galaxies.vote(simulate_galaxies.draw_traits(rng), rng))
+        votes.append(vote(simulate_galaxies.draw_traits(rng), rng, GALAXY_ZOO_2)[0])
     votes = np.array(votes)
-    totals, expected = question_totals(votes)
+    totals, expected = GALAXY_ZOO_2.question_totals(votes)
     np.testing.assert_allclose(totals, expected, rtol=0, atol=1e-12)
     assert votes.min() >= 0
     assert votes.max() <= 1
@@ -127,11 +128,11 @@ def test_votes_obey_the_tree_and_are_graded():
 
 
 def test_votes_of_a_star_nobody_takes_for_a_galaxy(monkeypatch):
-    certain = simulate_galaxies.answer_probabilities(SPHEROID) | {1: np.array([0.0, 0.0, 1.0])}
-    monkeypatch.setattr(simulate_galaxies, "answer_probabilities", lambda traits: certain)
+    certain = simulated_votes.answer_probabilities(SPHEROID, GALAXY_ZOO_2) | {1: np.array([0.0, 0.0, 1.0])}
+    monkeypatch.setattr(simulated_votes, "answer_probabilities", lambda *_: certain)
     expected = np.zeros(37)
-    expected[[column(1, 3), column(6, 2)]] = 1
-    np.testing.assert_array_equal(simulate_galaxies.vote(SPHEROID, np.random.default_rng(0)), expected)
+    expected[[GALAXY_ZOO_2.column(1, 3), GALAXY_ZOO_2.column(6, 2)]] = 1
+    np.testing.assert_array_equal(vote(SPHEROID, np.random.default_rng(0), GALAXY_ZOO_2)[0], expected)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +166,7 @@ def test_a_trait_raises_its_answer(less, more, question, answer):
 @pytest.mark.parametrize("num_arms", [1, 2, 3, 4, 5])
 def test_number_of_arms_is_the_answer_most_give(num_arms):
     votes = mean_votes(replace(DISK, arm_contrast=0.9, pitch=25, num_arms=num_arms))
-    assert np.argmax(votes[column(11, 1) : column(11, 5) + 1]) == num_arms - 1
+    assert np.argmax(votes[GALAXY_ZOO_2.column(11, 1) : GALAXY_ZOO_2.column(11, 5) + 1]) == num_arms - 1
 
 
 def test_what_the_atmosphere_blurs_away_gets_fewer_votes():

@@ -99,6 +99,8 @@ def test_names_are_the_field_s_terms():
 TESTED_ELSEWHERE = {
     "galaxy.answer_names": "tests/survey/test_own_labels.py reads tables with all names",
     "machine.whole_files": "tests/machine/test_files.py",
+    "galaxy.question": "tests/galaxy/test_tree.py",
+    "survey.vote_columns": "tests/survey/test_own_labels.py",
     "machine.passed_columns": "tests/machine/test_table_writers.py and tests/catalogue/test_inputs.py",
     "machine.table_cells": "tests/machine/test_tables.py",
     "galaxy.opencv_images": "tests/galaxy/test_image_files.py decodes with it",

@@ -27,7 +27,7 @@ from engine.experiment import Experiment, Steps
 from engine.network import Network
 from engine.optimizers import SGD, Adadelta, Adagrad, AdamW, Momentum, Nesterov, RMSprop
 from engine.options import Options
-from galaxy import decision_tree
+from galaxy.decision_tree import GALAXY_ZOO_2
 from machine.arrays import load_pickle, save_gz
 from machine.command_line import run_script
 from survey import folders, images
@@ -78,15 +78,15 @@ def write_jpeg(path: Path, image: np.ndarray) -> None:
 
 def draw_labels(num_galaxies: int, rng: np.random.Generator) -> np.ndarray:
     """Return labels (num_galaxies, 37) that obey the decision tree, some of them hard zeros."""
-    fractions = rng.gamma(0.5, size=(num_galaxies, decision_tree.NUM_ANSWERS))
-    for columns in decision_tree.SLICES.values():
+    fractions = rng.gamma(0.5, size=(num_galaxies, GALAXY_ZOO_2.num_answers))
+    for columns in GALAXY_ZOO_2.slices.values():
         fractions[:, columns] /= fractions[:, columns].sum(axis=1, keepdims=True)
-    return decision_tree.weigh(fractions)
+    return GALAXY_ZOO_2.weigh(fractions)
 
 
 def write_csv(path: Path, ids: np.ndarray, labels: np.ndarray) -> None:
     """Write labels as Kaggle does, with six decimals."""
-    header = ",".join(("GalaxyID", *decision_tree.COLUMN_NAMES))
+    header = ",".join(("GalaxyID", *GALAXY_ZOO_2.columns))
     rows = [f"{i}," + ",".join(f"{v:.6f}" for v in row) for i, row in zip(ids, labels, strict=True)]
     path.write_text("\n".join([header, *rows]) + "\n")
 

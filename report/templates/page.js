@@ -11,7 +11,7 @@
   const tree = treeOf(data.layout);
   const byId = (id) => document.getElementById(id);
   const questions = [...tree.questions].sort((a, b) => a.number - b.number);
-  const NUM_ANSWERS = 37;
+  const NUM_ANSWERS = data.layout.numAnswers;
   const {
     names, votes, others, weighted, spreads, spreadScale, flags, flagWords, untrusted, columns, pictures, paths,
     known: knownQuestions, average, interval, noun,

@@ -99,7 +99,7 @@ function treeOf(layout) {
     return [element("rect", { class: "plate", x: middle - width / 2, y: y - 12, width, height: 24, rx: 6 }), label];
   }
 
-  // Return an <svg> of the tree of votes (37), beside a picture (its address) if there is one.
+  // Return an <svg> of the tree of votes, beside a picture (its address) if there is one.
   function draw(votes, path, picture, label) {
     const [left, top, side] = layout.picture;
     const first = byNumber.get(1);

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny import Survey
 
-from galaxy import decision_tree
+from galaxy.decision_tree import GALAXY_ZOO_2
 from survey import images
 
 
@@ -20,5 +20,5 @@ def tables(prepared_survey: Survey, tmp_path: Path) -> list[str]:
         "\n".join(["GalaxyID,class", *(f"{i},{c}" for i, c in zip(ids, classes, strict=True))])
     )
     rows = [f"{c}," + ",".join(map(str, labels[classes == c].mean(axis=0))) for c in ("smooth", "featured")]
-    (tmp_path / "means.csv").write_text("\n".join([",".join(["class", *decision_tree.COLUMN_NAMES]), *rows]))
+    (tmp_path / "means.csv").write_text("\n".join([",".join(["class", *GALAXY_ZOO_2.columns]), *rows]))
     return ["--classes", str(tmp_path / "classes.csv"), "--class-means", str(tmp_path / "means.csv")]

@@ -7,6 +7,7 @@ import pytest
 
 from catalogue.calibration import MAX_BINS, Intervals
 from catalogue.card import DISTANCE_LEVELS, MAX_BYTES, Card, from_json, to_markdown
+from galaxy.decision_tree import GALAXY_ZOO_2
 from machine.files import DataError
 
 
@@ -27,6 +28,7 @@ def card() -> Card:
         facts={"licence": "MIT", "scores": {"RMSE": 0.08, "a|b": "c\nd"}},
         path_questions=(1, 2, 7),
         classes=np.full((2, 37), 0.25),
+        tree=GALAXY_ZOO_2,
     )
 
 
@@ -43,9 +45,10 @@ def test_a_card_is_read_as_it_was_written():
 
 def test_an_older_card_knows_all_questions_and_no_classes():
     values = json.loads(card().to_json())
-    del values["path_questions"], values["classes"]
+    del values["path_questions"], values["classes"], values["tree"]
     again = from_json(json.dumps(values))
     assert again.path_questions == tuple(range(1, 12)) and again.classes.shape == (0, 37)
+    assert again.tree == GALAXY_ZOO_2
 
 
 def test_intervals_are_the_same_after_the_infinite_edges_of_repeated_bins_are_written_as_two():

@@ -11,8 +11,9 @@ from PIL import Image
 
 import predict_galaxies
 from catalogue import row_store
-from catalogue.answer_columns import FRACTIONS
+from catalogue.answer_columns import fractions_of
 from catalogue.flags import STAR
+from galaxy.decision_tree import GALAXY_ZOO_2
 from machine.tables import read_columns
 
 
@@ -38,7 +39,7 @@ def test_a_field_is_a_table_a_picture_and_a_region_file(tmp_path: Path, predict:
     expected = WCS(sky_header("SIP")).all_pix2world(rows["x"], rows["y"], 0)
     np.testing.assert_allclose([rows["ra"], rows["dec"]], expected, rtol=0, atol=1e-3 / 3600)
     assert len(rows["x"]) == len(GALAXIES) + 14 and len(set(rows["id_str"])) == len(rows["x"])
-    fractions = np.stack([rows[name] for name in FRACTIONS], axis=1)
+    fractions = np.stack([rows[name] for name in fractions_of(GALAXY_ZOO_2)], axis=1)
     for x, y, *_ in GALAXIES:
         index = np.hypot(rows["x"] - x, rows["y"] - y).argmin()
         assert rows["object"][index] == "galaxy" and rows["status"][index] == "ok"

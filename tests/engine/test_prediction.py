@@ -18,7 +18,7 @@ from engine.examples import Examples
 from engine.experiment import Experiment
 from engine.options import Options
 from engine.prediction_shards import PredictionStore
-from galaxy import decision_tree
+from galaxy.decision_tree import GALAXY_ZOO_2
 from machine.arrays import load_gz
 from machine.files import DataError
 from survey import folders, images
@@ -101,7 +101,7 @@ def test_a_prediction_of_which_only_the_file_was_missing_is_finished(trained, ca
     indices = np.arange(len(images.load_ids("test")))
     with (
         pytest.raises(KeyboardInterrupt),
-        PredictionStore(product, prediction.identity(TINY, trained, indices, "test")) as store,
+        PredictionStore(product, prediction.identity(TINY, trained, indices, "test"), 37) as store,
     ):
         store.save(expected)
         raise KeyboardInterrupt
@@ -112,13 +112,13 @@ def test_a_prediction_of_which_only_the_file_was_missing_is_finished(trained, ca
 
 
 def test_rows_of_other_parameters_are_not_gone_on_from(trained, tmp_path):
-    store = PredictionStore(tmp_path / "a.npy.gz", "one")
+    store = PredictionStore(tmp_path / "a.npy.gz", "one", 37)
     store.INTERVAL = 0.0
     store.save(np.ones((2, 37), np.float32))
-    assert PredictionStore(tmp_path / "a.npy.gz", "other").restore().shape == (0, 37)
-    assert PredictionStore(tmp_path / "a.npy.gz", "one").restore().shape == (2, 37)
+    assert PredictionStore(tmp_path / "a.npy.gz", "other", 37).restore().shape == (0, 37)
+    assert PredictionStore(tmp_path / "a.npy.gz", "one", 37).restore().shape == (2, 37)
     store.path.write_bytes(b"PK damaged")
-    assert PredictionStore(tmp_path / "a.npy.gz", "one").restore().shape == (0, 37)
+    assert PredictionStore(tmp_path / "a.npy.gz", "one", 37).restore().shape == (0, 37)
 
 
 def test_images_left_out_get_the_mean_votes(trained, prepared_survey):
@@ -132,7 +132,7 @@ def test_images_left_out_get_the_mean_votes(trained, prepared_survey):
 
 
 def test_a_question_that_the_model_lost_is_reported(trained, capsys):
-    lost = decision_tree.SLICES[6]
+    lost = GALAXY_ZOO_2.slices[6]
     with torch.no_grad():
         last = trained.output_layer.input_layer
         last.W[:, lost], last.b[lost] = 0, -1  # the rectifier makes these answers zero for all galaxies
@@ -184,10 +184,10 @@ def test_results_are_shown_with_a_picture(trained, run_main, capsys):
 def test_galaxies_shown_are_different_ones():
     targets = np.random.default_rng(0).random((9, 37))
     targets[4] = 2  # the most voted for everything
-    rows = show_results.pick_galaxies(targets)
+    rows = show_results.pick_galaxies(targets, GALAXY_ZOO_2)
     assert len(set(rows)) == len(show_results.SHOWN_ANSWERS)
     assert rows[0] == 4
-    assert len(show_results.pick_galaxies(targets[:3])) == 3
+    assert len(show_results.pick_galaxies(targets[:3], GALAXY_ZOO_2)) == 3
 
 
 def test_without_predictions_nothing_is_shown(prepared_survey, run_main):

@@ -24,7 +24,7 @@ from engine.examples import Examples
 from engine.experiment import Cosine, Steps
 from engine.network import Network
 from engine.steps import Trainer
-from galaxy import decision_tree
+from galaxy.decision_tree import GALAXY_ZOO_2
 from machine.arrays import load_pickle, save_array
 from machine.files import DataError
 from survey import folders
@@ -78,9 +78,9 @@ class TestTraining:
     def test_learns(self, prepared_survey, run_main):
         # Every second image is made a bright, completely round galaxy, the others stars on a black sky.
         labels = np.zeros((30, 37), np.float32)
-        labels[:, decision_tree.column(6, 2)] = 1
-        labels[::2, [decision_tree.column(1, 1), decision_tree.column(7, 1)]] = 1
-        labels[1::2, decision_tree.column(1, 3)] = 1
+        labels[:, GALAXY_ZOO_2.column(6, 2)] = 1
+        labels[::2, [GALAXY_ZOO_2.column(1, 1), GALAXY_ZOO_2.column(7, 1)]] = 1
+        labels[1::2, GALAXY_ZOO_2.column(1, 3)] = 1
         save_array(prepared_survey.root / "data" / "solutions_train.npy", labels)
         for row, img_id in enumerate(prepared_survey.train_ids):
             image = np.full((424, 424, 3), 3 if row % 2 else 200, np.uint8)

@@ -22,7 +22,7 @@ from crafted import ANALYSIS, BOMBS, CALLS, CRAFTED, Python2Pickler
 from PIL import Image
 from tiny import draw_blob, draw_labels
 
-from galaxy import decision_tree
+from galaxy.decision_tree import GALAXY_ZOO_2
 from machine.arrays import load_array, load_pickle
 from machine.files import DataError
 from survey import images
@@ -52,7 +52,7 @@ def tables(rng: np.random.Generator) -> list[bytes]:
     """Return tables of labels of a few rows."""
     seeds = []
     for num_rows in (1, 3, 12):
-        header = ",".join(("GalaxyID", *decision_tree.COLUMN_NAMES))
+        header = ",".join(("GalaxyID", *GALAXY_ZOO_2.columns))
         rows = [",".join(map(str, [rng.integers(10**6), *row.round(6)])) for row in draw_labels(num_rows, rng)]
         seeds.append("\n".join([header, *rows, ""]).encode())
     return seeds

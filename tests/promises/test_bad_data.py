@@ -27,7 +27,7 @@ import load_data
 import show_results
 import try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense as model
 from engine import prediction, training
-from galaxy import decision_tree
+from galaxy.decision_tree import GALAXY_ZOO_2
 from machine.arrays import load_gz, save_array, save_gz
 from survey import folders, images, kaggle_labels
 from survey.folders import use_folders
@@ -165,14 +165,14 @@ IDS_AND_LABELS = {
     + [
         (
             check_label_constraints,
-            lambda s: set_labels(s, decision_tree.columns(6), (-0.5, 1.5)),
+            lambda s: set_labels(s, GALAXY_ZOO_2.slices[6], (-0.5, 1.5)),
             "but 1 of 30 galaxies are not, GalaxyID",
         )
     ],
     "labels that violate the tree": [
         (
             check_label_constraints,
-            lambda s: set_labels(s, decision_tree.columns(1), (0.5, 0.5, 0.125)),
+            lambda s: set_labels(s, GALAXY_ZOO_2.slices[1], (0.5, 0.5, 0.125)),
             r"within 1e-05 of the decision tree, but 1 of 30 galaxies are not, GalaxyID [0-9]+ first",
         )
     ],
@@ -275,7 +275,7 @@ def test_table_with_more_columns_and_quotes(survey: Survey):
 
 
 def test_tolerance_of_labels_that_violate_the_tree(survey: Survey, run_main):
-    set_labels(survey, decision_tree.columns(1), (0.5, 0.5, 0.125))
+    set_labels(survey, GALAXY_ZOO_2.slices[1], (0.5, 0.5, 0.125))
     run_main(check_label_constraints, "--root", survey.root, "--tolerance", 0.6)
 
 

@@ -303,13 +303,13 @@ class TestKeptWork:
     def test_predictions_are_saved_whatever_the_interval(self, tmp_path):
         with (
             pytest.raises(SystemExit),
-            PredictionStore(tmp_path / "a.npy.gz", "one") as store,
+            PredictionStore(tmp_path / "a.npy.gz", "one", 37) as store,
             ending_in_order(),
         ):
             store.save(np.ones((2, 37), np.float32))
             assert not store.path.exists()
             os.kill(os.getpid(), signal.SIGTERM)
-        assert len(PredictionStore(tmp_path / "a.npy.gz", "one").restore()) == 2
+        assert len(PredictionStore(tmp_path / "a.npy.gz", "one", 37).restore()) == 2
 
 
 EXTRACT = """

@@ -9,9 +9,9 @@ import pandas
 import pytest
 
 import predict_galaxies
-from catalogue.answer_columns import FRACTIONS
+from catalogue.answer_columns import fractions_of
 from catalogue.request import find_models
-from galaxy.decision_tree import COLUMN_NAMES
+from galaxy.decision_tree import GALAXY_ZOO_2
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "models" / "lite0.onnx"
@@ -36,11 +36,11 @@ def test_its_card_is_its_own_and_says_first_what_it_is():
 @pytest.mark.skipif(not REAL.is_dir(), reason="no real galaxies at hand")
 def test_it_knows_real_galaxies(tmp_path: Path, run_main):
     classes = pandas.read_csv(REAL / "classes.csv").iloc[::80]
-    means = pandas.read_csv(REAL / "class_mean_votes.csv", index_col=0)[list(COLUMN_NAMES)]
+    means = pandas.read_csv(REAL / "class_mean_votes.csv", index_col=0)[list(GALAXY_ZOO_2.columns)]
     images = [REAL / "data" / "raw" / "images_train_rev1" / f"{id}.jpg" for id in classes["GalaxyID"]]
     run_main(predict_galaxies, *images, "--weighted", "--output", tmp_path / "c.parquet", "--num-workers", 1)
     table = pandas.read_parquet(tmp_path / "c.parquet")
-    votes = table[list(FRACTIONS)].to_numpy()
+    votes = table[list(fractions_of(GALAXY_ZOO_2))].to_numpy()
     assert votes.shape == (50, 37)
     nearest = ((votes[:, None] - means.to_numpy()) ** 2).sum(axis=2).argmin(axis=1)
     assert np.mean(means.index[nearest] == classes["class"]) >= 0.9

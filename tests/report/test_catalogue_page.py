@@ -11,6 +11,7 @@ from made_pages import HOSTILE
 
 from catalogue import answer_columns
 from catalogue.columns import Choices
+from galaxy.decision_tree import GALAXY_ZOO_2
 from machine import tables
 from machine.files import DataError
 from report import catalogue_page, page
@@ -32,7 +33,7 @@ def test_galaxies_have_the_votes_of_the_network(weighted: bool):
     assert built.galaxies.weighted == weighted
     # What fewer than one of twenty was asked has no fractions, and nothing after it.
     np.testing.assert_allclose(built.galaxies.votes, votes[read], atol=1e-6 if weighted else 0.05)
-    asked = np.isfinite(answer_columns.conditional(votes[read]))
+    asked = np.isfinite(answer_columns.conditional(votes[read], GALAXY_ZOO_2))
     np.testing.assert_allclose(built.galaxies.votes[asked], votes[read][asked], atol=1e-6)
     np.testing.assert_allclose(part(built, "overview", Tree).votes, votes[read].mean(axis=0), atol=0.03)
 

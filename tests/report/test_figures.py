@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from galaxy.decision_tree import column
+from galaxy.decision_tree import GALAXY_ZOO_2
 from report import figures, reliability
 
 
@@ -18,7 +18,7 @@ def test_calibration_curves_name_the_mean_and_the_largest_error():
     off = labels.copy()
     off[:, 3] = labels[:, 3] / 2
     measured = reliability.measure(off, labels)
-    words = figures.calibration_curves(measured).alternative
+    words = figures.calibration_curves(measured, GALAXY_ZOO_2).alternative
     assert f"mean is {measured.errors.mean():.4f}, the largest {measured.errors.max():.4f}" in words
 
 
@@ -34,7 +34,7 @@ def test_legends_of_calibration_curves_are_beside_their_panels(monkeypatch):
 
     monkeypatch.setattr(figures, "on_both", draw_once)
     labels = np.random.default_rng(0).uniform(0, 1, (50, 37))
-    figures.calibration_curves(reliability.measure(labels, labels))
+    figures.calibration_curves(reliability.measure(labels, labels), GALAXY_ZOO_2)
     legends = [(panel, legend) for panel, legend in panels if legend]
     assert len(legends) == 11
     assert all(legend.get_window_extent().x0 >= panel.x1 - 1 for panel, legend in legends)
@@ -42,8 +42,8 @@ def test_legends_of_calibration_curves_are_beside_their_panels(monkeypatch):
 
 def test_residuals_name_the_widest_answer():
     values = np.zeros((200, 37))
-    values[:, column(4, 1)] = np.linspace(-0.4, 0.4, 200)
-    words = figures.residuals(values).alternative
+    values[:, GALAXY_ZOO_2.column(4, 1)] = np.linspace(-0.4, 0.4, 200)
+    words = figures.residuals(values, GALAXY_ZOO_2).alternative
     assert "the widest are those of spiral: 95 % are between -0.38 and 0.38" in words
 
 

@@ -7,6 +7,7 @@ import made_pages
 import numpy as np
 import pytest
 
+from galaxy.decision_tree import GALAXY_ZOO_2
 from report.galaxies import (
     MARKS_PER_SIDE,
     MAX_FIELD_BYTES,
@@ -22,12 +23,18 @@ from report.galaxies import (
 
 def test_more_rows_than_a_page_can_show_are_refused():
     with pytest.raises(ValueError, match="at most 5000 galaxies"):
-        Galaxies(["a"] * (MAX_ROWS + 1), np.zeros((MAX_ROWS + 1, 37)), [None] * (MAX_ROWS + 1), [""] * (MAX_ROWS + 1))
+        Galaxies(
+            GALAXY_ZOO_2,
+            ["a"] * (MAX_ROWS + 1),
+            np.zeros((MAX_ROWS + 1, 37)),
+            [None] * (MAX_ROWS + 1),
+            [""] * (MAX_ROWS + 1),
+        )
     with pytest.raises(ValueError, match="expected votes, pictures and paths of 1 galaxies"):
-        Galaxies(["a"], np.zeros((2, 37)), [None], [""])
+        Galaxies(GALAXY_ZOO_2, ["a"], np.zeros((2, 37)), [None], [""])
     large = replace(made_pages.field(1), picture=b"\xff\xd8\xff" + bytes(MAX_FIELD_BYTES // 2))
     with pytest.raises(ValueError, match="pictures of fields of at most"):
-        Galaxies(["a"], np.zeros((1, 37)), [None], [""], fields=[large, large])
+        Galaxies(GALAXY_ZOO_2, ["a"], np.zeros((1, 37)), [None], [""], fields=[large, large])
 
 
 @pytest.mark.parametrize(("number", "most"), [(0, 3), (1, 3), (3, 3), (4, 3), (10, 3), (12_345, 5_000)])

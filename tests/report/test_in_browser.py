@@ -21,7 +21,7 @@ import simulate_galaxies
 from catalogue import answer_columns
 from catalogue.columns import Choices
 from galaxy import thumbnails
-from galaxy.decision_tree import column, likeliest_path
+from galaxy.decision_tree import GALAXY_ZOO_2
 from report import catalogue_page, training_page, tree_layout, tree_svg
 from report import page as pages
 from survey import folders
@@ -118,7 +118,7 @@ def test_sorting_puts_unknown_values_last(browser: "Browser", catalogue: Path):
         heading.locator("button").click()
         assert heading.get_attribute("aria-sort") == "ascending"
         assert values(it, "column0") == sorted(values(it, "column0"))
-        it.page.select_option("#answer", str(column(10, 2)))
+        it.page.select_option("#answer", str(GALAXY_ZOO_2.column(10, 2)))
         it.page.locator("#next-page").click()
         it.page.locator("#next-page").click()
         everything = values(it, "answer")
@@ -144,14 +144,14 @@ def count(it: browsing.Opened) -> int:
 
 def test_filters_select_the_rows_that_they_describe(browser: "Browser", catalogue: Path):
     _, _, votes = made_pages.catalogue(NUM_ROWS, choices=Choices(full=True))
-    fractions, rows = answer_columns.conditional(votes), np.arange(NUM_ROWS)
+    fractions, rows = answer_columns.conditional(votes, GALAXY_ZOO_2), np.arange(NUM_ROWS)
     read, far = rows % 7 != 6, rows % 5 == 0
     with opened(browser, catalogue) as it:
         assert count(it) == (read & ~far).sum()
-        it.page.select_option("#answer", str(column(1, 2)))
+        it.page.select_option("#answer", str(GALAXY_ZOO_2.column(1, 2)))
         it.page.locator("#least").fill("60")
         with np.errstate(invalid="ignore"):
-            many = read & (fractions[:, column(1, 2)] >= 0.6)
+            many = read & (fractions[:, GALAXY_ZOO_2.column(1, 2)] >= 0.6)
         assert count(it) == (many & ~far).sum()
         assert min(values(it, "answer")) >= 60
         for show, expected in (("32", far), ("untrusted", far), ("", read), ("none", ~far & (rows % 3 != 0))):
@@ -201,7 +201,7 @@ def test_an_empty_list_says_why(browser: "Browser", catalogue: Path):
         it.page.fill("#find", "galaxy 101")
         assert told.text_content().endswith(") .") or "match, but none is in “not trusted (" in told.text_content()
         it.page.fill("#find", "")
-        it.page.select_option("#answer", str(column(8, 2)))
+        it.page.select_option("#answer", str(GALAXY_ZOO_2.column(8, 2)))
         it.page.locator("#least").fill("100")
         assert "No galaxy has 100% of “lens or arc”." in told.text_content()
 
@@ -350,7 +350,7 @@ def test_trees_equal_those_of_the_figure(browser: "Browser", catalogue: Path):
                 ".branches(votes, path)"
                 ".map(b => [b.question.number, b.answer, b.width, b.fraction, b.likely, b.asked, b.points, b.ends])"
             )
-            path = [column(*step) for step in likeliest_path(votes)]
+            path = [GALAXY_ZOO_2.column(*step) for step in GALAXY_ZOO_2.likeliest_path(votes)]
             found = it.page.evaluate(script, [votes.tolist(), path])
             expected = tree_layout.branches(votes)
             assert len(found) == len(expected)
@@ -412,7 +412,7 @@ ACTIONS = {
 
 def test_a_page_of_5000_galaxies_can_be_used(browser: "Browser", tmp_path: Path, record_property):
     """Note the page's size and its times (milliseconds); no limit is set to times."""
-    painted = [simulate_galaxies.simulate(1, "train", index)[0] for index in range(48)]
+    painted = [simulate_galaxies.simulate(simulate_galaxies.Survey(1), "train", index)[0] for index in range(48)]
 
     def pictures(rows: list[int]) -> list[bytes | None]:
         most = thumbnails.share(len(rows))

@@ -12,6 +12,7 @@ import pytest
 from made_pages import HOSTILE
 
 from galaxy import thumbnails
+from galaxy.decision_tree import GALAXY_ZOO_2
 from report import page as pages
 from report.galaxies import MAX_COLUMNS, MAX_FIELD_BYTES, MAX_ROWS, SCALE, Column, Field, Galaxies
 from report.page import Bars, Facts, Figure, Gallery, Page, Section, Table, Tree
@@ -40,6 +41,7 @@ def hostile_page() -> Page:
     votes = np.full((len(HOSTILE), 37), np.nan)
     votes[1:] = 0.25
     galaxies = Galaxies(
+        GALAXY_ZOO_2,
         HOSTILE,
         votes,
         made_pages.pictures(range(len(HOSTILE))),
@@ -59,7 +61,7 @@ def hostile_page() -> Page:
         Bars(bad, [(bad, 3), ("none", 0)]),
         Bars("nothing", []),
         Figure(b"<svg/>", b"<svg/>", bad, bad),
-        Tree(votes[1], bad, bad),
+        Tree(votes[1], GALAXY_ZOO_2, bad, bad),
         Gallery([0, 1], [bad, "b"]),
     ]
     section = Section("a", bad, shown, bad)
@@ -123,6 +125,7 @@ def test_the_largest_page_is_below_15_megabytes():
     fractions = np.random.default_rng(1).uniform(0, 1, (MAX_ROWS, 37))
     marks = np.full(MAX_ROWS, 12345.6)
     galaxies = Galaxies(
+        GALAXY_ZOO_2,
         ["<" * 900] * MAX_ROWS,
         fractions,
         [b"RIFF" + bytes(range(256)) * (room // 256)] * MAX_ROWS,

@@ -8,7 +8,7 @@ from made_pages import HOSTILE
 from PIL import Image
 from tiny import draw_blob, draw_labels
 
-from galaxy.decision_tree import column
+from galaxy.decision_tree import GALAXY_ZOO_2
 from machine import command_line
 from machine.files import DataError
 from report import tree_figure
@@ -21,7 +21,7 @@ def test_the_same_galaxy_gives_the_same_file(tmp_path: Path, suffix: str):
     contents = []
     for number in range(2):
         path = tmp_path / f"{number}{suffix}"
-        tree_figure.save(tree_figure.draw(VOTES, draw_blob(np.random.default_rng(6)), "a galaxy"), path)
+        tree_figure.save(tree_figure.draw(VOTES, GALAXY_ZOO_2, draw_blob(np.random.default_rng(6)), "a galaxy"), path)
         contents.append(path.read_bytes())
     assert contents[0] == contents[1]
     assert contents[0].startswith({".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}[suffix])
@@ -41,14 +41,14 @@ def test_a_path_with_more_votes_covers_more_pixels(tmp_path: Path, paper: str):
     seen = []
     for certain in (0.4, 0.9):
         votes = np.zeros(37)
-        votes[column(1, 1)], votes[column(1, 2)], votes[column(1, 3)] = (
+        votes[GALAXY_ZOO_2.column(1, 1)], votes[GALAXY_ZOO_2.column(1, 2)], votes[GALAXY_ZOO_2.column(1, 3)] = (
             certain,
             (1 - certain) * 0.9,
             (1 - certain) * 0.1,
         )
-        votes[column(7, 2)], votes[column(6, 2)] = certain, 1
+        votes[GALAXY_ZOO_2.column(7, 2)], votes[GALAXY_ZOO_2.column(6, 2)] = certain, 1
         path = tmp_path / f"{certain}.png"
-        tree_figure.save(tree_figure.draw(votes, paper=paper), path)
+        tree_figure.save(tree_figure.draw(votes, GALAXY_ZOO_2, paper=paper), path)
         image = pixels_of(path)
         assert (image[0, 0] == colour("paper", paper)).all()
         seen.append((image == colour("strong", paper)).all(axis=2).sum())
@@ -58,7 +58,7 @@ def test_a_path_with_more_votes_covers_more_pixels(tmp_path: Path, paper: str):
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_stay_text(tmp_path: Path, name: str):
     path = tmp_path / "tree.svg"
-    tree_figure.save(tree_figure.draw(VOTES, None, name), path)
+    tree_figure.save(tree_figure.draw(VOTES, GALAXY_ZOO_2, None, name), path)
     assert b"<script" not in path.read_bytes() and b"alert(1)</" not in path.read_bytes()
 
 

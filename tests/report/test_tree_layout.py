@@ -1,5 +1,6 @@
 """Layout of the tree: widths of branches, their order, the most likely path."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import hypothesis.strategies as st
@@ -9,33 +10,41 @@ from hypothesis import given
 from tiny import draw_labels
 
 from catalogue.likely_path import answers_of, in_words
-from galaxy.decision_tree import ANSWER_NAMES, QUESTIONS, column
+from galaxy.decision_tree import GALAXY_ZOO_2
 from report import tree_layout
-from report.tree_layout import BROAD, FULL, HEIGHT, LAYOUTS, PITCH, WIDTH, branches
+from report.tree_layout import BROAD, FULL, PITCH, layout_of
+
+LAYOUT = layout_of(GALAXY_ZOO_2)
+LAYOUTS = LAYOUT.questions
+
+
+def branches(votes: np.ndarray, path: Sequence[int] | None = None) -> list[tree_layout.Branch]:
+    return tree_layout.branches(votes, GALAXY_ZOO_2, path)
+
 
 GALAXIES = st.integers(0, 10_000).map(lambda seed: draw_labels(1, np.random.default_rng(seed))[0])
 
 
 def test_each_answer_has_a_position_and_a_word():
-    assert set(LAYOUTS) == set(QUESTIONS)
+    assert set(LAYOUTS) == set(GALAXY_ZOO_2.numbers)
     for number, layout in LAYOUTS.items():
-        assert len(layout.words) == len(QUESTIONS[number].answers)
-        assert sorted(tree_layout.order_of(number)) == list(range(1, len(layout.words) + 1))
+        assert len(layout.words) == len(GALAXY_ZOO_2.question(number).answers)
+        assert sorted(tree_layout.order_of(layout)) == list(range(1, len(layout.words) + 1))
 
 
 @given(GALAXIES)
 def test_branches_are_as_wide_as_their_votes_and_within_the_canvas(votes):
     found = branches(votes)
-    assert len({(branch.question, branch.answer) for branch in found}) == len(ANSWER_NAMES) == len(found)
+    assert len({(branch.question, branch.answer) for branch in found}) == len(GALAXY_ZOO_2.words) == len(found)
     for branch in found:
-        assert branch.width == pytest.approx(votes[column(branch.question, branch.answer)] * FULL)
+        assert branch.width == pytest.approx(votes[GALAXY_ZOO_2.column(branch.question, branch.answer)] * FULL)
         for x, y in branch.points:
-            assert 0 < x < WIDTH and branch.width / 2 < y < HEIGHT - branch.width / 2
+            assert 0 < x < LAYOUT.width and branch.width / 2 < y < LAYOUT.height - branch.width / 2
 
 
 @given(GALAXIES)
 def test_branches_that_leave_or_meet_lie_side_by_side(votes):
-    found, bars = branches(votes), tree_layout.bars(votes)
+    found, bars = branches(votes), tree_layout.bars(votes, GALAXY_ZOO_2)
     for number, layout in LAYOUTS.items():
         leaving = sorted((branch.points[0][1], branch.width) for branch in found if branch.question == number)
         coming = sorted((b.points[-1][1], b.width) for b in found if not b.ends and leads(b) == number)
@@ -50,7 +59,7 @@ def test_branches_that_leave_or_meet_lie_side_by_side(votes):
 
 
 def leads(branch: tree_layout.Branch) -> int | None:
-    return QUESTIONS[branch.question].leads_to[branch.answer - 1]
+    return GALAXY_ZOO_2.leads_to[branch.question][branch.answer - 1]
 
 
 @given(GALAXIES)
@@ -66,14 +75,14 @@ def test_the_most_likely_path_equals_the_catalogue_s_and_is_drawn_last(votes):
     found = branches(votes)
     likely = [branch for branch in found if branch.likely]
     assert found[-len(likely) :] == likely
-    words = in_words(votes).split(", ")
-    named = {QUESTIONS[each.question].answers[each.answer - 1] for each in likely} - {"not odd"}
+    words = in_words(votes, GALAXY_ZOO_2).split(", ")
+    named = {GALAXY_ZOO_2.question(each.question).words[each.answer - 1] for each in likely} - {"not odd"}
     assert named == set(words)
 
 
 def test_a_given_path_is_marked_instead_of_the_likeliest_one():
     votes = draw_labels(1, np.random.default_rng(3))[0]
-    marked = branches(votes, answers_of("features or disk, edge-on"))
+    marked = branches(votes, answers_of("features or disk, edge-on", GALAXY_ZOO_2))
     assert [(b.question, b.answer) for b in marked if b.likely] == [(1, 2), (2, 1)]
     assert not any(branch.likely for branch in branches(votes, ()))
 
@@ -81,17 +90,17 @@ def test_a_given_path_is_marked_instead_of_the_likeliest_one():
 def test_fractions_are_among_those_asked():
     votes = draw_labels(1, np.random.default_rng(3))[0]
     by_key = {(branch.question, branch.answer): branch for branch in branches(votes)}
-    for number, question in QUESTIONS.items():
+    for number, question in enumerate(GALAXY_ZOO_2.questions, 1):
         of_question = [by_key[number, answer] for answer in range(1, len(question.answers) + 1)]
         assert sum(branch.fraction for branch in of_question) == pytest.approx(1)
         assert of_question[0].asked == pytest.approx(
-            1 if question.scaled_by is None else votes[column(*question.scaled_by)]
+            votes[list(GALAXY_ZOO_2.scaled_by[number])].sum() if GALAXY_ZOO_2.scaled_by[number] else 1
         )
 
 
 def test_a_question_that_nobody_was_asked_has_no_fractions():
     votes = np.zeros(37)
-    votes[column(1, 3)] = votes[column(6, 2)] = 1
+    votes[GALAXY_ZOO_2.column(1, 3)] = votes[GALAXY_ZOO_2.column(6, 2)] = 1
     nobody = [branch for branch in branches(votes) if branch.question not in (1, 6)]
     assert len(nobody) == 32
     assert all(np.isnan(branch.fraction) and branch.width == 0 for branch in nobody)
@@ -107,7 +116,7 @@ def test_votes_are_clipped_to_0_and_1_and_nan_is_0():
 
 def test_a_branch_that_carries_its_name_ends_further_right():
     votes = np.zeros(37)
-    votes[column(1, 1)], votes[column(1, 3)] = 1 - BROAD / FULL, BROAD / FULL
+    votes[GALAXY_ZOO_2.column(1, 1)], votes[GALAXY_ZOO_2.column(1, 3)] = 1 - BROAD / FULL, BROAD / FULL
     [star] = [branch for branch in branches(votes) if (branch.question, branch.answer) == (1, 3)]
     [odd] = [branch for branch in branches(votes) if (branch.question, branch.answer) == (6, 2)]
     assert star.points[-1][0] == LAYOUTS[1].x + tree_layout.LEVEL_TO

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import draw_labels
 
-from galaxy import decision_tree
+from galaxy.decision_tree import GALAXY_ZOO_2
 from survey import blending
 from survey.predictions import rmse as score
 
@@ -182,7 +182,7 @@ def test_blends_are_means_and_finer_weights_fit_no_worse(seed, num_models):
     generator = np.random.default_rng(seed)
     residuals = 0.1 * generator.normal(size=(num_models, 30, 37)) * generator.uniform(0.5, 2, (num_models, 1, 1))
     grams = blending.residual_grams(residuals)
-    blends = list(blending.fit_blends(grams).values())  # uniform, weighted, by question, by answer
+    blends = list(blending.fit_blends(grams, GALAXY_ZOO_2).values())  # uniform, weighted, by question, by answer
     for weights in blends:
         assert weights.shape == (37, num_models) and weights.min() >= 0
         np.testing.assert_allclose(weights.sum(axis=1), 1)
@@ -194,14 +194,14 @@ def noisy(labels: np.ndarray, num_models: int, seed: int = 5) -> np.ndarray:
     """Return predictions (models, n, 37) that obey the tree, the first model's the best."""
     generator = np.random.default_rng(seed)
     noise = [labels + 0.05 * (1 + model) * generator.normal(size=labels.shape) for model in range(num_models)]
-    return decision_tree.obey(np.stack(noise).clip(0, 1))
+    return GALAXY_ZOO_2.obey(np.stack(noise).clip(0, 1))
 
 
 def test_a_question_s_weights_are_those_of_its_answers_alone():
     labels = draw_labels(60, np.random.default_rng(3))
     residuals = noisy(labels, 3) - labels
-    weights = blending.by_question(blending.residual_grams(residuals))
-    for answers in decision_tree.SLICES.values():
+    weights = blending.by_question(blending.residual_grams(residuals), GALAXY_ZOO_2)
+    for answers in GALAXY_ZOO_2.slices.values():
         expected = blending.fit_weights(gram_of(residuals[:, :, answers].reshape(3, -1)))
         np.testing.assert_allclose(weights[answers], np.tile(expected, (answers.stop - answers.start, 1)), atol=1e-4)
 
@@ -210,11 +210,11 @@ def test_a_question_s_weights_are_those_of_its_answers_alone():
 def test_sums_of_a_blend_are_restored_on_request(name):
     labels = draw_labels(80, np.random.default_rng(1))
     predictions = noisy(labels, 4)
-    weights = blending.BLENDS[name](blending.residual_grams(predictions - labels))
+    weights = blending.BLENDS[name](blending.residual_grams(predictions - labels), GALAXY_ZOO_2)
     blended = blending.blend(weights, predictions)
-    totals, expected = decision_tree.question_totals(decision_tree.obey(blended))
+    totals, expected = GALAXY_ZOO_2.question_totals(GALAXY_ZOO_2.obey(blended))
     assert np.abs(totals - expected).max() < 1e-6
-    totals, expected = decision_tree.question_totals(blended)
+    totals, expected = GALAXY_ZOO_2.question_totals(blended)
     # What all answers share keeps the sums by itself; what they do not share breaks them.
     assert (np.abs(totals - expected).max() < 1e-6) == (name in ("blended_predictions_uniform", "blended_predictions"))
 
@@ -222,14 +222,14 @@ def test_sums_of_a_blend_are_restored_on_request(name):
 def test_cross_validation_predicts_each_galaxy_with_weights_of_the_others():
     labels = draw_labels(35, np.random.default_rng(2))
     predictions = noisy(labels, 3)
-    crossed = blending.cross_validate(predictions, labels)
+    crossed = blending.cross_validate(predictions, labels, GALAXY_ZOO_2)
     blended = np.empty(labels.shape)
     for galaxy in range(len(labels)):
         others = np.arange(len(labels)) % 5 != galaxy % 5
-        weights = blending.by_answer(blending.residual_grams(predictions[:, others] - labels[others]))
+        weights = blending.by_answer(blending.residual_grams(predictions[:, others] - labels[others]), GALAXY_ZOO_2)
         blended[galaxy] = blending.blend(weights, predictions[:, galaxy : galaxy + 1])[0]
     assert crossed["blended_predictions_separate"] == pytest.approx(score(blended, labels), rel=1e-6)
-    fitted = blending.by_answer(blending.residual_grams(predictions - labels))
+    fitted = blending.by_answer(blending.residual_grams(predictions - labels), GALAXY_ZOO_2)
     assert crossed["blended_predictions_separate"] > score(blending.blend(fitted, predictions), labels)
 
 
@@ -237,17 +237,17 @@ def test_a_model_that_only_harms_is_found():
     labels = draw_labels(50, np.random.default_rng(4))
     predictions = np.concatenate([noisy(labels, 2), labels[None, ::-1]])
     for obey_tree in (True, False):
-        found = blending.harmless_removals(predictions, labels, obey_tree)
+        found = blending.harmless_removals(predictions, labels, GALAXY_ZOO_2, obey_tree)
         assert list(found) == [2]
         blended = predictions[:2].mean(axis=0)
-        expected = score(decision_tree.obey(blended) if obey_tree else blended, labels)
+        expected = score(GALAXY_ZOO_2.obey(blended) if obey_tree else blended, labels)
         assert found[2] == pytest.approx(expected, rel=1e-9)
-    assert not blending.harmless_removals(predictions[:1], labels)
+    assert not blending.harmless_removals(predictions[:1], labels, GALAXY_ZOO_2)
 
 
 def test_harmless_removals_are_those_of_the_blend_that_is_written():
     labels = draw_labels(50, np.random.default_rng(4))
     # Half of what obeys the tree breaks its sums, until they are restored.
     predictions = np.stack([noisy(labels, 1)[0], 0.5 * labels])
-    assert set(blending.harmless_removals(predictions, labels)) == {1}
-    assert 1 not in blending.harmless_removals(predictions, labels, obey_tree=True)
+    assert set(blending.harmless_removals(predictions, labels, GALAXY_ZOO_2)) == {1}
+    assert 1 not in blending.harmless_removals(predictions, labels, GALAXY_ZOO_2, obey_tree=True)

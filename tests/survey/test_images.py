@@ -11,7 +11,7 @@ import copy_data_to_shm
 import create_test_ids_file
 import create_train_ids_file
 import load_data
-from galaxy import decision_tree
+from galaxy.decision_tree import GALAXY_ZOO_2
 from machine.arrays import save_array
 from machine.files import DataError
 from survey import bad_images, decoded_cache, folders, images
@@ -45,7 +45,7 @@ def test_labels_csv(survey: Survey):
 
 def test_columns_of_the_table_are_the_trees(survey: Survey):
     header = survey.csv.read_text().splitlines()[0]
-    assert header == ",".join(("GalaxyID", *decision_tree.COLUMN_NAMES))
+    assert header == ",".join(("GalaxyID", *GALAXY_ZOO_2.columns))
 
 
 @pytest.mark.parametrize("subset", ["train", "test"])

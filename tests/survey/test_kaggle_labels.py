@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import draw_labels
 
-from galaxy import decision_tree
+from galaxy.decision_tree import GALAXY_ZOO_2
 from machine.files import DataError
 from survey import kaggle_labels
 
-HEADER = ("GalaxyID", *decision_tree.COLUMN_NAMES)
+HEADER = ("GalaxyID", *GALAXY_ZOO_2.columns)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -27,7 +27,7 @@ def test_columns_in_any_order(tmp_path_factory, ids, order, seed, line_end, mark
     text = line_end.join(",".join(row[column] for column in order) for row in rows)
     path = tmp_path_factory.mktemp("table") / "table.csv"
     path.write_text(mark + text, newline="")
-    read_ids, read_labels = kaggle_labels.read(path)
+    read_ids, read_labels = kaggle_labels.read(path, GALAXY_ZOO_2)
     assert read_ids.dtype == np.int64 and read_ids.tolist() == ids
     np.testing.assert_array_equal(read_labels, labels)
 
@@ -41,4 +41,4 @@ def test_a_cell_of_text_is_refused_wherever_it_is(tmp_path_factory, line, column
     path = tmp_path_factory.mktemp("table") / "table.csv"
     path.write_text("\n".join(map(",".join, rows)), encoding="utf-8")
     with pytest.raises(DataError):
-        kaggle_labels.read(path)
+        kaggle_labels.read(path, GALAXY_ZOO_2)

@@ -8,13 +8,12 @@ import pandas
 import pytest
 from tiny import draw_labels
 
-from catalogue.answer_columns import FRACTIONS as FRACTIONS_OF_CATALOGUE
-from galaxy import decision_tree
-from galaxy.answer_names import COLUMN_OF, NAMES, PUBLISHED_NAMES
-from galaxy.decision_tree import COLUMN_NAMES, SLICES
+from catalogue.answer_columns import fractions_of
+from galaxy.answer_names import PUBLISHED_NAMES, columns_of
+from galaxy.decision_tree import GALAXY_ZOO_2
 from machine.files import DataError
 from survey import own_labels
-from survey.own_labels import Choices
+from survey.vote_columns import Choices
 
 GALAXIES = [f"J{number:03d}+0.5" for number in range(12)]
 
@@ -24,10 +23,10 @@ def draw_counts(num_galaxies: int, most: int = 40) -> np.ndarray:
     rng = np.random.default_rng(5)
     labels = draw_labels(num_galaxies, rng)
     counts = np.zeros(labels.shape, int)
-    for number, answers in SLICES.items():
-        scaled_by = decision_tree.SCALED_BY[number]
+    for number, answers in GALAXY_ZOO_2.slices.items():
+        scaled_by = GALAXY_ZOO_2.scaled_by[number]
         for row in range(num_galaxies):
-            asked = most if scaled_by is None else counts[row, scaled_by]
+            asked = counts[row, list(scaled_by)].sum() if scaled_by else most
             shares = labels[row, answers] / max(labels[row, answers].sum(), 1e-30)
             counts[row, answers] = rng.multinomial(asked, shares / shares.sum()) if shares.sum() else 0
     return counts
@@ -36,9 +35,9 @@ def draw_counts(num_galaxies: int, most: int = 40) -> np.ndarray:
 COUNTS = draw_counts(len(GALAXIES))
 with np.errstate(invalid="ignore"):
     FRACTIONS = np.concatenate(
-        [COUNTS[:, s] / COUNTS[:, s].sum(axis=1, keepdims=True) for s in SLICES.values()], axis=1
+        [COUNTS[:, s] / COUNTS[:, s].sum(axis=1, keepdims=True) for s in GALAXY_ZOO_2.slices.values()], axis=1
     )
-EXPECTED = decision_tree.weigh(np.nan_to_num(FRACTIONS))
+EXPECTED = GALAXY_ZOO_2.weigh(np.nan_to_num(FRACTIONS))
 
 
 def write(path: Path, values: np.ndarray, names: list[str], id_column: str = "id_str", **columns: object) -> Path:
@@ -57,9 +56,10 @@ def ending(names: tuple[str, ...], end: str) -> list[str]:
     return [name + end for name in names]
 
 
+NAMES = GALAXY_ZOO_2.names
 WITH_GZ2 = tuple(name.replace("_", "-gz2_", 1) for name in NAMES)
 WAYS = {
-    "Kaggle's": (EXPECTED, list(COLUMN_NAMES)),
+    "Kaggle's": (EXPECTED, list(GALAXY_ZOO_2.columns)),
     "counts of the published table": (COUNTS, ending(PUBLISHED_NAMES, "_count")),
     "fractions of the published table": (FRACTIONS, ending(PUBLISHED_NAMES, "_fraction")),
     "weighted fractions of the published table": (FRACTIONS, ending(PUBLISHED_NAMES, "_weighted_fraction")),
@@ -76,7 +76,7 @@ WAYS = {
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".fits"])
 def test_all_names_and_types_of_votes_give_the_same_labels(tmp_path: Path, suffix: str, values, names: list[str]):
     path = write(tmp_path / f"votes{suffix}", values, names)
-    found, labels = own_labels.read(path, set(GALAXIES))
+    found, labels, _ = own_labels.read(path, set(GALAXIES), GALAXY_ZOO_2)
     assert found == GALAXIES
     lost = weights_of_unanswered(COUNTS)
     np.testing.assert_allclose(labels[~lost], EXPECTED[~lost], atol=1e-12)
@@ -85,45 +85,49 @@ def test_all_names_and_types_of_votes_give_the_same_labels(tmp_path: Path, suffi
 
 def weights_of_unanswered(counts: np.ndarray) -> np.ndarray:
     """Return the cells (n, 37) of questions without votes although votes lead to them, boolean."""
-    totals, expected = decision_tree.question_totals(counts)
-    return np.repeat((totals == 0) & (expected > 0), [s.stop - s.start for s in SLICES.values()], axis=1)
+    totals, expected = GALAXY_ZOO_2.question_totals(counts)
+    return np.repeat((totals == 0) & (expected > 0), [s.stop - s.start for s in GALAXY_ZOO_2.slices.values()], axis=1)
 
 
 def assert_obeys(labels: np.ndarray) -> None:
-    totals, expected = decision_tree.question_totals(labels)
+    totals, expected = GALAXY_ZOO_2.question_totals(labels)
     np.testing.assert_allclose(totals, expected, atol=1e-6)
     assert labels.min() >= 0 and labels.max() <= 1
 
 
 def test_the_names_are_of_all_answers_and_differ():
     for names in (NAMES, PUBLISHED_NAMES):
-        assert [COLUMN_OF[re.sub("[^a-z0-9]+", "_", name.lower())] for name in names] == list(range(37))
+        assert [columns_of(GALAXY_ZOO_2)[re.sub("[^a-z0-9]+", "_", name.lower())] for name in names] == list(range(37))
     assert NAMES[:3] == (
         "smooth-or-featured_smooth",
         "smooth-or-featured_featured-or-disk",
         "smooth-or-featured_artifact",
     )
     assert PUBLISHED_NAMES[24] == "t08_odd_feature_a38_dust_lane"
-    assert NAMES[decision_tree.column(8, 7)] == "odd-feature_dust-lane"
+    assert NAMES[GALAXY_ZOO_2.column(8, 7)] == "odd-feature_dust-lane"
 
 
 def test_the_columns_of_our_own_catalogues_are_read():
-    assert [COLUMN_OF[name.removesuffix("_fraction")] for name in FRACTIONS_OF_CATALOGUE] == list(range(37))
+    assert [columns_of(GALAXY_ZOO_2)[name.removesuffix("_fraction")] for name in fractions_of(GALAXY_ZOO_2)] == list(
+        range(37)
+    )
 
 
 def test_answers_get_nothing_if_the_question_was_not_asked_and_are_even_if_its_votes_are_missing(
     tmp_path: Path, capsys
 ):
     values = FRACTIONS.copy()
-    values[0, SLICES[1]] = 1, 0, 0  # smooth: no disk
-    values[0, SLICES[2]] = np.nan
-    values[0, SLICES[7]] = np.nan  # smooth, and roundness was not asked
-    values[0, SLICES[6]] = np.nan
-    [*_], labels = own_labels.read(write(tmp_path / "votes.csv", values, ending(NAMES, "_fraction")), set(GALAXIES))
-    np.testing.assert_allclose(labels[0, SLICES[2]], 0)
-    np.testing.assert_allclose(labels[0, SLICES[7]], 1 / 3)
-    np.testing.assert_allclose(labels[0, SLICES[6]], [0, 1])
-    np.testing.assert_allclose(labels[0, SLICES[8]], 0)
+    values[0, GALAXY_ZOO_2.slices[1]] = 1, 0, 0  # smooth: no disk
+    values[0, GALAXY_ZOO_2.slices[2]] = np.nan
+    values[0, GALAXY_ZOO_2.slices[7]] = np.nan  # smooth, and roundness was not asked
+    values[0, GALAXY_ZOO_2.slices[6]] = np.nan
+    [*_], labels, _ = own_labels.read(
+        write(tmp_path / "votes.csv", values, ending(NAMES, "_fraction")), set(GALAXIES), GALAXY_ZOO_2
+    )
+    np.testing.assert_allclose(labels[0, GALAXY_ZOO_2.slices[2]], 0)
+    np.testing.assert_allclose(labels[0, GALAXY_ZOO_2.slices[7]], 1 / 3)
+    np.testing.assert_allclose(labels[0, GALAXY_ZOO_2.slices[6]], [0, 1])
+    np.testing.assert_allclose(labels[0, GALAXY_ZOO_2.slices[8]], 0)
     assert_obeys(labels)
     assert "lack the votes on a question that was asked" in capsys.readouterr().out
 
@@ -132,15 +136,17 @@ def test_rows_without_a_vote_on_the_first_question_are_left_out(tmp_path: Path, 
     counts = COUNTS.copy()
     counts[3] = 0
     path = write(tmp_path / "votes.csv", counts, ending(NAMES, "_count"))
-    found, labels = own_labels.read(path, set(GALAXIES))
+    found, labels, _ = own_labels.read(path, set(GALAXIES), GALAXY_ZOO_2)
     assert found == [name for name in GALAXIES if name != "J003+0.5"] and len(labels) == 11
     assert "left out 1 rows without a vote on question 1, 'J003+0.5' first" in capsys.readouterr().out
 
 
 def test_fractions_that_do_not_sum_to_one_are_normalised_with_a_line(tmp_path: Path, capsys):
     values = FRACTIONS.copy()
-    values[4, SLICES[1]] *= 0.8
-    _, labels = own_labels.read(write(tmp_path / "votes.csv", values, ending(NAMES, "_debiased")), set(GALAXIES))
+    values[4, GALAXY_ZOO_2.slices[1]] *= 0.8
+    _, labels, _ = own_labels.read(
+        write(tmp_path / "votes.csv", values, ending(NAMES, "_debiased")), set(GALAXIES), GALAXY_ZOO_2
+    )
     assert "the fractions of 1 galaxies do not sum to 1" in capsys.readouterr().out
     assert_obeys(labels)
 
@@ -150,7 +156,7 @@ def test_an_error_of_a_missing_column_has_the_nearest_name(tmp_path: Path, capsy
     names[0], names[20] = "smooth-or-featurd_smooth_fraction", "something else"
     path = write(tmp_path / "votes.csv", FRACTIONS, names)
     with pytest.raises(DataError, match=r"for each of 37 answers, but 2 have none, smooth-or-featured_smooth first"):
-        own_labels.read(path, set(GALAXIES))
+        own_labels.read(path, set(GALAXIES), GALAXY_ZOO_2)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
     assert lines[0].startswith(
@@ -161,29 +167,29 @@ def test_an_error_of_a_missing_column_has_the_nearest_name(tmp_path: Path, capsy
 
 
 def test_whole_questions_may_be_missing_with_fill_missing(tmp_path: Path):
-    keep = [column for column in range(37) if column not in range(*SLICES[8].indices(37))]
+    keep = [column for column in range(37) if column not in range(*GALAXY_ZOO_2.slices[8].indices(37))]
     names = [ending(NAMES, "_fraction")[column] for column in keep]
     path = write(tmp_path / "votes.csv", FRACTIONS[:, keep], names)
     with pytest.raises(DataError, match=r"7 have none, odd-feature_ring first; .* with --fill-missing"):
-        own_labels.read(path, set(GALAXIES))
-    _, labels = own_labels.read(path, set(GALAXIES), Choices(fill_missing=True))
-    odd = decision_tree.column(6, 1)
-    np.testing.assert_allclose(labels[:, SLICES[8]], np.repeat(labels[:, [odd]] / 7, 7, axis=1))
+        own_labels.read(path, set(GALAXIES), GALAXY_ZOO_2)
+    _, labels, _ = own_labels.read(path, set(GALAXIES), GALAXY_ZOO_2, Choices(fill_missing=True))
+    odd = GALAXY_ZOO_2.column(6, 1)
+    np.testing.assert_allclose(labels[:, GALAXY_ZOO_2.slices[8]], np.repeat(labels[:, [odd]] / 7, 7, axis=1))
     assert_obeys(labels)
     path = write(tmp_path / "fewer.csv", FRACTIONS[:, keep[1:]], names[1:])
     with pytest.raises(DataError, match="1 have none, smooth-or-featured_smooth first"):
-        own_labels.read(path, set(GALAXIES), Choices(fill_missing=True))
+        own_labels.read(path, set(GALAXIES), GALAXY_ZOO_2, Choices(fill_missing=True))
 
 
 def test_one_of_several_types_of_votes_is_chosen(tmp_path: Path, capsys):
     even = np.ones((12, 37))
     columns = dict(zip(ending(NAMES, "_count"), even.T, strict=True))
     path = write(tmp_path / "votes.csv", FRACTIONS, ending(NAMES, "_fraction"), **columns)
-    _, labels = own_labels.read(path, set(GALAXIES))
-    np.testing.assert_allclose(labels[:, SLICES[1]], EXPECTED[:, SLICES[1]], atol=1e-12)
+    _, labels, _ = own_labels.read(path, set(GALAXIES), GALAXY_ZOO_2)
+    np.testing.assert_allclose(labels[:, GALAXY_ZOO_2.slices[1]], EXPECTED[:, GALAXY_ZOO_2.slices[1]], atol=1e-12)
     assert "like 'smooth-or-featured_smooth_fraction'" in capsys.readouterr().out
-    _, labels = own_labels.read(path, set(GALAXIES), Choices(vote_type="count"))
-    np.testing.assert_allclose(labels[:, SLICES[1]], 1 / 3)
+    _, labels, _ = own_labels.read(path, set(GALAXIES), GALAXY_ZOO_2, Choices(vote_type="count"))
+    np.testing.assert_allclose(labels[:, GALAXY_ZOO_2.slices[1]], 1 / 3)
 
 
 @pytest.mark.parametrize(
@@ -200,14 +206,14 @@ def test_names_are_found_in_the_column_that_has_them(tmp_path: Path, id_column: 
     table = pandas.read_csv(path)
     table["id_str"], table[id_column] = "other", cells
     table.to_csv(path, index=False)
-    assert own_labels.read(path, set(GALAXIES))[0] == GALAXIES
+    assert own_labels.read(path, set(GALAXIES), GALAXY_ZOO_2)[0] == GALAXIES
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".fits"])
 def test_numbers_are_names_with_all_their_digits(tmp_path: Path, suffix: str):
     ids = [587722981736120347 + number for number in range(12)]
     path = write(tmp_path / f"votes{suffix}", COUNTS, ending(NAMES, "_count"), "unused", dr7objid=ids)
-    assert own_labels.read(path, {str(ids[3])})[0] == list(map(str, ids))
+    assert own_labels.read(path, {str(ids[3])}, GALAXY_ZOO_2)[0] == list(map(str, ids))
 
 
 def test_numbers_that_lost_digits_are_refused(tmp_path: Path):
@@ -215,7 +221,7 @@ def test_numbers_that_lost_digits_are_refused(tmp_path: Path):
     ids = [5.87722981736120347e17 + 100 * number for number in range(12)]
     path = write(tmp_path / "votes.parquet", COUNTS, ending(NAMES, "_count"), "unused", dr7objid=ids)
     with pytest.raises(DataError, match=r"expected whole numbers or text in dr7objid, got 5\.8.*, which lost digits"):
-        own_labels.read(path, set(GALAXIES))
+        own_labels.read(path, set(GALAXIES), GALAXY_ZOO_2)
 
 
 NAMES_OF_COUNTS = ending(NAMES, "_count")
@@ -241,14 +247,14 @@ def test_a_table_that_cannot_be_used_is_an_error_of_one_line(tmp_path: Path, cha
     path = write(tmp_path / "votes.csv", COUNTS, NAMES_OF_COUNTS)
     change(pandas.read_csv(path)).to_csv(path, index=False)
     with pytest.raises(DataError, match=reason) as raised:
-        own_labels.read(path, set(GALAXIES))
+        own_labels.read(path, set(GALAXIES), GALAXY_ZOO_2)
     assert "\n" not in str(raised.value)
 
 
 def test_a_missing_column_of_names_is_an_error(tmp_path: Path):
     path = write(tmp_path / "votes.csv", COUNTS, NAMES_OF_COUNTS)
     with pytest.raises(DataError, match="expected a column 'id_string', got none; the nearest name is 'id_str'"):
-        own_labels.read(path, set(GALAXIES), Choices(name_column="id_string"))
+        own_labels.read(path, set(GALAXIES), GALAXY_ZOO_2, Choices(name_column="id_string"))
 
 
 LATER = {
@@ -282,10 +288,10 @@ def test_answers_of_later_projects_are_counted_for_those_of_galaxy_zoo_2(
     path = tmp_path / "votes.csv"
     pandas.DataFrame([{"id_str": "a", **votes}]).to_csv(path, index=False)
     with pytest.raises(DataError, match=r"9 have none.*nothing about questions 6, 8.*--fill-missing"):
-        own_labels.read(path, ["a"])
+        own_labels.read(path, ["a"], GALAXY_ZOO_2)
     assert "nearest" not in capsys.readouterr().out
-    _, labels = own_labels.read(path, ["a"], Choices(fill_missing=True))
-    bar, bulge, shape = (labels[0, SLICES[question]] for question in (3, 5, 9))
+    _, labels, _ = own_labels.read(path, ["a"], GALAXY_ZOO_2, Choices(fill_missing=True))
+    bar, bulge, shape = (labels[0, GALAXY_ZOO_2.slices[question]] for question in (3, 5, 9))
     np.testing.assert_allclose(bar / bar.sum(), [0.8, 0.2])
     np.testing.assert_allclose(bulge / bulge.sum(), [0.2, 0.2, 0.4, 0.2])
     np.testing.assert_allclose(shape / shape.sum(), [1 / 3] * 3)

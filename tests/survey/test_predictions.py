@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tiny import Survey, draw_labels, write_models
 
-from galaxy import decision_tree
+from galaxy.decision_tree import GALAXY_ZOO_2
 from machine.arrays import load_gz, save_gz
 from machine.files import DataError
 from survey import folders
@@ -63,21 +63,21 @@ def test_predictions_that_are_missing_are_named_with_their_script(prepared_surve
 
 
 def test_lost_questions_are_counted():
-    predictions = decision_tree.obey(draw_labels(6, np.random.default_rng(7)) + 0.01)
-    assert lost_questions(predictions) == {}
-    assert describe_lost("try_model_a", "test galaxies", predictions) is None
+    predictions = GALAXY_ZOO_2.obey(draw_labels(6, np.random.default_rng(7)) + 0.01)
+    assert lost_questions(predictions, GALAXY_ZOO_2) == {}
+    assert describe_lost("try_model_a", "test galaxies", predictions, GALAXY_ZOO_2) is None
     # Without "features or disk" questions 2 to 5 and 9 to 11 have no weight: that is an answer, not a loss.
-    predictions[0] = decision_tree.weigh(np.eye(37)[0] + np.eye(37)[[14, 16]].sum(axis=0))
-    assert lost_questions(predictions) == {}
-    predictions[:, decision_tree.SLICES[8]] = 0
-    predictions[1:3, decision_tree.SLICES[3]] = 0
-    predictions[0, decision_tree.SLICES[6]] = 0
-    assert lost_questions(predictions) == {3: 2, 6: 1, 8: 5}
-    assert describe_lost("try_model_a", "valid galaxies", predictions) == (
+    predictions[0] = GALAXY_ZOO_2.weigh(np.eye(37)[0] + np.eye(37)[[14, 16]].sum(axis=0))
+    assert lost_questions(predictions, GALAXY_ZOO_2) == {}
+    predictions[:, GALAXY_ZOO_2.slices[8]] = 0
+    predictions[1:3, GALAXY_ZOO_2.slices[3]] = 0
+    predictions[0, GALAXY_ZOO_2.slices[6]] = 0
+    assert lost_questions(predictions, GALAXY_ZOO_2) == {3: 2, 6: 1, 8: 5}
+    assert describe_lost("try_model_a", "valid galaxies", predictions, GALAXY_ZOO_2) == (
         "questions lost by try_model_a (all answers are zero), of 6 valid galaxies: 3 (2), 6 (1), 8 (5)"
     )
     predictions[:, :3] = 0
-    assert lost_questions(predictions) == {1: 6, 3: 2, 6: 1, 8: 5}
+    assert lost_questions(predictions, GALAXY_ZOO_2) == {1: 6, 3: 2, 6: 1, 8: 5}
     assert "of 6 test galaxies: 1 (all), 3 (2), 6 (1), 8 (5)" in describe_lost(
-        "try_model_a", "test galaxies", predictions
+        "try_model_a", "test galaxies", predictions, GALAXY_ZOO_2
     )

@@ -4,22 +4,22 @@ import numpy as np
 import pytest
 from tiny import Survey, write_csv
 
-from galaxy import decision_tree
+from galaxy.decision_tree import GALAXY_ZOO_2, TOLERANCE
 from machine.files import DataError
 from survey import preparation
 
 
 def test_rows_follow_the_ids_in_any_order():
     ids = np.array([30, 10, 20, 40])
-    np.testing.assert_array_equal(preparation._rows_of(np.array([20, 30, 20]), ids), [2, 0, 2])
+    np.testing.assert_array_equal(preparation.rows_of(np.array([20, 30, 20]), ids), [2, 0, 2])
     with pytest.raises(DataError, match=r"GalaxyID 25 has none \(2 such ids\); run create_train_ids_file.py again"):
-        preparation._rows_of(np.array([20, 25, 99]), ids)
+        preparation.rows_of(np.array([20, 25, 99]), ids)
 
 
 def test_deviations_are_those_of_the_changed_cells(survey: Survey):
     deviations = preparation.measure_deviations()
-    assert deviations.complaint(decision_tree.TOLERANCE) is None
-    assert deviations.sums.shape == (30, len(decision_tree.QUESTIONS))
+    assert deviations.complaint(TOLERANCE) is None
+    assert deviations.sums.shape == (30, len(GALAXY_ZOO_2.numbers))
     labels = survey.labels.copy()
     row = int(labels[:, 0].argmax())
     labels[row, 0] += 0.25

@@ -1,0 +1,48 @@
+"""The decision tree of a data folder: that of data/tree.json, or of Galaxy Zoo 2 without one.
+
+The commands that read labels or predictions take the tree from here; a training script declares its own
+(`Experiment.tree`), which must be the same.
+"""
+
+import json
+
+from galaxy.decision_tree import GALAXY_ZOO_2
+from galaxy.tree import Tree, from_plain
+from machine.files import DataError, first_line, open_file, replacing
+from survey.folders import Folders
+
+_HINT = "prepare the data again (prepare_data.py --tree)"
+MAX_BYTES = 2**22
+
+
+def read_tree(folders: Folders) -> Tree:
+    """Read the tree of the labels in the data folder; raises DataError for a damaged file."""
+    path = folders.data / "tree.json"
+    if not path.exists():
+        return GALAXY_ZOO_2
+    try:
+        with open_file(path, _HINT) as file:
+            return from_plain(json.loads(file.read(MAX_BYTES)))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is damaged ({first_line(error)}); {_HINT}") from None
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def write_tree(folders: Folders, tree: Tree) -> None:
+    """Write the tree of the labels to the data folder; Galaxy Zoo 2 needs no file."""
+    path = folders.data / "tree.json"
+    if tree == GALAXY_ZOO_2:
+        path.unlink(missing_ok=True)
+        return
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(tree.as_plain(), indent=1) + "\n")
+
+
+def check_tree(folders: Folders, tree: Tree, user: str) -> None:
+    """Raise DataError unless the labels of the data folder answer the questions of `tree`, which `user` declares."""
+    if (labelled := read_tree(folders)) != tree:
+        raise DataError(
+            f"{folders.data}: expected labels of the tree {tree.name}, which {user} declares, got those of "
+            f"{labelled.name}; prepare the data with prepare_data.py --tree, or declare that tree in the script"
+        )
