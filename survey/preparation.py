@@ -25,7 +25,7 @@ def product(path: Path) -> Product:
 
 
 def read_table() -> tuple[np.ndarray, np.ndarray]:
-    """Read the table of training labels, ids (n,) and labels (n, answers); raises DataError for a table without rows."""
+    """Read the table of training labels: ids (n,), labels (n, answers); raises DataError for a table without rows."""
     ids, labels = read_labels_csv()
     if len(ids) == 0:
         raise DataError(f"{folders.current.labels_csv}: expected one line per galaxy, got none; download it again")

@@ -21,8 +21,6 @@ def test_votes_obey_any_tree_and_approach_the_true_ones(tree: Tree):
     truth = np.array([true_votes(each, tree) for each in traits])
     np.testing.assert_allclose(votes, truth, atol=0.05)
     assert truth.std(axis=0).max() > 0.1
-    everyone = [tree.question(n).everyone for n in tree.numbers]
-    np.testing.assert_allclose(np.array(counts)[:, 0], 4000)
-    np.testing.assert_allclose(
-        np.array(counts)[:, np.logical_not(everyone)] / 4000, weights[:, np.logical_not(everyone)]
-    )
+    # Those who saw a star or an artifact are not asked for oddities, though their votes count.
+    everyone = np.array([tree.question(n).everyone for n in tree.numbers])
+    np.testing.assert_allclose(np.array(counts)[:, ~everyone] / 4000, weights[:, ~everyone], atol=0.06)
