@@ -93,7 +93,7 @@ class Examples:
         return self._images[subset]
 
     def targets(self, indices: np.ndarray) -> np.ndarray:
-        """Return the labels (num_train, answers), and the weights as one more column if the galaxies `indices` have them."""
+        """Return the labels (num_train, answers), and the weights as one more column if galaxies have them."""
         labels, weights = images.load_labels(), label_weights.normalised(indices)
         return labels if weights is None else np.hstack([labels, weights])
 

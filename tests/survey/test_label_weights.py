@@ -13,7 +13,7 @@ import prepare_data
 from engine import training
 from engine.examples import Examples
 from engine.network import Network
-from galaxy.decision_tree import COLUMN_NAMES
+from galaxy.decision_tree import GALAXY_ZOO_2
 from machine.arrays import save_array
 from machine.files import DataError
 from survey import folders, label_weights
@@ -46,7 +46,7 @@ class TestPreparation:
             write_jpeg(tmp_path / "images" / f"{name}.jpg", rng.integers(0, 255, (424, 424, 3)).astype(np.uint8))
         rows = [[name, *survey.labels[index]] for index, name in enumerate(names)]
         table = tmp_path / "votes.csv"
-        table.write_text("\n".join(",".join(map(str, row)) for row in [["name", *COLUMN_NAMES], *rows]) + "\n")
+        table.write_text("\n".join(",".join(map(str, row)) for row in [["name", *GALAXY_ZOO_2.columns], *rows]) + "\n")
         add_column(table, [0.5 + index for index in range(12)], "Weight")
         flags = ("--root", tmp_path / "own", "--images", tmp_path / "images", "--labels", table, "--num-workers", 1)
         run_main(prepare_data, *flags)
