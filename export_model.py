@@ -28,7 +28,7 @@ from engine.quantisation import quantised
 from galaxy.image_files import read
 from machine import products, seals
 from machine.command_line import positive_int, run_script
-from machine.files import DataError, file_checksum, first_line, replacing
+from machine.files import DataError, file_checksum, first_line, read_text, replacing
 from machine.locks import alone
 from machine.processes import mapping
 from machine.products import Product
@@ -54,9 +54,9 @@ DEFAULT_FACTS = {
 def read_facts(path: Path) -> dict[str, str]:
     """Read titles and texts for a card from a JSON file; raises DataError."""
     try:
-        facts = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise DataError(f"--facts {path}: {first_line(error)}") from None
+        facts = json.loads(read_text(path, "name another file with --facts"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"--facts {path}: {first_line(error)}; write a JSON object of titles and texts") from None
     if not isinstance(facts, dict) or not all(isinstance(text, str) for text in facts.values()):
         raise DataError(
             f'--facts {path}: expected a JSON object of titles and texts; write it like {{"licence": "CC BY 4.0"}}'

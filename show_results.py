@@ -19,7 +19,7 @@ from galaxy.tree import Tree
 from machine import products, seals
 from machine.arrays import load_pickle
 from machine.command_line import check_page_name, run_script, script_parser
-from machine.files import DataError, replacing
+from machine.files import DataError, read_text, replacing
 from machine.products import Product
 from survey import images
 from survey.folders import Folders, use_folders
@@ -195,10 +195,10 @@ def read_norms(folders: Folders, name: str) -> list[Norms]:
 def _read_record(path: Path) -> tuple[list[str], list[float]]:
     """Return the layer class of each parameter and the limits of the norm constraint; empty lists if unknown."""
     try:
-        experiment = json.loads(path.read_text())["experiment"]
+        experiment = json.loads(read_text(path, "train again"))["experiment"]
         classes = [str(layer["class"]) for layer in experiment["network"] for _ in layer.get("parameters", [])]
         return classes, [float(limit) for limit in (experiment["norm_constraint"] or {"limits": []})["limits"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (DataError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return [], []
 
 

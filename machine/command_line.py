@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from types import TracebackType
 from typing import NoReturn
 
 from machine import products
@@ -155,6 +156,28 @@ def run_script(main: Callable[[], None], kept: str = "earlier files are unchange
         sys.exit(130)
     except Exception as error:
         sys.exit(_line(_unexpected(error)))
+
+
+def _end_before_start(error_type: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Report an exception outside of `run_script` in one line: a package that is missing, a fault in a flag."""
+    if isinstance(error, ImportError):
+        _complain(_line(f"{error}; install the packages of requirements.txt (pip install -r requirements.txt)"))
+    elif isinstance(error, DataError | OSError):
+        _complain(_line(str(error)))
+    elif isinstance(error, Exception):
+        _complain(_line(_unexpected(error)))
+    else:
+        sys.__excepthook__(error_type, error, trace)
+
+
+def _is_command() -> bool:
+    """Return whether this process runs a script of the project, not a program that imports it."""
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    return script is not None and Path(script).resolve().parent == Path(__file__).resolve().parents[1]
+
+
+if _is_command():
+    sys.excepthook = _end_before_start
 
 
 def _print_any_name() -> None:

@@ -10,6 +10,7 @@ import os
 import platform
 import re
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -176,10 +177,33 @@ def open_file(path: str | Path, hint: str) -> BinaryIO:
     """Open a regular file for reading; raises DataError, with the hint, for any other path."""
     path = Path(path)
     try:
-        if path.exists() and not path.is_file():  # opening a pipe would block
-            raise DataError(f"{path}: expected a regular file, got a folder, pipe or device; move it away and {hint}")
-        return path.open("rb")
+        # To open a device can have effects. A pipe that comes after this look does not block.
+        is_regular = stat.S_ISREG(path.stat().st_mode)
+        file = open(path, "rb", opener=_open_at_once) if is_regular else None  # noqa: SIM115
+        if file is not None and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            file.close()
+            file = None
     except FileNotFoundError:
         raise DataError(f"{path} is missing; {hint}") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); allow reading or {hint}") from None
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise DataError(f"{path} cannot be read ({reason}); allow reading or {hint}") from None
+    if file is None:
+        raise DataError(f"{path}: expected a regular file, got a folder, pipe or device; move it away and {hint}")
+    return file
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def read_text(path: Path, hint: str, max_bytes: int = 2**24) -> str:
+    """Read a regular file of text; raises DataError, with the hint, for another file and for a larger one."""
+    with open_file(path, hint) as file:
+        content = file.read(min(os.fstat(file.fileno()).st_size, max_bytes) + 1)
+    if len(content) > max_bytes:
+        raise DataError(f"{path}: expected at most {max_bytes:,} bytes; {hint}")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: expected text in UTF-8; {hint}") from None

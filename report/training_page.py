@@ -10,7 +10,7 @@ from catalogue.likely_path import in_words
 from galaxy import thumbnails
 from galaxy.tree import Tree
 from machine.command_line import hms
-from machine.files import DataError
+from machine.files import DataError, read_text
 from report import figures, reliability
 from report.galaxies import MAX_ROWS, Column, Galaxies, spread_evenly
 from report.page import Facts, Gallery, Page, Section, Table
@@ -60,8 +60,8 @@ def read(folders: Folders) -> Results:
 def read_record(folders: Folders, name: str) -> dict:
     """Return a model's run record; empty if it is missing or unreadable."""
     try:
-        record = json.loads(folders.analysis(twin_of(name)).with_suffix(".json").read_text())
-    except (OSError, ValueError, RecursionError):
+        record = json.loads(read_text(folders.analysis(twin_of(name)).with_suffix(".json"), "train again"))
+    except (DataError, ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
 

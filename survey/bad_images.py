@@ -14,7 +14,7 @@ import numpy as np
 
 from galaxy import jpeg
 from machine import seals
-from machine.files import DataError, replacing
+from machine.files import DataError, read_text, replacing
 from machine.processes import mapping
 from machine.progress import showing
 from survey import decoded_cache, folders, images, ram_copies
@@ -65,8 +65,8 @@ def find_bad(subset: str, num_workers: int | None = None) -> dict[int, str]:
         expected = images.listing(originals, ids.tolist())
         ram_copies.check_current(current.ram_images(subset), originals, expected, listing)
     # An unreadable result is replaced by a new scan.
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        scan = json.loads(path.read_text())
+    with contextlib.suppress(DataError, OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        scan = json.loads(read_text(path, "delete it"))
         seal = seals.read(path)
         if scan["listing"] == listing and seal is not None and seal.is_whole:
             return {int(index): str(reason) for index, reason in scan["bad"].items() if 0 <= int(index) < len(ids)}

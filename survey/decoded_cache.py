@@ -21,13 +21,14 @@ from numpy.lib.format import open_memmap
 
 from galaxy.affine import IMAGE_SHAPE
 from machine import files, processes
-from machine.files import DataError, replacing, shown
+from machine.files import DataError, read_text, replacing, shown
 from machine.progress import showing
 from survey import folders, images, ram_copies
 from survey.folders import Folders
 
 # Images per task; an interrupted build repeats at most one block per process.
 _BLOCK = 64
+_MAX_MANIFEST = 2**28  # bytes; it lists the images
 # Up to this number, one process is faster than the start of several.
 _FEW_IMAGES = 2000
 # The journal of an unfinished map: a checksum of its manifest, then a block's first image and CRC-32 a line.
@@ -82,8 +83,8 @@ def _find(subset: str, _: Folders) -> np.ndarray | None:
 def _stored(target: Path) -> dict | None:
     """Return the manifest beside a map; None for another file."""
     try:
-        stored = json.loads(target.with_suffix(".json").read_text())
-    except (OSError, ValueError, RecursionError):
+        stored = json.loads(read_text(target.with_suffix(".json"), "copy again", _MAX_MANIFEST))
+    except (DataError, ValueError, RecursionError):
         return None
     return stored if isinstance(stored, dict) and "source" in stored else None
 
@@ -191,8 +192,8 @@ def _check_owner(target: Path, survey: object) -> None:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text()
-    except (OSError, ValueError):
+        return read_text(file, "copy again", _MAX_MANIFEST)
+    except DataError:
         return ""
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from machine import locks
-from machine.files import DataError, replacing, shown
+from machine.files import DataError, read_text, replacing, shown
 
 _MANIFEST = ".survey.json"
 
@@ -29,8 +29,8 @@ def alone(ram: Path) -> contextlib.AbstractContextManager[None]:
 def owner_of(copies: Path) -> str | None:
     """Return the survey that copies belong to; None without a manifest."""
     try:
-        survey = json.loads((copies / _MANIFEST).read_text())["survey"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        survey = json.loads(read_text(copies / _MANIFEST, "copy again"))["survey"]
+    except (DataError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return survey if isinstance(survey, str) else None
 

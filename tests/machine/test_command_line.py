@@ -1,10 +1,13 @@
 """The command line of all scripts: folders, numbers, durations, and an end in one line."""
 
 import argparse
+import sys
 from pathlib import Path
 
 import pytest
+from tiny import ROOT
 
+from machine import command_line
 from machine.command_line import Parser, hms, natural_int, positive_int, run_script, script_parser
 from machine.files import DataError
 from machine.version import VERSION
@@ -103,3 +106,22 @@ def test_version_is_printed_without_the_required_flags(parser: Parser, capsys):
         parser.parse_args(["--version"])
     assert ended.value.code == 0
     assert capsys.readouterr().out.endswith(f"of version {VERSION}\n")
+
+
+class TestBeforeTheStart:
+    def test_an_exception_is_one_line(self, capsys: pytest.CaptureFixture[str]):
+        end = command_line._end_before_start
+        end(ImportError, ModuleNotFoundError("No module named 'torch'"), None)
+        end(ZeroDivisionError, ZeroDivisionError("a\nb"), None)
+        end(OSError, OSError("gone"), None)
+        first, second, third = capsys.readouterr().err.splitlines()
+        assert first.startswith("error: No module named 'torch'; install the packages of requirements.txt")
+        assert second.startswith("error: unexpected ZeroDivisionError: a; this is a fault of the project")
+        assert third == "error: gone"
+        Path(second.rpartition(" ")[2]).unlink()
+
+    def test_it_is_set_for_commands_only(self, monkeypatch: pytest.MonkeyPatch):
+        assert sys.excepthook is not command_line._end_before_start
+        for script, is_command in ((ROOT / "prepare_data.py", True), (ROOT / "tests" / "a.py", False)):
+            monkeypatch.setattr(sys.modules["__main__"], "__file__", str(script), raising=False)
+            assert command_line._is_command() is is_command

@@ -40,3 +40,28 @@ def test_leftovers_of_ended_processes_are_removed(tmp_path: Path):
         path.touch()
     files.remove_leftovers(tmp_path / "a*.pt", tmp_path / "b.pt")
     assert sorted(tmp_path.iterdir()) == sorted(kept)
+
+
+def test_a_pipe_that_takes_the_place_of_a_file_does_not_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "a.txt"
+    path.write_text("a")
+    regular = path.stat()
+    path.unlink()
+    os.mkfifo(path)
+    monkeypatch.setattr(Path, "stat", lambda self: regular)
+    with pytest.raises(DataError, match="expected a regular file, got a folder, pipe or device"):
+        files.open_file(path, "name another")
+
+
+def test_text_of_limited_length_is_read(tmp_path: Path):
+    path = tmp_path / "a.json"
+    path.write_bytes(b"\xef\xbb\xbf{}")
+    assert files.read_text(path, "") == "{}"
+    with pytest.raises(DataError, match="at most 3 bytes; write it"):
+        files.read_text(path, "write it", 3)
+    path.write_bytes(b"\xff")
+    with pytest.raises(DataError, match="text in UTF-8"):
+        files.read_text(path, "")
+    for name in (tmp_path, tmp_path / "none", Path("a\0b")):
+        with pytest.raises(DataError, match="next"):
+            files.read_text(name, "next")
