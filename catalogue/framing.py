@@ -210,7 +210,8 @@ def _sky(pixels: np.ndarray, segmentation: np.ndarray) -> tuple[float, float, fl
 
 def _median_colour(colours: np.ndarray) -> tuple[float, float, float]:
     """Return the median of colours (n, 3), from about 10,000 of them."""
-    return tuple(float(value) for value in np.median(colours[:: max(1, len(colours) // 10_000)], axis=0))
+    channels = np.ascontiguousarray(colours[:: max(1, len(colours) // 10_000)].T)
+    return tuple(float(value) for value in np.median(channels, axis=1))
 
 
 def frame(picture: Picture, choice: str, radius: float) -> Frame:

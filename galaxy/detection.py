@@ -222,13 +222,15 @@ def spikes(source: Source, x: float, y: float, noise: float) -> float:
     size = np.sqrt(source.own.sum() / np.pi)
     if size < 4:
         return 0.0
-    angles = np.arange(_ANGLES) * (2 * np.pi / _ANGLES)
+    angles = np.arange(_ANGLES)[:, None] * (2 * np.pi / _ANGLES)
+    cosines, sines = np.cos(angles), np.sin(angles)
     light = np.where(source.neighbours, 0, source.data_sub).astype(np.float32)
     contrast = 0.0
     for inner, outer in _RINGS:
-        radii = np.linspace(inner * size, outer * size, max(5, int((outer - inner) * size)))[:, None]
-        positions = (x + radii * np.cos(angles)).astype(np.float32), (y + radii * np.sin(angles)).astype(np.float32)
-        profile = np.median(cv2.remap(light, *positions, cv2.INTER_LINEAR), axis=0)  # (angles,)
+        radii = np.linspace(inner * size, outer * size, max(5, int((outer - inner) * size)))
+        positions = (x + radii * cosines).astype(np.float32), (y + radii * sines).astype(np.float32)
+        # An angle is a row, so that its median reads adjacent numbers.
+        profile = np.median(cv2.remap(light, *positions, cv2.INTER_LINEAR), axis=1)  # (angles,)
         typical = float(np.median(profile))
         # Spikes can miss the measured centre by a little: take the brightest of three adjacent angles.
         near = np.max([np.roll(profile, shift) for shift in (-1, 0, 1)], axis=0)

@@ -29,7 +29,7 @@ openvino = pytest.importorskip("openvino")
 
 OUTPUTS = (*graph_checks.OUTPUTS, graph_checks.FEATURES)
 # Largest differences from ONNX Runtime: of predictions, and of distances and features (about 1).
-LARGEST = {"float32": (1e-4, 2e-4), "float16": (1e-4, 2e-4), "int8": (0.01, 0.06)}
+LARGEST = {"float32": (1e-4, 2e-4), "float16": (1e-4, 2e-4), "int8": (0.01, 0.15)}
 
 
 def build_lite(batch_size: int) -> tuple[list[layers.Layer], layers.Layer]:
