@@ -76,7 +76,6 @@ EXPERIMENT = Experiment(
     num_steps_nonorm=625,  # steps: one chunk of 2014 trains without normalisation (2.3.2)
     make_optimizer=Nesterov(momentum=0.9, weight_decay=0.0),  # dropout regularises instead (2.3.4)
     learning_rate=Steps({0: 0.04, 1800: 0.004, 2300: 0.0004}),  # first chunk: rate (2.3.2)
-    adaptation=None,  # --start-from changes no number
     norm_constraint=None,  # limits of weight norms came last, in two runs only (2.3.4)
     weight_average=None,  # validates and predicts with the last weights
     validate_every=20,  # chunks, as in 2014

@@ -12,10 +12,12 @@ from skimage.transform import AffineTransform
 from engine import device_augmentation
 from engine.experiment import Experiment
 from engine.options import Options
+from engine.teaching import Teachers, mixed_targets
 from galaxy.affine import tform_identity
 from machine.files import DataError
 from survey import bad_images, chunk_workers, images, label_weights
 from survey.folders import SUBSETS
+from survey.mixed_draws import MixedViews
 
 # Examples per chunk in inference: bounds the memory beside training's two chunks.
 INFERENCE_CHUNK_SIZE = 512
@@ -29,8 +31,14 @@ class Examples:
     `bad` maps each subset to its images that are left out: index -> reason.
     """
 
-    def __init__(self, experiment: Experiment, options: Options, device: torch.device):
-        """Check all images; raises DataError for images that cannot be read, unless the options leave them out."""
+    def __init__(
+        self, experiment: Experiment, options: Options, device: torch.device, teachers: Teachers | None = None
+    ):
+        """Check all images; raises DataError for images that cannot be read, unless the options leave them out.
+
+        With `teachers`, training examples are labelled and unlabelled (`survey.mixed_draws`).
+        """
+        self.teachers = teachers
         self.experiment, self.options, self.device = experiment, options, device
         self.bad = {
             subset: bad_images.check_images(subset, options.on_bad_image, options.num_workers) for subset in SUBSETS
@@ -41,6 +49,13 @@ class Examples:
                 raise DataError(
                     f"--augment-on device: the views of {experiment.name} have gamma noise, pixel noise or their own "
                     "warp, which only worker processes can make; use --augment-on cpu"
+                )
+            self.on_device = False
+        if self.on_device and teachers:
+            if options.augment_on == "device":
+                raise DataError(
+                    "--augment-on device: only worker processes mix labelled and unlabelled images; use "
+                    "--augment-on cpu"
                 )
             self.on_device = False
         self._images: dict[str, device_augmentation.Images] = {}
@@ -55,6 +70,8 @@ class Examples:
         With `all_galaxies` there is no validation. Raises DataError if either has no good image.
         """
         train, valid = (self.good(part, "train") for part in images.split(len(images.ids_of("train"))))
+        if self.options.fold:
+            train = self.good(self.options.fold.trained(images.split(len(images.ids_of("train")))[0]), "train")
         if self.options.all_galaxies:
             train, valid = np.concatenate([train, valid]), valid[:0]
         if not len(train) or not (len(valid) or self.options.all_galaxies):
@@ -104,6 +121,9 @@ class Examples:
         """
         experiment, views = self.experiment, self.experiment.views
         chunks = range(first_chunk, experiment.num_chunks)
+        if self.teachers:
+            yield from self._taught(chunks, indices)
+            return
         draws = (views.draw(indices, experiment.chunk_size, experiment.seed, chunk) for chunk in chunks)
         labels = self.targets(indices)
         if self.on_device:
@@ -114,6 +134,28 @@ class Examples:
         else:
             for arrays, draw in chunk_workers.drawn_chunks(views, draws, experiment.chunk_size, self._workers):
                 yield arrays, labels[draw.indices]
+
+    @property
+    def unlabelled(self) -> np.ndarray:
+        """The indices of the test images that a run with teachers learns from."""
+        if not self.teachers or not self.experiment.distillation.unlabelled:
+            return np.empty(0, int)
+        return self.good(np.arange(len(images.ids_of("test"))), "test")
+
+    def _taught(self, chunks: range, indices: np.ndarray) -> Iterator[tuple[Arrays, np.ndarray]]:
+        """Yield views and targets of chunks with teachers; with a consistency term, the second views follow."""
+        experiment, distillation = self.experiment, self.experiment.distillation
+        mixed = MixedViews(
+            experiment.views, self.unlabelled, distillation.unlabelled, 1 + bool(distillation.consistency)
+        )
+        size = experiment.chunk_size
+        draws = (mixed.draw(indices, size, experiment.seed, chunk, experiment.num_chunks) for chunk in chunks)
+        train, test = mixed_targets(self.targets(indices), self.teachers, distillation.label_weight)
+        for arrays, draw in chunk_workers.drawn_chunks(mixed, draws, size, self._workers):
+            targets = np.empty((len(draw), train.shape[1]), np.float32)
+            targets[~draw.unlabelled] = train[draw.indices[~draw.unlabelled]]
+            targets[draw.unlabelled] = test[draw.indices[draw.unlabelled]]
+            yield arrays, targets
 
     def fixed(
         self,

@@ -1,7 +1,8 @@
 """The declaration of an experiment: everything that bears on the result of a training run.
 
-An `Experiment` is frozen and has no defaults but one: a forgotten number is a TypeError, and the difference of two
-scripts is the scientific difference. The default is the decision tree, which all models of 2014 share.
+An `Experiment` is frozen and has no defaults: a forgotten number is a TypeError, and the difference of two scripts is
+the scientific difference. Exceptions are the decision tree, which all models of 2014 share, and what only a flag asks
+for (`--start-from`, `--teacher`).
 """
 
 import dataclasses
@@ -101,6 +102,18 @@ class Adaptation:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Distillation:
+    """How a run learns from teachers (`--teacher`)."""
+
+    # The weight of a galaxy's label in its target; the rest is that of the teachers.
+    label_weight: float
+    # Examples of test images, which have no label, per example of a training image.
+    unlabelled: float
+    # The weight of the squared difference from the average of weights on another view (Tarvainen & Valpola 2017).
+    consistency: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Experiment:
     """One model and its training: all scientific numbers, without defaults."""
 
@@ -120,8 +133,6 @@ class Experiment:
     # output layer -> optimizer of all parameters; a frozen dataclass of `engine.optimizers`, or a function
     make_optimizer: Callable[[layers.Layer], torch.optim.Optimizer]
     learning_rate: Schedule
-    # What `--start-from` changes; None: nothing.
-    adaptation: Adaptation | None
     norm_constraint: NormConstraint | None
     # Decay per step of the average of weights, which then predicts; None: the last weights predict.
     weight_average: float | None
@@ -129,6 +140,9 @@ class Experiment:
     seed: int
     # The questions that the labels answer.
     tree: Tree = GALAXY_ZOO_2
+    # What `--start-from` changes, and how `--teacher` teaches; None: nothing, not at all.
+    adaptation: Adaptation | None = None
+    distillation: Distillation | None = None
 
     @property
     def steps_a_chunk(self) -> int:
@@ -151,6 +165,10 @@ class Experiment:
             make_optimizer=rule if share == 1 else LowerRate(rule, share),
             adaptation=None,
         )
+
+    def untaught(self) -> "Experiment":
+        """Return the experiment for a run without teachers."""
+        return dataclasses.replace(self, distillation=None)
 
     def whole_minibatches(self, chunk_size: int) -> int:
         """Round a chunk size down to a multiple of the minibatch, so that a run of any size takes as many steps.

@@ -12,8 +12,8 @@ from machine.arrays import load_pickle
 from machine.cores import available_cores
 from machine.files import DataError
 from machine.memory import keep_freed_memory
-from survey import folders
-from survey.predictions import twin_of
+from survey import folders, folds
+from survey.predictions import ALL_GALAXIES, twin_of
 
 PRECISIONS = ("float32", "tf32", "bf16")
 INITIALISATIONS: dict[str, Callable[[layers.Layer], None]] = {
@@ -105,7 +105,14 @@ class Network:
 
         `labels` (n, 37) may have one more column, the weights of the galaxies.
         """
-        activations = self.output_of(self.output_layer.input_layer, self.inputs(views), dropout_active=True)
+        return self.error_of(self.activations(views), labels, normalisation)
+
+    def activations(self, views: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return the input of the output layer in training, with dropout."""
+        return self.output_of(self.output_layer.input_layer, self.inputs(views), dropout_active=True)
+
+    def error_of(self, activations: torch.Tensor, labels: torch.Tensor, normalisation: bool) -> torch.Tensor:
+        """Return the training error of `activations`; for `labels` see `error`."""
         num_answers = self.output_layer.get_output_shape()[1]
         if labels.shape[1] == num_answers:
             return self.output_layer.error_of(activations, labels, normalisation)
@@ -163,7 +170,8 @@ def draw_network(experiment: Experiment, device: torch.device, precision: str, i
 def load_network(experiment: Experiment, device: torch.device, precision: str = "tf32") -> Network:
     """Build a network with the parameters of the experiment's analysis pickle; raises DataError if they do not fit."""
     path = folders.current.analysis(experiment.name)
-    flag = " --all-galaxies" if experiment.name != twin_of(experiment.name) else ""
+    fold = folds.of_name(experiment.name)
+    flag = " --all-galaxies" if experiment.name.endswith(ALL_GALAXIES) else fold.flag if fold else ""
     network = Network(experiment, device, precision)
     analysis = load_pickle(path, f"{twin_of(experiment.name)}.py{flag}")
     if not isinstance(analysis, dict) or not isinstance(analysis.get("param_values"), list | tuple):

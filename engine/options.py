@@ -19,6 +19,7 @@ from machine.files import DataError, first_line
 from survey import images
 from survey.bad_images import ON_BAD_IMAGE
 from survey.folders import use_folders
+from survey.folds import Fold
 from survey.predictions import ALL_GALAXIES, twin_of
 
 
@@ -36,6 +37,7 @@ class Options:
     augment_on: str = "auto"
     precision: str = "tf32"
     all_galaxies: bool = False
+    fold: Fold | None = None
     overwrite: bool = False
     # For training only.
     checkpoint_every: int | None = None
@@ -43,6 +45,7 @@ class Options:
     resume: bool = True
     initialisation: str = "2014"
     start_from: str | None = None
+    teacher: Sequence[str] = ()
 
     @classmethod
     def from_args(cls, args: argparse.Namespace) -> "Options":
@@ -51,7 +54,9 @@ class Options:
         return cls(**{name: value for name, value in vars(args).items() if name in names})
 
     def use_folders(self) -> None:
-        """Read and write in the folders that the flags name."""
+        """Read and write in the folders that the flags name; raises DataError for flags that exclude each other."""
+        if self.fold and self.all_galaxies:
+            raise DataError("--fold leaves galaxies out, --all-galaxies leaves none out; choose one of them")
         use_folders(self.root, self.data, self.from_ram)
 
 
@@ -107,6 +112,16 @@ def shared_parser(
     return parser
 
 
+def _add_fold(parser: Parser) -> None:
+    parser.group("galaxies").add_argument(
+        "--fold",
+        type=lambda text: Fold(*shard_of(text)),
+        metavar="I/N",
+        help="train without fold I of N of the training galaxies, or predict them by the network of that fold, for "
+        "--teacher (doc/distillation.md)",
+    )
+
+
 def training_parser(experiment: Experiment) -> Parser:
     """Return a parser with the flags of a training script."""
     command = f"python {experiment.name}.py"
@@ -118,6 +133,7 @@ def training_parser(experiment: Experiment) -> Parser:
             f"{command} --device cuda:1 --num-workers 4    # one of several GPUs",
         ),
     )
+    _add_fold(parser)
     group = parser.group("training")
     length = group.add_mutually_exclusive_group()
     length.add_argument(
@@ -143,6 +159,14 @@ def training_parser(experiment: Experiment) -> Parser:
         metavar="NAME_OR_FILE",
         help="start from trained weights: a trained experiment, an analysis pickle, or lite0, galaxy weights that come "
         "with the project; layers of other shapes start anew",
+    )
+    group.add_argument(
+        "--teacher",
+        nargs="+",
+        metavar="NAME",
+        default=(),
+        help="learn from the predictions of these experiments by all their folds (--fold), and from the test images; "
+        "scripts that declare a distillation",
     )
     group.add_argument(
         "--seed", type=natural_int, metavar="N", help=f"of all random draws (default: {experiment.seed})"
@@ -189,6 +213,7 @@ def prediction_parser(experiment: Experiment) -> Parser:
             f"{command} --merge-shards 4    # after all four",
         ),
     )
+    _add_fold(parser)
     shards = parser.group("large runs").add_mutually_exclusive_group()
     shards.add_argument("--shard", type=shard_of, metavar="I/N", help="predict only shard I of N, into its own file")
     shards.add_argument("--merge-shards", type=positive_int, metavar="N", help="merge the files of all N shards")
@@ -200,7 +225,11 @@ def choose(experiment: Experiment, args: argparse.Namespace) -> Experiment:
     num_chunks = args.num_chunks
     if args.epochs:
         train, valid = images.split(len(images.ids_of("train")))
+        if args.fold:
+            train = args.fold.trained(train)
         num_examples = args.epochs * (len(train) + (len(valid) if args.all_galaxies else 0))
+        if args.teacher and experiment.distillation:
+            num_examples *= 1 + experiment.distillation.unlabelled
         num_chunks = max(1, round(num_examples / experiment.resized(chunk_size=args.chunk_size).chunk_size))
     schedule = (experiment.adapted() if args.start_from else experiment).learning_rate
     if args.keep_schedule and schedule.scaled(2) == schedule:
@@ -209,7 +238,9 @@ def choose(experiment: Experiment, args: argparse.Namespace) -> Experiment:
             "schedule to keep; leave the flag out"
         )
     changes = {name: getattr(args, name) for name in ("validate_every", "seed") if getattr(args, name) is not None}
-    experiment = named(experiment, args.all_galaxies).resized(num_chunks, args.chunk_size, args.keep_schedule)
+    experiment = named(experiment, args.all_galaxies, args.fold).resized(
+        num_chunks, args.chunk_size, args.keep_schedule
+    )
     if args.chunk_size and args.chunk_size != experiment.chunk_size:
         print(
             f"--chunk-size {args.chunk_size}: rounded down to {experiment.chunk_size}, "
@@ -218,9 +249,9 @@ def choose(experiment: Experiment, args: argparse.Namespace) -> Experiment:
     return dataclasses.replace(experiment, **changes)
 
 
-def named(experiment: Experiment, all_galaxies: bool) -> Experiment:
-    """Rename an experiment for training on all galaxies, or back."""
-    name = f"{twin_of(experiment.name)}{ALL_GALAXIES if all_galaxies else ''}"
+def named(experiment: Experiment, all_galaxies: bool, fold: Fold | None = None) -> Experiment:
+    """Rename an experiment for training on all galaxies or without a fold, or back."""
+    name = f"{twin_of(experiment.name)}{ALL_GALAXIES if all_galaxies else ''}{fold.suffix if fold else ''}"
     return dataclasses.replace(experiment, name=name)
 
 

@@ -31,7 +31,8 @@ from machine.command_line import hms, run_script
 from machine.locks import alone
 from machine.products import Product
 from machine.progress import showing
-from survey import folders, images
+from survey import folders, folds, images
+from survey.folders import SUBSETS
 from survey.predictions import describe_lost, rmse
 from survey.survey_tree import check_tree
 from survey.views import Views
@@ -118,10 +119,13 @@ class Prediction:
         self.images_a_chunk = images_a_chunk(self.sharing, self.examples)
         self.labels = images.load_labels()
         _, valid = images.split(len(self.labels))
-        galaxies = [("valid", "train", valid), ("test", "test", np.arange(len(images.ids_of("test"))))]
+        if options.fold:
+            valid = folds.predicted(options.fold)
+        galaxies = {"train": valid, "test": np.arange(len(images.ids_of("test")))}
         self.works = []
-        for part, subset, indices in galaxies[options.all_galaxies :]:  # trained on all galaxies: no validation
-            good, product = self.examples.good(indices, subset), folders.current.augmented(part, experiment.name)
+        for subset, product in _predictions_of(experiment.name, options):
+            indices = galaxies[subset]
+            good = self.examples.good(indices, subset)
             key = identity(experiment, network, good, subset)
             self.works.append(Work(subset, indices, good, key, product))
 
@@ -169,15 +173,23 @@ class Prediction:
         score = f", RMSE {rmse(predictions, self.labels[work.indices]):.6f}" if work.subset == "train" else ""
         print(f"wrote {len(predictions)} rows to {work.product}{score}, {hms(time.monotonic() - start)}")
         experiment = self.examples.experiment
-        galaxies = "validation galaxies" if work.subset == "train" else "test galaxies"
+        labelled = "labelled galaxies" if self.examples.options.fold else "validation galaxies"
+        galaxies = labelled if work.subset == "train" else "test galaxies"
         if lost := describe_lost(experiment.name, galaxies, predictions, experiment.tree):
             print(lost)
 
 
+def _predictions_of(name: str, options: Options) -> list[tuple[str, Path]]:
+    """Return the subsets that a script predicts, and their files; trained on all galaxies, there is no validation."""
+    if options.fold:
+        return [(subset, folds.product(subset, name)) for subset in SUBSETS]
+    parts = [("train", "valid"), ("test", "test")][options.all_galaxies :]
+    return [(subset, folders.current.augmented(part, name)) for subset, part in parts]
+
+
 def _products(name: str, options: Options, shard: tuple[int, int] | None) -> Iterator[Product]:
     """Yield the files of predictions that a script writes, and those of their unfinished rows."""
-    for part in ("test",) if options.all_galaxies else ("valid", "test"):
-        path = folders.current.augmented(part, name)
+    for _, path in _predictions_of(name, options):
         if shard:
             path = shard_path(path, *shard)
         yield Product(path)
@@ -188,7 +200,7 @@ def main(experiment: Experiment) -> None:
     """Run a prediction script: read its flags, predict."""
     args = prediction_parser(experiment).parse_args()
     options = Options.from_args(args)
-    experiment = named(experiment, options.all_galaxies)
+    experiment = named(experiment, options.all_galaxies, options.fold)
 
     def run() -> None:
         options.use_folders()

@@ -47,7 +47,17 @@ def identity(
         "places": checksum(examples.experiment.views.places(indices, "train")),
         "labels": checksum(labels),
         "weights": weights_checksum(indices),
+        "teachers": examples.teachers and examples.teachers.checksums,
+        "unlabelled galaxies": unlabelled_checksum(examples),
     }
+
+
+def unlabelled_checksum(examples: Examples) -> str | None:
+    """Return the checksum of the unlabelled galaxies of a run, None without any."""
+    indices = examples.unlabelled
+    if not len(indices):
+        return None
+    return checksum(images.ids_of("test")[indices], examples.experiment.views.places(indices, "test"))
 
 
 def weights_checksum(indices: np.ndarray) -> str | None:
@@ -95,6 +105,7 @@ def record_of(
         "all galaxies": options.all_galaxies,
         "labels": {"file": str(folders.current.data / "solutions_train.npy"), "sha256": identity["labels"]},
         "weights": identity["weights"] and {"file": str(label_weights.weights_npy()), "sha256": identity["weights"]},
+        "teachers": identity["teachers"],
         "device": torch.cuda.get_device_name(device) if cuda else platform.processor() or "cpu",
         "threads": torch.get_num_threads(),
         "precision": options.precision,

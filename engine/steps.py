@@ -9,28 +9,37 @@ as single launches do.
 import contextlib
 import copy
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from engine.consistency import Consistency
 from engine.description import DEVICE_SETTINGS
 from engine.ema import WeightAverage
 from engine.experiment import Experiment
 from engine.network import Network
 from update_rules import set_rate
 
+Error = Callable[[Sequence[Tensor], Tensor, bool], Tensor]
+
 
 class Step:
-    """Updates a network with an optimizer, with or without normalised predictions."""
+    """Updates a network with an optimizer, with or without normalised predictions.
 
-    def __init__(self, network: Network, optimizer: torch.optim.Optimizer, normalisation: bool):
+    `error` maps views, labels and normalisation to the error; the default is the network's.
+    """
+
+    def __init__(
+        self, network: Network, optimizer: torch.optim.Optimizer, normalisation: bool, error: Error | None = None
+    ):
         self.network, self.optimizer, self.normalisation = network, optimizer, normalisation
+        self.error_function = error or network.error
 
     def __call__(self, views: Sequence[Tensor], labels: Tensor) -> Tensor:
         """Take a step for views (n, rows, columns, 3) and labels (n, answers); return the error, a scalar."""
         self.optimizer.zero_grad()
-        error = self.network.error(views, labels, self.normalisation)
+        error = self.error_function(views, labels, self.normalisation)
         error.backward()
         self.optimizer.step()
         return error.detach()  # autograd's graph must end with the step, or the capture fails
@@ -42,8 +51,10 @@ class GraphedStep(Step):
     # Steps before the capture, in which libraries choose algorithms and allocate their workspace.
     _WARM_UP = 3
 
-    def __init__(self, network: Network, optimizer: torch.optim.Optimizer, normalisation: bool):
-        super().__init__(network, optimizer, normalisation)
+    def __init__(
+        self, network: Network, optimizer: torch.optim.Optimizer, normalisation: bool, error: Error | None = None
+    ):
+        super().__init__(network, optimizer, normalisation, error)
         for group in optimizer.param_groups:
             group["lr"] = torch.as_tensor(float(group["lr"]), device=network.device)
         self.graph: torch.cuda.CUDAGraph | None = None
@@ -96,10 +107,16 @@ class GraphedStep(Step):
         torch.cuda.set_rng_state(random, self.network.device)
 
 
-def make_step(network: Network, optimizer: torch.optim.Optimizer, normalisation: bool, graphs: bool = True) -> Step:
+def make_step(
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    normalisation: bool,
+    graphs: bool = True,
+    error: Error | None = None,
+) -> Step:
     """Return the step for the network's device: from a graph on CUDA, if `graphs`."""
     step_class = GraphedStep if graphs and network.device.type == "cuda" else Step
-    return step_class(network, optimizer, normalisation)
+    return step_class(network, optimizer, normalisation, error)
 
 
 class Trainer:
@@ -115,6 +132,10 @@ class Trainer:
         self.optimizer = experiment.make_optimizer(network.output_layer)
         decay = experiment.weight_average
         self.average = None if decay is None else WeightAverage(network, decay)
+        distillation = experiment.distillation
+        self.error = None
+        if distillation is not None and distillation.consistency:
+            self.error = Consistency(experiment, network, self.average, distillation.consistency)
         self.step: Step | None = None
         self.rate: float | None = None
 
@@ -144,7 +165,7 @@ class Trainer:
             self.step = None
         if self.step is None or self.step.normalisation is not normalisation:
             self.step, self.rate = None, None  # frees a graph before the next one is captured
-            self.step = make_step(self.network, self.optimizer, normalisation, self.graphs)
+            self.step = make_step(self.network, self.optimizer, normalisation, self.graphs, self.error)
         return self.step
 
     def predicting(self) -> contextlib.AbstractContextManager[None]:

@@ -10,7 +10,6 @@ Source: documentation of 2014, 2.3 and 3.3.1.
 
 import contextlib
 import dataclasses
-import inspect
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +21,7 @@ import numpy as np
 import torch
 
 import layers
-from engine import plateau, record, starting_weights
+from engine import plateau, record, starting_weights, teaching
 from engine.checkpoints import Progress, Store
 from engine.description import Plain, describe
 from engine.examples import Arrays, Examples
@@ -144,14 +143,15 @@ class Run:
         start = starting_weights.read(starting_weights.find(options.start_from)) if options.start_from else None
         # What a run does not use is not part of its identity.
         experiment = experiment.adapted() if start else dataclasses.replace(experiment, adaptation=None)
+        experiment, teachers = teaching.prepare(experiment, options.teacher)
         network = draw_network(experiment, device, options.precision, options.initialisation)
         if start is not None:
             start.put_into(network)
         trainer = Trainer(experiment, network, options.graphs)
         check_tree(folders.current, experiment.tree, f"{experiment.name}.py")
-        labels, examples = images.load_labels(), Examples(experiment, options, device)
+        labels, examples = images.load_labels(), Examples(experiment, options, device, teachers)
         train_indices, valid_indices = split or examples.split()
-        report_weights(network.output_layer, train_indices)
+        label_weights.report(network.output_layer.error_of, train_indices)
         description = describe(experiment, network.output_layer)
         identity = record.identity(description, trainer, examples, train_indices, labels, start)
         store = Store(folders.current.checkpoints(experiment.name), identity)
@@ -282,22 +282,6 @@ class Run:
             f"{reason}; {kept}; "
             "lower the learning rate in the script, or start anew with --no-resume and another --seed"
         )
-
-
-def report_weights(output_layer: layers.Layer, indices: np.ndarray) -> None:
-    """Print a line if the training galaxies `indices` have weights; raises DataError if the error takes none."""
-    if (weights := label_weights.normalised(indices)) is None:
-        return
-    if "weights" not in inspect.signature(output_layer.error_of).parameters:
-        raise DataError(
-            f"expected an error with weights, as {label_weights.weights_npy()} exists, but that of "
-            f"{type(output_layer).__name__} takes none; delete the file, or add weights to its error_of"
-        )
-    low, high = weights[indices].min(), weights[indices].max()
-    print(
-        f"the training error is weighted: {low:.3g} to {high:.3g} from {label_weights.weights_npy()}, mean 1; "
-        "the validation RMSE is not weighted"
-    )
 
 
 def train_chunk(

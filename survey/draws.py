@@ -28,6 +28,7 @@ class Stream(IntEnum):
     NOISE = 5
     NOISE_SEPARATE = 6
     PROCESSOR = 7
+    UNLABELLED = 8
 
 
 def generator(stream: Stream, seed: int, chunk: int, position: int = 0) -> np.random.Generator:

@@ -5,7 +5,8 @@ Preparation writes it to data/weights_train.npy. Without that file all galaxies 
 """
 
 import csv
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,3 +135,19 @@ def normalised(indices: np.ndarray) -> np.ndarray | None:
     if not weights[indices].any():
         raise DataError(f"{weights_npy()}: expected a weight above 0 for a training galaxy, got none; correct it")
     return (weights / weights[indices].mean(dtype=np.float64)).astype(np.float32)[:, None]
+
+
+def report(error_of: Callable, indices: np.ndarray) -> None:
+    """Print a line if the training galaxies `indices` have weights; raises DataError if `error_of` takes none."""
+    if (weights := normalised(indices)) is None:
+        return
+    if "weights" not in inspect.signature(error_of).parameters:
+        raise DataError(
+            f"expected an error with weights, as {weights_npy()} exists, but {error_of.__qualname__} takes none; "
+            "delete the file, or add the parameter weights"
+        )
+    low, high = weights[indices].min(), weights[indices].max()
+    print(
+        f"the training error is weighted: {low:.3g} to {high:.3g} from {weights_npy()}, mean 1; the validation RMSE is "
+        "not weighted"
+    )

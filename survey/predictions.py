@@ -7,6 +7,7 @@ from galaxy.tree import Tree
 from machine.arrays import load_array
 from machine.files import DataError
 from survey.folders import Folders
+from survey.folds import without_fold
 from survey.survey_tree import read_tree
 
 # The suffix of the name of an experiment that was trained on all galaxies.
@@ -14,8 +15,8 @@ ALL_GALAXIES = "_all_galaxies"
 
 
 def twin_of(name: str) -> str:
-    """Return the name without the `_all_galaxies` suffix."""
-    return name.removesuffix(ALL_GALAXIES)
+    """Return the name without the suffixes of `--all-galaxies` and `--fold`: that of the script."""
+    return without_fold(name.removesuffix(ALL_GALAXIES))
 
 
 def made_by(name: str) -> str:

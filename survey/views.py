@@ -97,6 +97,10 @@ class Views:
     def write_drawn(self, outs: Sequence[np.ndarray], draw: Draw) -> None:
         """Write the views of a draw's training images, with their noise."""
         self.write(outs, draw.indices, "train", draw.perturbations)
+        self.add_noise(outs, draw)
+
+    def add_noise(self, outs: Sequence[np.ndarray], draw: Draw) -> None:
+        """Add the noise of a draw to its views in place."""
         if draw.colour is not None:
             add_colour(outs, draw.colour)
         if draw.gamma is not None:

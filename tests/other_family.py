@@ -68,7 +68,6 @@ EXPERIMENT = Experiment(
     num_steps_nonorm=0,
     make_optimizer=AdamW(betas=(0.9, 0.99), weight_decay=0.05, share=0.5),
     learning_rate=Cosine(peak=0.01, warm_up=0.25),
-    adaptation=None,
     norm_constraint=None,
     weight_average=0.9,
     validate_every=2,

@@ -112,6 +112,7 @@ TESTED_ELSEWHERE = {
     "catalogue.targets": "tests/test_predict_galaxies.py",
     "catalogue.read_ahead": "tests/test_predict_galaxies.py and tests/promises/test_bad_catalogues.py",
     "catalogue.field_sources": "tests/catalogue/test_fields_command.py",
+    "engine.consistency": "tests/engine/test_teaching.py",
     "engine.ema": "tests/engine/test_steps.py and test_checkpoints.py",
     "engine.network": "tests/test_models.py and tests/engine/test_training.py",
     "engine.optimizers": "tests/test_update_rules.py",

@@ -17,7 +17,7 @@ from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT
 class TestExperiment:
     def test_a_forgotten_number_is_a_type_error(self):
         fields = {field.name: getattr(BEST, field.name) for field in dataclasses.fields(BEST)}
-        for name in fields:
+        for name in fields.keys() - {"tree", "adaptation", "distillation"}:
             with pytest.raises(TypeError, match=name):
                 Experiment(**{k: v for k, v in fields.items() if k != name})
 

@@ -135,5 +135,5 @@ class TestError:
             return inputs, OutputLayer(output.input_layer)
 
         put(weights_of(30))
-        with pytest.raises(DataError, match="that of OutputLayer takes none"):
+        with pytest.raises(DataError, match=r"but OutputLayer\.error_of takes none"):
             training.Run.prepare(dataclasses.replace(TINY, build_network=build), OPTIONS)

@@ -1,0 +1,7 @@
+"""Predict with distilled_lite0, from one view."""
+
+from engine import prediction
+from try_distilled_lite0 import EXPERIMENT
+
+if __name__ == "__main__":
+    prediction.main(EXPERIMENT)
