@@ -5,6 +5,7 @@
 - `network`: an experiment's network on a device; `ema`: the average of its weights.
 - `starting_weights`: trained weights from which a training starts.
 - `device_augmentation`: examples made in the accelerator's memory.
+- `teaching`: targets from teachers; `consistency`: an error that compares two views of a galaxy.
 - `options`, `examples`: the flags of scripts; the examples of a run.
 - `steps`: the updates of a run.
 - `checkpoints`: the state of a run on disk.
