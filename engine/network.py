@@ -103,7 +103,7 @@ class Network:
     def error(self, views: Sequence[torch.Tensor], labels: torch.Tensor, normalisation: bool) -> torch.Tensor:
         """Return the training error of a minibatch, as the output layer defines it.
 
-        `labels` (n, 37) may have one more column, the weights of the galaxies.
+        `labels` (n, answers) may have one more column, the weights of the galaxies.
         """
         return self.error_of(self.activations(views), labels, normalisation)
 

@@ -20,7 +20,7 @@ from survey import folds, images
 
 @dataclass(frozen=True)
 class Teachers:
-    """Predictions of teachers: the mean over them for 'train' (num_train, 37) and 'test' (num_test, 37).
+    """Predictions of teachers: the mean over them for 'train' (num_train, answers) and 'test' (num_test, answers).
 
     `checksums` has the SHA-256 of each teacher's predictions.
     """
@@ -56,7 +56,7 @@ def prepare(experiment: Experiment, names: Sequence[str]) -> tuple[Experiment, T
 
 
 def mixed_targets(labels: np.ndarray, teachers: Teachers, label_weight: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the targets of 'train' and 'test', from labels (num_train, 37), perhaps with a column of weights.
+    """Return the targets of 'train' and 'test', from labels (num_train, answers), perhaps with a column of weights.
 
     Unlabelled galaxies count as much as a labelled one on average.
     """

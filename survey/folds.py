@@ -68,7 +68,7 @@ def product(subset: str, name: str) -> Path:
 
 
 def load_predictions(name: str, num_answers: int) -> tuple[np.ndarray, np.ndarray]:
-    """Load the predictions (num_train, 37) and (num_test, 37) of an experiment by the networks of all its folds.
+    """Load the predictions (num_train, answers) and (num_test, answers) by the networks of all folds of an experiment.
 
     Validation and test galaxies have the mean over the folds. Raises DataError for a missing or damaged file.
     """
