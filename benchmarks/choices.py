@@ -261,7 +261,12 @@ def print_labels(results: pandas.DataFrame, path: Path) -> None:
     results = results.replace({"start": STARTS}).sort_values(["labels", "start"], kind="stable")
     rows = rows_of(results, ["labels", "start"], ("accuracy", "rmse"))
     print(table(["labels", "", "seeds", "accuracy", "RMSE"], rows))
-    figure = Figure(figsize=(8, 3), layout="constrained")
+    figure = Figure(figsize=(8, 3.3), layout="constrained")
+    figure.suptitle(
+        f"{results['examples'].iloc[0]:,} training examples in every run, whatever the number of labelled galaxies. "
+        "Lines: means of the seeds.",
+        fontsize="medium",
+    )
     for ax, name in zip(figure.subplots(1, 2), ("accuracy", "rmse"), strict=True):
         for words, group in results.groupby("start"):
             [line] = ax.plot(group.groupby("labels")[name].mean(), marker="o", markersize=4, label=words)
