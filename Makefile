@@ -91,14 +91,24 @@ docs: .venv/installed
 	$(BIN)/sphinx-build --quiet --doctree-dir .venv/doctrees --fail-on-warning --keep-going -c doc/site doc site
 	@echo "built site/index.html"
 
-# The model in the box, made again: make model ROOT=DIR, with 4,000 galaxies in Kaggle's layout below DIR/data/raw.
+# The model in the box, made again (models/teach.py): make model CLASSES=DIR VOTES=DIR. Both are roots in Kaggle's layout.
+# CLASSES has galaxies with class averages as labels. VOTES has galaxies with votes, and those of CLASSES as test images.
+STUDENT := distilled_lite0
+START = $(CLASSES)/analysis/final/try_$(OF_TODAY).pkl
 model: .venv/installed
-	$(BIN)/python prepare_data.py --root $(ROOT)
-	$(BIN)/python try_$(OF_TODAY).py --root $(ROOT) --epochs 18
-	$(BIN)/python try_$(OF_TODAY).py --root $(ROOT) --epochs 18 --all-galaxies
-	$(BIN)/python export_model.py try_$(OF_TODAY) --root $(ROOT) --all-galaxies --weights int8 \
-	    --facts models/facts.json --output models/lite0.onnx --overwrite
-	cd models && sha256sum *.onnx > SHA256SUMS  # these models are not tried before they are used
+	$(BIN)/python prepare_data.py --root $(CLASSES)
+	$(BIN)/python prepare_data.py --root $(VOTES)
+	$(BIN)/python try_$(OF_TODAY).py --root $(CLASSES) --epochs 7
+	for fold in 1 2 3 4 5; do \
+	    $(BIN)/python try_$(OF_TODAY).py --root $(VOTES) --fold $$fold/5 --epochs 40 --start-from $(START) && \
+	    $(BIN)/python predict_augmented_npy_$(OF_TODAY).py --root $(VOTES) --fold $$fold/5 || exit 1; done
+	$(BIN)/python models/teach.py --root $(VOTES) --classes $(CLASSES)
+	$(BIN)/python try_$(STUDENT).py --root $(VOTES) --all-galaxies --num-chunks 38 --start-from $(START) \
+	    --teacher class_and_votes
+	$(BIN)/python export_model.py try_$(STUDENT) --root $(VOTES) --all-galaxies --calibrate-with class_and_votes \
+	    --weights int8 --facts models/facts.json --output models/lite0.onnx --overwrite
+	$(BIN)/python export_model.py try_$(STUDENT) --root $(VOTES) --all-galaxies --facts models/facts.json \
+	    --starting-weights models/lite0_start.npz --overwrite
 
 clean:
 	rm -rf .venv workflow/.venv site doc/api $(DEMO) .pytest_cache .ruff_cache .hypothesis

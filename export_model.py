@@ -17,7 +17,7 @@ import onnx
 from catalogue import answer_columns, calibration, card, framing, likely_path
 from catalogue.graph_checks import FEATURES, OUTPUTS
 from catalogue.model_file import Model
-from engine import export, starting_weights
+from engine import export, starting_weights, teaching
 from engine.examples import Examples
 from engine.experiment import Experiment
 from engine.export import Exported
@@ -146,16 +146,23 @@ def build(experiment: Experiment, options: Options, args: argparse.Namespace) ->
     batch = images_a_batch(experiment.views, exported.num_views, network.device)
     measured = spread_over(train, args.num_measured)
     _announce(2, f"features of {len(measured)} training images")
-    graph = calibrating = graph_of(exported, examples, measured, args.weights, batch)
+    graph = graph_of(exported, examples, measured, args.weights, batch)
     _announce(3, "the graph's predictions are compared with the network's")
     difference = checked_difference(graph, exported, examples, valid, args.weights)
-    if options.all_galaxies:
-        # A network trained on all galaxies cannot be calibrated with them; its twin left the validation galaxies out.
-        twin = named(experiment, False)
-        held_out = Exported(twin, load_network(twin, network.device, "float32"))
-        calibrating = graph_of(held_out, examples, measured, args.weights, batch)
-    _announce(4, f"predictions of {len(valid)} validation images, for intervals")
-    predictions, distances = export.run_graph(calibrating, exported.feeds(examples, valid))
+    if args.calibrate_with:
+        valid = np.sort(np.concatenate([train, valid]))
+        _announce(4, f"features of {len(valid)} images, for distances; predictions of the folds, for intervals")
+        predictions = teaching.load(args.calibrate_with).train[valid]
+        distances = calibration.held_out_distances(exported.run(examples, valid, batch)[1])
+    else:
+        calibrating = graph
+        if options.all_galaxies:
+            # A network trained on all galaxies cannot be calibrated with them; its twin left validation galaxies out.
+            twin = named(experiment, False)
+            held_out = Exported(twin, load_network(twin, network.device, "float32"))
+            calibrating = graph_of(held_out, examples, measured, args.weights, batch)
+        _announce(4, f"predictions of {len(valid)} validation images, for intervals")
+        predictions, distances = export.run_graph(calibrating, exported.feeds(examples, valid))
     print(f"calibrated on {len(valid)} galaxies, RMSE {rmse(predictions, labels[valid]):.6f}", flush=True)
     classes, tree = likely_path.classes_of(labels[train]), experiment.tree
     _announce(5, f"sizes of {min(NUM_FRAMED, len(train))} galaxies, for the framing")
@@ -236,7 +243,9 @@ def source_of(experiment: Experiment, args: argparse.Namespace) -> str:
     analysis = folders.current.analysis(experiment.name)
     trained = file_checksum(analysis) if analysis.is_file() else ""
     return seals.source_of(
-        experiment.name, trained, repr((args.weights, args.num_measured, sorted(args.facts.items())))
+        experiment.name,
+        trained,
+        repr((args.weights, args.num_measured, args.calibrate_with, sorted(args.facts.items()))),
     )
 
 
@@ -267,6 +276,14 @@ def main() -> None:
         type=Path,
         metavar="FILE",
         help="write a .npz from which other trainings start (--start-from FILE), instead of a model",
+    )
+    parser.group("model").add_argument(
+        "--calibrate-with",
+        nargs="+",
+        metavar="NAME",
+        default=(),
+        help="measure the intervals on what the folds of these experiments predict (--fold), for all training "
+        "galaxies; for a student its teachers",
     )
     parser.group("output").add_argument("--facts", type=Path, metavar="JSON", help="more titles and texts for the card")
     args = parser.parse_args()

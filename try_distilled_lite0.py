@@ -21,8 +21,8 @@ EXPERIMENT = dataclasses.replace(
     # One view instead of eight: what the teachers' views agree on is learnt.
     test_transforms=[ra.tform_identity],
     distillation=Distillation(
-        label_weight=0.5,  # of the label in the target of a labelled galaxy; the rest is the teachers' mean
-        unlabelled=1.0,  # test images per training image
+        label_weight=0.75,  # of the label in the target of a labelled galaxy; the rest is the teachers' mean
+        unlabelled=4.0,  # test images per training image; few labels, many images
         consistency=0.0,  # weight of the squared difference from the averaged network on another view
     ),
     seed=3,

@@ -94,6 +94,23 @@ class FeatureStatistics:
         """Weight of the residual, in units of kept directions."""
         return float(len(self.deviations))
 
+    def distances(self, features: np.ndarray) -> np.ndarray:
+        """Return the distances (n,) of features (n, features), as `engine.export` computes them."""
+        centred = features - self.mean
+        inside = centred @ self.directions
+        outside = np.maximum((centred**2).sum(1) - (inside**2).sum(1), 0)
+        squares = ((inside / self.deviations) ** 2).sum(1) + self.weight_of_rest * outside / self.rest
+        return np.sqrt(squares / (len(self.deviations) + self.weight_of_rest))
+
+
+def held_out_distances(features: np.ndarray, num_folds: int = 5) -> np.ndarray:
+    """Return the distance (n,) of each row of features (n, features) by the statistics of the other folds."""
+    folds = np.arange(len(features)) % num_folds
+    distances = np.empty(len(features))
+    for fold in range(num_folds):
+        distances[folds == fold] = fit_features(features[folds != fold]).distances(features[folds == fold])
+    return distances
+
 
 def fit_features(features: np.ndarray, max_kept: int = 32) -> FeatureStatistics:
     """Fit statistics to the features (n, features) of training images."""

@@ -1,6 +1,7 @@
 """A trained model becomes a file with cards, for predict_galaxies.py."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from catalogue.model_file import Model
 from engine.experiment import Experiment
 from galaxy.image_files import read
 from machine import onnx_runtime
+from machine.arrays import save_gz
 from survey.folders import use_folders
+from survey.folds import Fold, predicted, product
 
 
 def export(monkeypatch: pytest.MonkeyPatch, root: Path, *arguments: object, experiment: Experiment = TINY) -> None:
@@ -61,6 +64,34 @@ def test_a_model_of_all_galaxies_is_calibrated_by_its_twin(tmp_path: Path, monke
     page = output.with_suffix(".md").read_text().splitlines()
     assert page[2:5] == ["Read this first: it learnt from blobs", "", "Licence: none"]
     assert page.count("Licence: none") == 1 and "SDSS" in model.card.facts["credits"]
+
+
+def test_a_student_is_calibrated_by_the_folds_of_its_teachers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    labels = exported.write_survey(tmp_path, 40)
+    use_folders(tmp_path)
+    exported.write_tiny_analysis("tiny_all_galaxies")
+    output = tmp_path / "student.onnx"
+    flags = ("--all-galaxies", "--calibrate-with", "teacher", "--output", output, "--num-workers", 1)
+    with pytest.raises(SystemExit, match="expected predictions of all folds of teacher"):
+        export(monkeypatch, tmp_path, *flags)
+    use_folders(tmp_path)
+    rng = np.random.default_rng(0)
+    errors = rng.uniform(0, 0.1, labels.shape) * np.where(labels > 0.5, -1, 1)  # all stay fractions
+    for fold in (Fold(1, 2), Fold(2, 2)):
+        rows = predicted(fold)
+        for subset, values in (("train", (labels + errors)[rows]), ("test", labels[:1])):
+            path = product(subset, f"teacher{fold.suffix}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_gz(path, values.astype(np.float32))
+    export(monkeypatch, tmp_path, *flags)
+    [rmse] = re.findall(r"calibrated on 40 galaxies, RMSE ([\d.]+)", capsys.readouterr().out)
+    assert float(rmse) == pytest.approx(np.sqrt((errors**2).mean()), rel=1e-3)
+    made = Model(output).card
+    assert made.facts["numbers"]["validation galaxies"] == 40
+    quantiles = made.weighted.offsets[:, 0]  # of residuals between -0.1 and 0.1
+    assert (np.abs(quantiles) <= 0.1).all() and (np.ptp(quantiles, axis=1) > 0.05).all()
 
 
 def test_a_graph_that_predicts_otherwise_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

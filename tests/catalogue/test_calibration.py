@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-from distances import distances
 
-from catalogue.calibration import FAR_FROM, LEVELS, fit_features, fit_intervals, rank
+from catalogue.calibration import FAR_FROM, LEVELS, fit_features, fit_intervals, held_out_distances, rank
 
 
 def galaxies(num: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -59,28 +58,28 @@ def test_what_is_unlike_the_training_is_far_and_little_else():
         return rng.normal(size=(num, 10)) @ mixing + 0.1 * rng.normal(size=(num, 100)) + 5
 
     statistics = fit_features(features(500))
-    levels = np.quantile(distances(statistics, features(400)), np.linspace(0, 1, 201))
-    near = rank(distances(statistics, features(1000)), levels)
+    levels = np.quantile(statistics.distances(features(400)), np.linspace(0, 1, 201))
+    near = rank(statistics.distances(features(1000)), levels)
     assert (near > FAR_FROM).mean() < 0.06
     # Outside of the directions in which training images differ, and too far along them.
     for far in (features(100) + rng.normal(size=(100, 100)), 3 * (features(100) - 5) + 5, np.zeros((100, 100))):
-        assert (rank(distances(statistics, far), levels) > FAR_FROM).mean() > 0.9
+        assert (rank(statistics.distances(far), levels) > FAR_FROM).mean() > 0.9
 
 
 def test_features_that_never_differ_break_nothing():
     for features in (np.zeros((20, 8)), np.ones((1, 8)), np.tile(np.arange(8.0), (30, 1))):
         statistics = fit_features(features)
-        assert np.isfinite(distances(statistics, features)).all()
-        assert distances(statistics, features + 1).min() > 100
+        assert np.isfinite(statistics.distances(features)).all()
+        assert statistics.distances(features + 1).min() > 100
 
 
 def test_the_oracle_of_distances_is_one_for_typical_and_two_for_doubled_features():
     rng = np.random.default_rng(4)
     features = rng.normal(size=(4000, 6)) * [5, 4, 3, 2, 1, 0.5]
     statistics = fit_features(features, max_kept=3)
-    assert (distances(statistics, features) ** 2).mean() == pytest.approx(1, abs=0.01)
+    assert (statistics.distances(features) ** 2).mean() == pytest.approx(1, abs=0.01)
     doubled = statistics.mean + 2 * (features - statistics.mean)
-    np.testing.assert_allclose(distances(statistics, doubled), 2 * distances(statistics, features))
+    np.testing.assert_allclose(statistics.distances(doubled), 2 * statistics.distances(features))
 
 
 def test_ranks_are_fractions_of_the_validation_galaxies():
@@ -98,3 +97,12 @@ def test_an_interval_is_the_quantiles_of_the_residuals_of_its_bin():
         for row, width in ((0, 0.1), (99, 0.2)):
             expected = predictions[row, 0] + width * (np.array([below, above]) - 0.5)
             np.testing.assert_allclose([intervals[level][0][row, 8], intervals[level][1][row, 8]], expected)
+
+
+def test_held_out_distances_come_from_the_statistics_of_the_other_folds():
+    features = np.random.default_rng(0).normal(size=(200, 12)) * np.linspace(3, 1, 12)
+    features[10] += 100
+    held_out = held_out_distances(features)
+    others = np.arange(200) % 5 != 0
+    np.testing.assert_allclose(held_out[::5], fit_features(features[others]).distances(features[::5]))
+    assert held_out.argmax() == 10 and held_out[10] > 3 * np.delete(held_out, 10).max()

@@ -8,7 +8,6 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from distances import distances
 from tiny import CPU, OPTIONS, TINY
 
 import layers
@@ -101,7 +100,7 @@ def test_distances_and_features_are_those_of_the_calibration(wrapped: Exported, 
         tensors = [torch.from_numpy(each) for each in arrays]
         _, features = wrapped.answers_and_features(*tensors)
         _, _, got, along_axes = wrapped(*tensors)
-    np.testing.assert_allclose(got, distances(statistics, features.numpy()), rtol=1e-4)
+    np.testing.assert_allclose(got, statistics.distances(features.numpy()), rtol=1e-4)
     expected = (features.numpy() - statistics.mean) @ statistics.axes
     np.testing.assert_allclose(along_axes, expected, rtol=1e-4, atol=1e-4)
 
