@@ -66,8 +66,8 @@ INPUT = (
 RESULTS = (
     Column("status", TEXT, "", f"{OK}, or {UNREADABLE}", "files"),
     Column("status", TEXT, "", f"{OK}, {NOT_JUDGED}, or {UNREADABLE}", "fields"),
-    Column("reason", TEXT, "", "why a file could not be read", "files"),
-    Column("reason", TEXT, "", "why an object was not judged, or a file could not be read", "fields"),
+    Column("reason", TEXT, "", "why a file could not be read, or what of it was not read", "files"),
+    Column("reason", TEXT, "", "why an object was not judged, a file not read, or what of it was not read", "fields"),
     # Measured when objects are detected, before they are framed.
     Column("ra", DOUBLE, "deg", "right ascension (ICRS), where the header tells", "fields"),
     Column("dec", DOUBLE, "deg", "declination (ICRS), where the header tells", "fields"),

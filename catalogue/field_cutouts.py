@@ -47,7 +47,7 @@ class FieldObject:
     def frame(self, recipe: Recipe, lock: Lock = nullcontext) -> Frame | Rejected:
         """Cut the object out and frame it; stars and tiny objects are rejected."""
         if self.reason:
-            return Rejected(NOT_JUDGED, self.reason)
+            return Rejected(NOT_JUDGED, "; ".join(filter(None, (self.reason, self.field.note))))
         return framed_or_rejected(lambda: frame_object(self, recipe.stretch, recipe.radius))
 
 
@@ -83,7 +83,8 @@ def cut_out(target: FieldObject, stretch: str | None, radius: float, masked: boo
         neighbours[inside] = ((segmentation > 0) & (segmentation != target.label)) | missing
         _replace_neighbours(pixels, saturated, neighbours, own, sky)
     without_data = without_data if without_data.any() else None
-    return Picture(pixels, saturated, picture.format, pixels.shape[:2], missing=without_data, upward=field.linear)
+    size = pixels.shape[:2]
+    return Picture(pixels, saturated, picture.format, size, missing=without_data, upward=field.linear, note=field.note)
 
 
 def _segmentation(target: FieldObject, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:

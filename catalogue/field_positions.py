@@ -4,6 +4,7 @@ A position takes the size and the neighbours of the object that is detected ther
 """
 
 import hashlib
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,6 +88,8 @@ def rows_at(inputs: Inputs, positions: Positions, folder: Path, num_workers: int
         targets: list[Target] = [Rejected(UNREADABLE, reason)] * count
         known = columns_of(rows, classes, *sky)
         return Inputs(ids, [name] * count, targets, positions.known | known), []
+    if sources.field.note:
+        print(f"{name}: {sources.field.note}", file=sys.stderr)
     targets = []
     found = np.full(count, -1)
     for row in range(count):

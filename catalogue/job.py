@@ -96,8 +96,10 @@ class Catalogue:
 
     @cached_property
     def notes(self) -> Counter:
-        """Count of rows with answers by what of their files was not read; without files that were read whole."""
+        """Count of rows with answers by what of their files was not read; none for fields, which print it."""
         counts: Counter = Counter()
+        if self.plan.request.choices.detect:
+            return counts
         for table in self.rows.tables(["status", "reason"]):
             counts.update(table.filter(compute.field("status") == OK)["reason"].to_pylist())
         return Counter({note: count for note, count in counts.items() if note})

@@ -141,7 +141,7 @@ def _row(result: Frame | Rejected, models: Sequence[Model], choices: Choices, ru
         flags |= SHAPE
     return {
         "status": OK,
-        "reason": tables.printable(result.note),
+        "reason": tables.printable(result.note) or None,
         **{name: values[0] for name, values in answer_values(predictions, answers, models, choices).items()},
         "most_likely_path": path,
         "most_likely_path_fraction": fraction,

@@ -1,6 +1,7 @@
 """Objects of a field, cut out: made-up fields and segmentation maps with known answers."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ from catalogue.field_tiles import Field, Tile
 from catalogue.flags import NOT_JUDGED, UNREADABLE
 from catalogue.framing import REACH, SIDE, Frame
 from catalogue.targets import Recipe, Rejected
+from machine.arrays import save_named
 
 ROWS, COLUMNS, SKY = 200, 240, 20
 RADIUS = 160.0  # pixels of 424, of training images
@@ -27,7 +29,7 @@ def field_object(
 ) -> FieldObject:
     """Return object 1 of a field that is one tile."""
     path = tmp_path / "tile.npz"
-    np.savez(path, segmentation=segmentation)
+    save_named(path, segmentation=segmentation)
     whole = slice(0, pixels.shape[0]), slice(0, pixels.shape[1])
     field = Field(tmp_path / "field.png", pixels, 3, *pixels.shape[:2], False)
     return FieldObject(field, Tile(whole, whole), path, 1, *centre, radius, reason)
@@ -107,4 +109,7 @@ def test_an_object_answers_with_its_frame_or_with_why_it_has_none(crowd: FieldOb
     blank = np.full((ROWS, COLUMNS, 3), SKY, np.uint8)
     star = field_object(tmp_path, blank, np.zeros((ROWS, COLUMNS), np.int32), (9.0, 9.0), reason="a star")
     assert star.frame(recipe) == Rejected(NOT_JUDGED, "a star")
+    star, crowd = (replace(each, field=replace(each.field, note="SCI was read, not ERR")) for each in (star, crowd))
+    assert star.frame(recipe).reason == "a star; SCI was read, not ERR"
+    assert crowd.frame(recipe).note == "SCI was read, not ERR"
     assert Rejected(UNREADABLE, "is empty").frame(recipe) == Rejected(UNREADABLE, "is empty")
