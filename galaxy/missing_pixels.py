@@ -35,8 +35,9 @@ _BLACK, _JPEG_BLOCK = 4, 8
 _RIPPLE = 0.5
 # Beside an area without data, up to 24 pixels away, less of the picture is black than beside a clipped sky.
 _BESIDE, _MAX_BLACK_BESIDE = 24, 0.05
-# Resampling mixes the pixels at the border of an area with its fill value, over this many pixels.
-_RESAMPLED = 2
+# Resampling mixes the pixels at the border of an area with its fill value, over at most this many pixels. The lower
+# quartile of a line of mixed pixels is nearer to the fill than that of pixels at these distances, by this factor.
+_RESAMPLED, _UNMIXED, _MIXED = 2, (4, 6), 0.75
 
 
 def missing_pixels(bands: np.ndarray, quality: np.ndarray | None = None) -> np.ndarray:
@@ -63,7 +64,7 @@ def _of_band(band: np.ndarray) -> np.ndarray:
         return missing
     for value, area in areas:
         if not _is_bright(band, finite & ~missing & ~area, value):
-            missing |= _grown(area, _RESAMPLED)
+            missing |= _with_mixed(band, finite, area, value)
     return missing | _sentinels(band, ~missing)
 
 
@@ -86,7 +87,7 @@ def missing_in_picture(pixels: np.ndarray) -> np.ndarray:
     zero = brightest == 0
     filled = _opened(zero)
     if (dark & ~zero & _grown(filled, _JPEG_BLOCK)).sum() < _RIPPLE * (filled & ~_shrunk(filled)).sum():
-        return _grown(filled | (_grown(filled, _JPEG_BLOCK) & zero), _RESAMPLED)
+        return _with_mixed(brightest, np.ones(zero.shape, bool), filled | (_grown(filled, _JPEG_BLOCK) & zero), 0)
     return solid | (area & (brightest <= 16 * black))
 
 
@@ -138,6 +139,18 @@ def _is_sky_of_model(band: np.ndarray, finite: np.ndarray, value: float, area: n
         return False
     light = [float(np.median(band[ring].astype(np.float64) - value)) for ring in (near, far)]
     return light[0] < _FADES * light[1]
+
+
+def _with_mixed(band: np.ndarray, finite: np.ndarray, area: np.ndarray, value: float) -> np.ndarray:
+    """Return an area of one value and the pixels at its border that resampling mixed with it."""
+
+    def deviation(inner: int, outer: int) -> float:
+        pixels = band[_ring(area, inner, outer) & finite].astype(np.float64)
+        return float(np.percentile(np.abs(pixels - value), 25)) if len(pixels) else 0.0
+
+    unmixed = deviation(*_UNMIXED)
+    widths = (width for width in range(_RESAMPLED, 0, -1) if deviation(width, width) < _MIXED * unmixed)
+    return _grown(area, next(widths, 0)) if unmixed else _grown(area, _RESAMPLED)
 
 
 def _ring(mask: np.ndarray, inner: int, outer: int) -> np.ndarray:

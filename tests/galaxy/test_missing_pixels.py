@@ -86,6 +86,20 @@ def test_a_pixel_of_a_cube_is_missing_where_all_bands_are():
     check(cube, GAP)
 
 
+@pytest.mark.parametrize("sky", [0, 100])
+@pytest.mark.parametrize("mixed", [True, False], ids=["linear", "nearest"])
+def test_pixels_that_resampling_mixed_with_the_fill_are_missing_and_no_others(mixed: bool, sky: float):
+    turn = cv2.getRotationMatrix2D((149.5, 149.5), 30, 1) + np.array([[0, 0, 75], [0, 0, 75]])
+    flags = cv2.INTER_LINEAR if mixed else cv2.INTER_NEAREST
+    image = cv2.warpAffine(field(sky=sky).astype(np.float32), turn, (450, 450), flags=flags)
+    weight = cv2.warpAffine(np.ones((300, 300), np.float32), turn, (450, 450), flags=flags)
+    missing = missing_pixels(image[None])
+    without_data = weight < 0.999
+    assert not (without_data & ~missing).any()
+    # Squares of 3 x 3 pixels cover a little more than a slanted line.
+    assert (missing & ~without_data).sum() <= (0.6 * 4 * 300 if mixed else 0)
+
+
 def test_the_quality_plane_counts():
     quality = np.random.default_rng(1).random((300, 300)) < 0.1
     np.testing.assert_array_equal(missing_pixels(field()[None], quality), quality)
