@@ -9,6 +9,7 @@ Source: Greisen & Calabretta 2002, Calabretta & Greisen 2002 (WCS); Shupe et al.
 import contextlib
 import logging
 import numbers
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 MIN_SCALE, MAX_SCALE = 0.001 / 3600, 1.0
 # Projections of IRAF that wcslib does not know.
 _OF_IRAF = ("TNX", "ZPX")
+# Types of celestial axes (Calabretta & Greisen 2002, 2).
+_CELESTIAL = re.compile(r"RA--|DEC-|.LON|.LAT|..LN|..LT")
 
 
 def sky_positions(path: Path, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -103,6 +106,10 @@ def _world_of(path: Path) -> Iterator["WCS | None"]:
         warnings.simplefilter("ignore")
         header = image.header.copy()
         if not any(name in header for name in ("CTYPE1", "CRVAL1", "CD1_1", "PC1_1")):
+            if "AMDX1" in header:
+                raise Unreadable(
+                    "has only the plate solution of the DSS (AMDX1), which is not standard; solve the image again"
+                )
             yield None
             return
         try:
@@ -122,6 +129,8 @@ def _celestial(header: fits.Header, hdus: fits.HDUList) -> "WCS":
             raise ValueError(
                 f"{name}, a projection of IRAF, is not in the standard; solve the image again, as TPV or SIP"
             )
+    if not any(_CELESTIAL.match(ctype) for ctype in types):
+        raise ValueError("no celestial axes")
     for axis in (1, 2):
         value = header.get(f"CRVAL{axis}", 0.0)
         if isinstance(value, bool) or not isinstance(value, numbers.Real):

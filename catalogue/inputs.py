@@ -256,7 +256,9 @@ def _named(path: Path, columns: Mapping[str, object], name: str) -> str:
         return name
     if same := [each for each in columns if each.lower() == name]:
         return same[0]
-    raise DataError(f"{path}: expected columns {_ID} and {_FILE}, but {name} is missing; rename yours")
+    raise DataError(
+        f"{path} is a table: expected columns {_ID} and {_FILE}, but {name} is missing; rename yours, or name an image"
+    )
 
 
 def _texts(path: Path, name: str, values: np.ndarray) -> list[str]:

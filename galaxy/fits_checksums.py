@@ -1,6 +1,7 @@
 """Checksums of FITS: DATASUM of the pixels of an HDU, CHECKSUM of its header and pixels.
 
-An HDU with the right DATASUM and a wrong CHECKSUM has a header that was edited: its pixels are good.
+An HDU with the right DATASUM and a wrong CHECKSUM has a header that was edited: its pixels are good. Many programs keep
+the old sums in the header of pixels that they changed; no sum tells such a file from a damaged one.
 
 Source: FITS 4.0, 4.4.2.7 and appendix J.
 """
@@ -13,6 +14,8 @@ from astropy.io import fits
 from galaxy.image_formats import Unreadable
 
 _BYTES = 2**24  # whole words
+_CHECKSUM_LENGTH = 16  # other values say that the sum is unknown
+_WAY_OUT = "if you edited it, write new sums: fitscheck --write --force"
 
 
 def verify(file: BinaryIO, hdu: fits.hdu.base._BaseHDU, name: str) -> None:
@@ -21,9 +24,9 @@ def verify(file: BinaryIO, hdu: fits.hdu.base._BaseHDU, name: str) -> None:
     datasum = header.get("DATASUM")
     if str(datasum).strip().isdigit():
         if _sum(file, data, size) != int(datasum) % 0xFFFFFFFF:
-            raise Unreadable(f"is damaged: the pixels of {name} do not have the DATASUM of its header")
-    elif str(header.get("CHECKSUM", "")).strip() and _sum(file, start, data - start + size):
-        raise Unreadable(f"is damaged: {name} does not have the CHECKSUM of its header")
+            raise Unreadable(f"is damaged: the pixels of {name} do not have the DATASUM of its header; {_WAY_OUT}")
+    elif len(str(header.get("CHECKSUM", "")).strip()) == _CHECKSUM_LENGTH and _sum(file, start, data - start + size):
+        raise Unreadable(f"is damaged: {name} does not have the CHECKSUM of its header; {_WAY_OUT}")
 
 
 def _header(file: BinaryIO, hdu: fits.hdu.base._BaseHDU) -> tuple[fits.Header, int, int, int]:

@@ -4,7 +4,8 @@ EXTNAME decides first: SCI before others, never an error, weight, mask, context 
 content decide. Several images of light are the bands of one colour image if their filters differ and their shapes are
 equal; otherwise they are images of their own, such as the chips of a camera.
 
-Sources: HST and JWST data handbooks (SCI, ERR, DQ, WHT, CTX, CON); data models of the Legacy Surveys, HSC, Euclid.
+Sources: HST and JWST data handbooks (SCI, ERR, DQ, WHT, CTX, CON); data models of the Legacy Surveys, HSC, Euclid; DES
+(SCI, MSK, WGT); MUSE (DATA, STAT, DQ); ESO, Science Data Products Standard (HDUCLAS2); LSST's afw (EXTTYPE).
 """
 
 import re
@@ -21,13 +22,13 @@ Image = fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU
 MAX_HDUS = 500
 # Words of an EXTNAME, without digits at its end.
 _SCIENCE = {"SCI", "SCIENCE", "CUTOUT"}
-_MASKS = {"DQ", "MASK", "FLAG", "FLAGS", "FLG", "BPM", "BADPIX", "QUAL", "QUALITY", "DQI"}
+_MASKS = {"DQ", "MASK", "MSK", "OBJMASK", "FLAG", "FLAGS", "FLG", "BPM", "BADPIX", "QUAL", "QUALITY", "DQI"}
 _WEIGHTS = {"WHT", "WGT", "WEIGHT", "WEIGHTS", "WT", "IVAR", "INVVAR", "INVVARIANCE"}
 _OTHERS = {
     "ERR", "ERROR", "ERRORS", "SIGMA", "STD", "STDDEV", "UNC", "UNCERT", "UNCERTAINTY", "RMS", "NOISE", "VAR",
-    "VARIANCE", "CTX", "CON", "CONTEXT", "EXP", "EXPMAP", "EXPOSURE", "TIME", "NUM", "NEXP", "NIMAGES", "COVERAGE",
-    "COV", "HITS", "SAMP", "AREA", "THUMB", "THUMBNAIL", "PREVIEW", "BKG", "BKGD", "BACKGROUND", "SKY", "PSF", "SEG",
-    "SEGM", "SEGMAP", "SEGMENTATION", "CHI", "WAVELENGTH", "RESIDUAL",
+    "VARIANCE", "STAT", "CTX", "CON", "CONTEXT", "EXP", "EXPMAP", "EXPOSURE", "TIME", "NUM", "NEXP", "NIMAGES",
+    "COVERAGE", "COV", "HITS", "SAMP", "AREA", "THUMB", "THUMBNAIL", "PREVIEW", "BKG", "BKGD", "BACKGROUND", "SKY",
+    "PSF", "SEG", "SEGM", "SEGMAP", "SEGMENTATION", "CHI", "WAVELENGTH", "RESIDUAL",
 }  # fmt: skip
 # Lookup tables of distortions, which are stored as images.
 _DISTORTIONS = {"WCSDVARR", "D2IMARR"}
@@ -143,8 +144,12 @@ def _extname(hdu: Image) -> str:
 
 
 def _words(hdu: Image) -> set[str]:
-    """Return the words of an EXTNAME: {'VAR', 'POISSON'} of 'VAR_POISSON', {'SCI'} of 'SCI1'."""
-    words = re.split(r"[^A-Z0-9]+", _extname(hdu))
+    """Return the words of an EXTNAME: {'VAR', 'POISSON'} of 'VAR_POISSON', {'SCI'} of 'SCI1'.
+
+    EXTTYPE (LSST) and HDUCLAS2 (ESO) tell the content, too.
+    """
+    names = (str(hdu.header.get(key, "")).upper() for key in ("EXTNAME", "EXTTYPE", "HDUCLAS2"))
+    words = re.split(r"[^A-Z0-9]+", " ".join(names))
     return {re.sub(r"\d+$", "", word) for word in words} - {""}
 
 

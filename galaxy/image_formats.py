@@ -18,7 +18,7 @@ SUFFIXES = {
     "AVIF": (".avif",),
     "FITS": (
         *(".fits", ".fit", ".fts", ".fz", ".fits.gz", ".fit.gz", ".fits.fz"),
-        *(".fits.bz2", ".fit.bz2", ".fits.z", ".fit.z"),
+        *(".fits.bz2", ".fit.bz2", ".fits.xz", ".fit.xz", ".fits.z", ".fit.z"),
     ),
 }
 # The first bytes of a file, its format, and its description in messages. A packed file is expected to hold FITS.
@@ -32,7 +32,9 @@ _SIGNATURES = (
     (b"SIMPLE", "FITS", "a FITS image"),
     (b"\x1f\x8b", "FITS", "a gzip file"),
     (b"BZh", "FITS", "a bzip2 file"),
+    (b"\xfd7zXZ\0", "FITS", "an xz file"),
     (b"\x1f\x9d", "FITS", "a file packed by compress"),
+    (b"\x28\xb5\x2f\xfd", None, "a Zstandard file: unpack it"),
     (b"GIF8", None, "a GIF image"),
     (b"BM", None, "a BMP image"),
     (b"\xff\x0a", None, "a JPEG XL image"),
@@ -41,7 +43,6 @@ _SIGNATURES = (
     (b"\xff\x4f\xff\x51", None, "a JPEG 2000 image"),
     (b"\x93NUMPY", None, "a NumPy array (.npy): save it as FITS"),
     (b"\x89HDF\r\n\x1a\n", None, "an HDF5 file: save its images as FITS"),
-    (b"\xfd7zXZ", None, "an xz file: unpack it"),
     (b"PAR1", None, "a Parquet table"),
     (b"%PDF", None, "a PDF document"),
     (b"PK", None, "a zip archive"),

@@ -1,4 +1,4 @@
-"""Files packed with gzip, bzip2 or compress (.Z), unpacked in memory up to a limit.
+"""Files packed with gzip, bzip2, xz or compress (.Z), unpacked in memory up to a limit.
 
 Source: compress(1): codes of 9 to 16 bits, lowest bit first, in groups of eight; 256 clears the table.
 """
@@ -6,6 +6,7 @@ Source: compress(1): codes of 9 to 16 bits, lowest bit first, in groups of eight
 import bz2
 import gzip
 import io
+import lzma
 import zlib
 from pathlib import Path
 
@@ -14,31 +15,43 @@ from machine.files import first_line
 
 # Bytes of an unpacked file.
 MAX_UNPACKED = 2**29
-_GZIP, _BZIP2, _COMPRESS = b"\x1f\x8b", b"BZh", b"\x1f\x9d"
+# Bytes that a decoder of xz may use; the dictionary of its highest level has 64 MiB.
+_MAX_XZ_MEMORY = 2**27
+_GZIP, _BZIP2, _XZ, _COMPRESS = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x1f\x9d"
 _CLEAR, _BLOCK_MODE = 256, 0x80
 
 
 def is_packed(path: Path) -> bool:
-    """Return whether a file starts with the signature of gzip, bzip2 or compress."""
+    """Return whether a file starts with the signature of gzip, bzip2, xz or compress."""
     with path.open("rb") as file:
-        return file.read(3).startswith((_GZIP, _BZIP2, _COMPRESS))
+        return file.read(len(_XZ)).startswith((_GZIP, _BZIP2, _XZ, _COMPRESS))
 
 
 def unpack(path: Path) -> io.BytesIO:
     """Unpack a file in memory; raises Unreadable for a damaged one, and beyond MAX_UNPACKED bytes."""
     with path.open("rb") as file:
-        start = file.read(3)
+        start = file.read(len(_XZ))
     try:
         if start.startswith(_COMPRESS):
             content = _uncompress(path.read_bytes())
+        elif start == _XZ:
+            content = _decompress_xz(path.read_bytes())
         else:
-            with bz2.open(path) if start == _BZIP2 else gzip.open(path) as packed:
+            with bz2.open(path) if start.startswith(_BZIP2) else gzip.open(path) as packed:
                 content = packed.read(MAX_UNPACKED + 1)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
         raise Unreadable(f"cannot be unpacked ({first_line(error)})") from None
     if len(content) > MAX_UNPACKED:
         raise Unreadable(f"is too large: it unpacks to more than {MAX_UNPACKED} bytes; unpack it, and name the result")
     return io.BytesIO(content)
+
+
+def _decompress_xz(data: bytes) -> bytes:
+    decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, _MAX_XZ_MEMORY)
+    content = decoder.decompress(data, MAX_UNPACKED + 1)
+    if not decoder.eof and len(content) <= MAX_UNPACKED:
+        raise EOFError("it ends early")
+    return content
 
 
 def _uncompress(data: bytes) -> bytes:

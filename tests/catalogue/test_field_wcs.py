@@ -99,6 +99,8 @@ def test_lookup_tables_of_the_file_count():
             {"CD1_1": 1e-8, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 1e-8},
             "expected a scale from 0.001 to 3600 arcsec per pixel",
         ),
+        ({"CTYPE1": "", "CTYPE2": ""}, "no celestial axes"),
+        ({"CTYPE1": None, "CRVAL1": None, "CD1_1": None, "AMDX1": 67.2}, "only the plate solution of the DSS"),
         ({"CTYPE1": "RA---TNX", "CTYPE2": "DEC--TNX"}, "TNX, a projection of IRAF.*TPV or SIP"),
     ],
 )

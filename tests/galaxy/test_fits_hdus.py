@@ -29,12 +29,23 @@ def named(name: str, version: int = 1, data: np.ndarray = LIGHT, **cards: object
         (["MASK", "SCI"], [2]), (["WHT", "SCI"], [2]), (["ERR", "DQ", "SCI"], [3]), (["VARIANCE", "IMAGE"], [2]),
         (["IMAGE", "MASK", "VARIANCE"], [1]), (["SCI", "SCI"], [1, 2]), (["N4", "S29", "S31"], [1, 2, 3]),
         (["1-1.E.SCI", "1-1.E.RMS", "1-1.E.FLG", "1-1.F.SCI"], [1, 4]), (["WHT"], [1]), (["SCI_DQ", "DATA"], [2]),
-        (["SCI1", "ERR1", "SCI2"], [1, 3]), (["VAR_POISSON", "CUTOUT"], [2]),
+        (["SCI1", "ERR1", "SCI2"], [1, 3]), (["SCI", "MSK", "WGT"], [1]), (["DATA", "STAT", "DQ"], [1]),
+        (["VAR_POISSON", "CUTOUT"], [2]),
     ],
 )  # fmt: skip
 def test_names_tell_light_from_the_rest(names: list[str], expected: list[int]):
     hdus = file_of(*(named(name, index + 1) for index, name in enumerate(names)))
     assert [index for choice in choices_of(hdus) for index in choice.light] == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [("EXTTYPE", ["MASK", "VARIANCE", "IMAGE"]), ("HDUCLAS2", ["QUALITY", "ERROR", "DATA"])],
+    ids=["LSST", "ESO"],
+)
+def test_keywords_of_content_count_without_names(key: str, values: list[str]):
+    hdus = file_of(*(fits.ImageHDU(LIGHT, fits.Header({key: value})) for value in values))
+    assert choices_of(hdus) == [Choice((3,), mask=1)]
 
 
 def test_tables_of_distortions_are_not_images():

@@ -1,7 +1,8 @@
-"""gzip, bzip2 and compress are unpacked; damaged files and too large ones are refused."""
+"""gzip, bzip2, xz and compress are unpacked; damaged files and too large ones are refused."""
 
 import bz2
 import gzip
+import lzma
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,7 @@ def compress(data: bytes, max_bits: int = 16) -> bytes:
     return bytes(out)
 
 
+PACKERS = (gzip.compress, bz2.compress, lzma.compress, compress)
 RNG = np.random.default_rng(0)
 CONTENTS = {
     "one byte": b"a",
@@ -59,7 +61,7 @@ CONTENTS = {
 
 
 @pytest.mark.parametrize("content", CONTENTS)
-@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, compress, lambda data: compress(data, 12)])
+@pytest.mark.parametrize("pack", [*PACKERS, lambda data: compress(data, 12)])
 def test_content_is_unpacked(content: str, pack, tmp_path: Path):
     (tmp_path / "a").write_bytes(pack(CONTENTS[content]))
     assert is_packed(tmp_path / "a")
@@ -73,7 +75,7 @@ def test_a_code_that_clears_the_table_starts_again(tmp_path: Path):
     assert unpack(tmp_path / "a").read()[:6] == b"aaabbb"
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress])
+@pytest.mark.parametrize("pack", PACKERS[:3])
 def test_half_a_file_is_refused(pack, tmp_path: Path):
     packed = pack(CONTENTS["noise"])
     (tmp_path / "a").write_bytes(packed[: len(packed) // 2])
@@ -88,7 +90,7 @@ def test_wrong_codes_are_refused(content: bytes, tmp_path: Path):
         unpack(tmp_path / "a")
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, compress])
+@pytest.mark.parametrize("pack", PACKERS)
 def test_a_bomb_is_refused(pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(packed_files, "MAX_UNPACKED", 1000)
     (tmp_path / "a").write_bytes(pack(bytes(1_000_000)))
