@@ -20,21 +20,26 @@ Source: documentation of 2014, 2.3.1, 2.4.2, 3.3.3 and 5.7.
 """
 
 import argparse
+import re
 from pathlib import Path
 
 import numpy as np
 
 from galaxy.tree import Tree
-from machine import products
+from machine import products, seals
 from machine.arrays import save_gz
 from machine.command_line import run_script, script_parser
-from machine.files import DataError, replacing
+from machine.files import DataError, open_file, replacing
 from machine.products import Product
 from machine.progress import showing
+from machine.seals import Seal
 from survey import blending, images
 from survey.folders import Folders, use_folders
 from survey.predictions import describe_lost, find_models, load_predictions, made_by, rmse, twin_of
 from survey.survey_tree import read_tree
+
+# The line of best.txt.
+_BEST = re.compile(rb"blended_predictions\w*\.npy\.gz cross-validated RMSE [0-9.]+, uniform blend [0-9.]+\n")
 
 
 def find_blendable(folders: Folders, excluded: list[str], only: list[str] | None = None) -> dict[str, str]:
@@ -119,14 +124,28 @@ def write_blends(
         print(f"wrote {len(predictions)} rows to {path}")
 
 
+def best_path(folders: Folders) -> Path:
+    """Return the file that names the best blend."""
+    return folders.predictions / "blended" / "best.txt"
+
+
+def _best_seal(path: Path) -> Seal | None:
+    """Return a seal for a file of one line, as `write_best` writes it."""
+    try:
+        with open_file(path, "") as file:
+            line = file.read(1000)
+    except DataError:
+        return None
+    return Seal(seals.NO_SOURCE) if _BEST.fullmatch(line) else None
+
+
 def write_best(folders: Folders, scores: dict[str, float]) -> None:
     """Print the blend with the lowest cross-validated RMSE, and write its name and the reason to best.txt."""
     best = min(scores, key=scores.__getitem__)
     reason = f"cross-validated RMSE {scores[best]:.6f}, uniform blend {scores['blended_predictions_uniform']:.6f}"
-    folder = folders.predictions / "blended"
-    with replacing(folder / "best.txt") as temporary:
+    with replacing(best_path(folders)) as temporary:
         temporary.write_text(f"{best}.npy.gz {reason}\n")
-    print(f"best blend: {folder / best}.npy.gz ({reason})")
+    print(f"best blend: {blend_path(folders, best)} ({reason})")
 
 
 def parse() -> argparse.Namespace:
@@ -160,7 +179,13 @@ def main() -> None:
     args = parse()
     folders = use_folders(args.root, args.data)
     models = find_blendable(folders, args.exclude, args.only)
-    products.check((Product(blend_path(folders, stem)) for stem in blending.BLENDS), overwrite=args.overwrite)
+    written = [Product(blend_path(folders, stem)) for stem in blending.BLENDS]
+    inputs = [
+        folders.augmented(part, name)
+        for twin, model in models.items()
+        for part, name in (("valid", twin), ("test", model))
+    ]
+    products.check([*written, Product(best_path(folders), read_seal=_best_seal)], inputs, args.overwrite)
     num_test = len(images.ids_of("test"))
     for name in models.values():  # a damaged file is named before hours of fits
         load_predictions(folders, "test", name, num_test)

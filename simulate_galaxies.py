@@ -17,10 +17,12 @@ import simplejpeg
 
 from galaxy.decision_tree import GALAXY_ZOO_2, TREES, find_tree
 from galaxy.tree import Tree
+from machine import locks, products
 from machine.command_line import positive_int, run_script, script_parser
 from machine.cores import available_cores
-from machine.files import DataError, replacing
+from machine.files import DataError, open_file, remove_leftovers, replacing, shown
 from machine.processes import Start, mapping
+from machine.products import Product
 from machine.progress import showing
 from survey.folders import SUBSETS, Folders, adopt, use_folders
 from survey.images import read_labels_csv, write_labels_csv
@@ -32,6 +34,7 @@ from survey.vote_counts import counts_csv, write_counts_csv
 JPEG_QUALITY = 75  # with halved colour planes: the quantisation tables of the real images
 FIRST_ID, NUM_IDS = 100_000, 900_000
 MANIFEST = "simulated_survey.json"
+_MAX_MANIFEST_BYTES = 1000
 
 
 def draw_traits(rng: np.random.Generator) -> Traits:
@@ -148,30 +151,40 @@ def claim_folders(folders: Folders, survey: dict[str, object], ids: dict[str, np
 
     Raises DataError, and changes nothing, if the folder contains files of another survey.
     """
-    manifest = folders.data / "raw" / MANIFEST
-    try:
-        claimed = json.loads(manifest.read_text()) == survey
-    except FileNotFoundError:
-        claimed = False
-    except ValueError:
-        raise DataError(
-            f"{manifest} is not a manifest of a simulated survey; choose an empty folder with --data"
-        ) from None
+    manifest, table = folders.data / "raw" / MANIFEST, folders.labels_csv
+    products.check([Product(manifest), Product(table)], overwrite=True)  # a folder, a pipe or a link
+    earlier = _read_manifest(manifest)
+    claimed = earlier == survey
     for subset in SUBSETS:
         own = {f"{id}.jpg" for id in ids[subset]} if claimed else set()
         folder = folders.raw_images(subset)
-        present = (path.name for path in folder.iterdir()) if folder.exists() else ()
-        if (
-            foreign := next((name for name in present if not name.startswith(".") and name not in own), None)
-        ) is not None:
+        remove_leftovers(folder / "*")
+        present = list(folder.iterdir()) if folder.exists() else []
+        names = (path.name for path in present if path.name not in own or path.is_symlink() or not path.is_file())
+        if (foreign := next((name for name in names if not name.startswith(".")), None)) is not None:
             raise DataError(
-                f"{folder} contains {foreign}, which is not of this survey; choose an empty folder with --data"
+                f"{folder} contains {shown(foreign)}, which is not of this survey; choose an empty folder with --data"
             )
-    table = folders.labels_csv
     if table.exists() and not (claimed and np.array_equal(read_labels_csv(table)[0], ids["train"])):
         raise DataError(f"{table} exists and is not of this survey; choose an empty folder with --data")
+    remove_leftovers(manifest, table)
     with replacing(manifest) as temporary:
         temporary.write_text(json.dumps(survey) + "\n")
+
+
+def _read_manifest(path: Path) -> dict[str, object] | None:
+    """Return a survey's manifest, None without one; raises DataError for another file."""
+    if not path.exists():
+        return None
+    try:
+        with open_file(path, "") as file:
+            values = json.loads(file.read(_MAX_MANIFEST_BYTES))
+    except (ValueError, RecursionError):
+        values = None
+    keys = {"seed", *(f"num_{subset}" for subset in SUBSETS)}
+    if not isinstance(values, dict) or not keys <= values.keys() <= keys | {"tree", "votes_per_galaxy"}:
+        raise DataError(f"{path} is not a manifest of a simulated survey; choose an empty folder with --data")
+    return values
 
 
 def write_galaxy(survey: Survey, subset: str, folder: Path, galaxy: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -217,7 +230,9 @@ def write_survey(folders: Folders, survey: Survey, counts: dict[str, int], num_w
 
 def main() -> None:
     parser = script_parser(
-        __doc__, examples=("python simulate_galaxies.py --root demo --num-train 1000 --num-test 50",)
+        __doc__,
+        examples=("python simulate_galaxies.py --root demo --num-train 1000 --num-test 50",),
+        writes=False,  # it replaces no file at all
     )
     parser.group("survey").add_argument(
         "--num-train",
@@ -263,7 +278,8 @@ def main() -> None:
     args = parser.parse_args()
     folders = use_folders(args.root, args.data)
     survey = Survey(args.seed, find_tree(args.tree), args.votes_per_galaxy)
-    write_survey(folders, survey, {"train": args.num_train, "test": args.num_test}, args.num_workers)
+    with locks.alone(folders.lock("data", "prepare"), "preparation of the data"):
+        write_survey(folders, survey, {"train": args.num_train, "test": args.num_test}, args.num_workers)
 
 
 if __name__ == "__main__":
