@@ -28,7 +28,7 @@ from survey.folders import SUBSETS, Folders, adopt, use_folders
 from survey.images import read_labels_csv, write_labels_csv
 from survey.simulated_image import Traits, render
 from survey.simulated_votes import vote
-from survey.survey_tree import write_tree
+from survey.survey_tree import tree_json, write_tree
 from survey.vote_counts import counts_csv, write_counts_csv
 
 JPEG_QUALITY = 75  # with halved colour planes: the quantisation tables of the real images
@@ -152,7 +152,8 @@ def claim_folders(folders: Folders, survey: dict[str, object], ids: dict[str, np
     Raises DataError, and changes nothing, if the folder contains files of another survey.
     """
     manifest, table = folders.data / "raw" / MANIFEST, folders.labels_csv
-    products.check([Product(manifest), Product(table)], overwrite=True)  # a folder, a pipe or a link
+    others = [counts_csv(folders), tree_json(folders)]
+    products.check(map(Product, [manifest, table, *others]), overwrite=True)  # a folder, a pipe or a link
     earlier = _read_manifest(manifest)
     claimed = earlier == survey
     for subset in SUBSETS:
@@ -165,9 +166,11 @@ def claim_folders(folders: Folders, survey: dict[str, object], ids: dict[str, np
             raise DataError(
                 f"{folder} contains {shown(foreign)}, which is not of this survey; choose an empty folder with --data"
             )
+    if not claimed and (foreign := next((path for path in others if path.exists()), None)):
+        raise DataError(f"{foreign} exists and is not of this survey; choose an empty folder with --data")
     if table.exists() and not (claimed and np.array_equal(read_labels_csv(table)[0], ids["train"])):
         raise DataError(f"{table} exists and is not of this survey; choose an empty folder with --data")
-    remove_leftovers(manifest, table)
+    remove_leftovers(manifest, table, *others)
     with replacing(manifest) as temporary:
         temporary.write_text(json.dumps(survey) + "\n")
 
@@ -223,7 +226,7 @@ def write_survey(folders: Folders, survey: Survey, counts: dict[str, int], num_w
                 bar.update()
     labels, answered = zip(*votes["train"], strict=True)
     write_labels_csv(folders.labels_csv, ids["train"], labels, survey.tree)
-    write_counts_csv(counts_csv(), ids["train"], np.array(answered), survey.tree)
+    write_counts_csv(counts_csv(folders), ids["train"], np.array(answered), survey.tree)
     if not sys.stderr.isatty():
         print(f"wrote {counts['train']} training and {counts['test']} test galaxies to {folders.data / 'raw'}")
 

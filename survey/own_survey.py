@@ -14,14 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from galaxy.tree import Tree
+from machine import products
 from machine.files import DataError, need_room, open_file, remove_leftovers, replacing
 from machine.processes import mapping
+from machine.products import Product
 from machine.progress import showing
 from survey import label_weights, own_labels
 from survey.folders import SUBSETS, Folders
 from survey.images import ID, is_image, split, write_labels_csv
 from survey.own_images import bring, find_images, may_be_linked
-from survey.survey_tree import write_tree
+from survey.survey_tree import tree_json, write_tree
 from survey.vote_columns import Choices
 from survey.vote_counts import counts_csv, write_counts_csv
 
@@ -92,9 +94,9 @@ def bring_survey(
     write_labels_csv(folders.labels_csv, [ids[name] for name in train], list(labels[order]), tree)
     write_tree(folders, tree)
     if counts is None:
-        counts_csv().unlink(missing_ok=True)
+        counts_csv(folders).unlink(missing_ok=True)
     else:
-        write_counts_csv(counts_csv(), [ids[name] for name in train], counts[order], tree)
+        write_counts_csv(counts_csv(folders), [ids[name] for name in train], counts[order], tree)
     weights = label_weights.read_own(table, names, choices)
     label_weights.write_csv([ids[name] for name in train], None if weights is None else weights[order])
 
@@ -163,8 +165,10 @@ def _claim(folders: Folders, old: list[Galaxy], new: list[Galaxy]) -> None:
                 )
             if path.name in then and now.get(path.name) != then[path.name]:
                 unneeded.append(path)
-    if not old and folders.labels_csv.exists():
-        raise DataError(f"{folders.labels_csv} already exists; name an empty folder with --root or --data")
+    tables = [folders.labels_csv, counts_csv(folders), label_weights.weights_csv(), tree_json(folders)]
+    products.check(map(Product, [own_ids(folders), *tables]), overwrite=True)  # a folder, a pipe or a link
+    if not old and (other := next((path for path in tables if path.exists()), None)):
+        raise DataError(f"{other} already exists; name an empty folder with --root or --data")
     for path in unneeded:
         path.unlink()
     with (

@@ -5,6 +5,7 @@ The commands that read labels or predictions take the tree from here; a training
 """
 
 import json
+from pathlib import Path
 
 from galaxy.decision_tree import GALAXY_ZOO_2
 from galaxy.tree import Tree, from_plain
@@ -15,9 +16,14 @@ _HINT = "prepare the data again (prepare_data.py --tree)"
 MAX_BYTES = 2**22
 
 
+def tree_json(folders: Folders) -> Path:
+    """Return the path of the tree of the labels in the data folder."""
+    return folders.data / "tree.json"
+
+
 def read_tree(folders: Folders) -> Tree:
     """Read the tree of the labels in the data folder; raises DataError for a damaged file."""
-    path = folders.data / "tree.json"
+    path = tree_json(folders)
     if not path.exists():
         return GALAXY_ZOO_2
     try:
@@ -31,7 +37,7 @@ def read_tree(folders: Folders) -> Tree:
 
 def write_tree(folders: Folders, tree: Tree) -> None:
     """Write the tree of the labels to the data folder; Galaxy Zoo 2 needs no file."""
-    path = folders.data / "tree.json"
+    path = tree_json(folders)
     if tree == GALAXY_ZOO_2:
         path.unlink(missing_ok=True)
         return

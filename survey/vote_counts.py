@@ -16,6 +16,7 @@ from machine.arrays import load_array, save_array
 from machine.files import DataError, open_file, replacing
 from machine.products import check
 from survey import folders
+from survey.folders import Folders
 from survey.images import ids_of
 from survey.preparation import product, rows_of
 from survey.survey_tree import read_tree
@@ -23,9 +24,9 @@ from survey.survey_tree import read_tree
 _HINT = "prepare the data again (prepare_data.py), or delete it"
 
 
-def counts_csv() -> Path:
-    """Return the path of the table of counts."""
-    return folders.current.data / "raw" / "training_counts.csv"
+def counts_csv(chosen: Folders | None = None) -> Path:
+    """Return the path of the table of counts, in the folders in use or in others."""
+    return (chosen or folders.current).data / "raw" / "training_counts.csv"
 
 
 def counts_npy() -> Path:
