@@ -133,7 +133,7 @@ def print_later(path: Path, names: Sequence[str], columns: dict[int, tuple[str, 
     unused = sorted({name.partition("_")[0] for name in names if simplified(name).startswith(NO_COUNTERPART)})
     if added:
         without = f"; without a counterpart: {', '.join(unused)}" if unused else ""
-        print(f"{path}: answers of a later Galaxy Zoo: {', '.join(added)}{without}")
+        print(f"{path}: answers of a later Galaxy Zoo: {', '.join(added)}{without}; --tree keeps them as they are")
 
 
 def _print_missing(

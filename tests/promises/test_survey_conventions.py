@@ -54,7 +54,11 @@ def table(name: str) -> fits.BinTableHDU:
 
 
 def hst_flc(path: Path) -> Path:
-    """ACS Data Handbook, 2.2: SCI, ERR, DQ of each chip, tables of distortions, filters in the primary header."""
+    """SCI, ERR, DQ of each chip, tables of distortions, filters in the primary header.
+
+    ACS Data Handbook, 2.2 (hst-docs.stsci.edu/acsdhb). Bits of DQ: 2 filled, 4 bad pixel, 8 masked, 256 saturated, 4096
+    cosmic ray (stginga, "ACS" table of flags).
+    """
     hdus = []
     for chip in (1, 2):
         flags = np.zeros((SIDE, SIDE), np.int16)
@@ -80,7 +84,10 @@ def hst_drz(path: Path) -> Path:
 
 
 def jwst_i2d(path: Path) -> Path:
-    """JWST pipeline documentation, "Resampled 2-D data": SCI, ERR, CON (planes of bits), WHT, variances, HDRTAB."""
+    """SCI, ERR, CON (planes of bits), WHT, variances, HDRTAB; SCI is the first extension.
+
+    jwst-pipeline.readthedocs.io, data products, "Science products".
+    """
     weight = np.full((SIDE, SIDE), 900, np.float32)
     weight[:, :5] = 0
     ones = np.ones((SIDE, SIDE), np.float32)
@@ -111,7 +118,10 @@ def legacy_brick(path: Path) -> Path:
 
 
 def sdss_frame(path: Path) -> Path:
-    """SDSS data model, frame: image in nanomaggies, flat field of one row, tables of sky and astrometry; bzip2."""
+    """Image in nanomaggies, flat field of one row, tables of sky and astrometry; bzip2.
+
+    dr16.sdss.org/datamodel/files/BOSS_PHOTOOBJ/frames/RERUN/RUN/CAMCOL/frame.html
+    """
     primary = fits.PrimaryHDU(light(1), sky(0.396, TELESCOP="2.5m", FILTER="r", BUNIT="nanomaggy", NMGY=0.005))
     plain = path.with_suffix("")
     fits.HDUList([primary, fits.ImageHDU(np.ones(SIDE, np.float32)), table(""), table("")]).writeto(plain)
@@ -120,7 +130,10 @@ def sdss_frame(path: Path) -> Path:
 
 
 def pan_starrs_skycell(path: Path) -> Path:
-    """PS1 image documentation of STScI: asinh with BSOFTEN and BOFFSET, a compressed image, PC001001 and CDELT."""
+    """Asinh with BSOFTEN and BOFFSET (stacks only), a compressed image, PC001001 and CDELT.
+
+    outerspace.stsci.edu, "PS1 Stack images"; Waters et al. 2020 (ApJS 251, 4).
+    """
     softening, offset = 7.5, 30.0
     stored = 2.5 / np.log(10) * np.arcsinh((light(1).astype(float) - offset) / (2 * softening))
     header = sky(0.25)
@@ -134,7 +147,10 @@ def pan_starrs_skycell(path: Path) -> Path:
 
 
 def decam_instcal(path: Path) -> Path:
-    """NOIRLab's DECam pipeline: a compressed image per CCD, TPV, the filter in the primary header."""
+    """A compressed image per CCD, named S29 and so on, TPV, the filter in the primary header.
+
+    decaps.skymaps.info/release/datamodel/files/EXPOSURES/ooi.html; Valdes 2021 (NOIRLab, PL206).
+    """
     hdus = [fits.CompImageHDU(light(chip), sky(0.263, "TPV", CCDNUM=chip), name=f"S{chip}") for chip in (29, 30, 31)]
     return save(path, *hdus, INSTRUME="DECam", FILTER="r DECam SDSS c0002 6415.0 1480.0", PROCTYPE="InstCal")
 
@@ -151,7 +167,10 @@ def hsc_calexp(path: Path) -> Path:
 
 
 def euclid_vis(path: Path) -> Path:
-    """Euclid data product description, VIS calibrated frames: SCI, RMS, FLG of each quadrant, such as 1-1.E.SCI."""
+    """SCI, RMS, FLG of each quadrant, such as 1-1.E.SCI, in any order, in ADU.
+
+    euclid.esac.esa.int/dr/q1/dpdd, DpdVisCalibratedQuadFrame.
+    """
     hdus = []
     for quadrant in "EF":
         flags = np.zeros((SIDE, SIDE), np.int32)
