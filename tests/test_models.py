@@ -158,7 +158,14 @@ def save_catalogues(num_train: int, num_test: int) -> None:
             save_gz(catalogue.path(subset), rows)
 
 
-@pytest.mark.parametrize("name", MODELS)
+# The networks, and variants with other steps or other placements.
+DISTINCT = [name for name, (_, _, shared) in MODELS.items() if not shared] + [
+    "normconstraint",
+    "maxout2048_extradense_pysexgen1_dup",
+]
+
+
+@pytest.mark.parametrize("name", DISTINCT)
 def test_a_model_has_its_parameters_takes_a_step_and_predicts(prepared_survey, name):
     count, *_ = MODELS[name]
     chosen = dataclasses.replace(experiment(name), batch_size=2, chunk_size=2)
@@ -190,9 +197,17 @@ def test_a_model_has_its_parameters_takes_a_step_and_predicts(prepared_survey, n
 
 
 @pytest.mark.parametrize("name", [name for name, (_, _, shared) in MODELS.items() if shared])
-def test_a_variant_has_as_many_parameters_as_its_network(name):
+def test_a_variant_has_the_network_of_its_model_and_views_of_its_own(prepared_survey, name):
     count, _, shared = MODELS[name]
     assert count == MODELS[shared][0]
+    chosen = dataclasses.replace(experiment(name), batch_size=2, chunk_size=2)
+    assert chosen.build_network is experiment(shared).build_network
+    save_catalogues(30, 8)
+    chunks = Examples(chosen, OPTIONS, CPU).training(0, np.arange(27))
+    views, labels = next(chunks)
+    chunks.close()
+    assert [view.shape for view in views] == [(2, 69, 69, 3)] * 2 and labels.shape == (2, 37)
+    assert all(0 <= view.min() < view.max() <= 1 for view in views)
 
 
 def test_the_norm_constraint_limits_the_columns_of_the_maxout_layers():

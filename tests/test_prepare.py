@@ -21,24 +21,6 @@ from machine.files import DataError
 from survey import images
 from survey.folders import Folders, adopt
 
-SCRIPTS = (
-    "check_label_constraints",
-    "convert_training_labels_to_npy",
-    "copy_data_to_shm",
-    "create_submission_from_npy",
-    "create_test_ids_file",
-    "create_train_ids_file",
-    "ensemble_predictions_npy",
-)
-
-
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_help(name: str):
-    done = subprocess.run([sys.executable, ROOT / f"{name}.py", "--help"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "--root" in done.stdout
-    assert done.stderr == ""
-
 
 def test_bad_input_ends_a_script_with_one_line(tmp_path: Path):
     command = [sys.executable, ROOT / "create_train_ids_file.py", "--root", tmp_path]

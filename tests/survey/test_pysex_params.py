@@ -158,12 +158,3 @@ def test_a_missing_image_ends_a_script_with_one_line(prepared_survey: Survey):
     assert done.stderr.count("error: ") == 1
     assert f"{prepared_survey.train_ids[4]}.jpg is missing" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_help(name: str):
-    script = ROOT / f"extract_pysex_params_{name}.py"
-    done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    for flag in ("--root", "--data", "--num-workers", "--from-ram"):
-        assert flag in done.stdout
