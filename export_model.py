@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 
 from catalogue import answer_columns, calibration, card, framing, likely_path
-from catalogue.graph_checks import FEATURES, OUTPUTS
+from catalogue.graph_checks import CONCENTRATIONS, FEATURES, OUTPUTS
 from catalogue.model_file import Model
 from engine import export, starting_weights, teaching
 from engine.examples import Examples
@@ -25,7 +25,9 @@ from engine.network import find_device, load_network
 from engine.options import Options, explain_out_of_memory, named, shared_parser
 from engine.prediction import images_a_batch
 from engine.quantisation import quantised
+from galaxy.decision_tree import GALAXY_ZOO_2
 from galaxy.image_files import read
+from galaxy.tree import Tree
 from machine import products, seals
 from machine.command_line import positive_int, run_script
 from machine.files import DataError, file_checksum, first_line, read_text, replacing
@@ -49,6 +51,13 @@ DEFAULT_FACTS = {
     "licence": "as its training data and weights allow",
     "credits": "Images of galaxies: SDSS. Votes: Galaxy Zoo 2 (Willett et al. 2013) and its volunteers.",
 }
+# Credits of a model of other questions.
+OTHER_CREDITS = "The makers of the images, and those who labelled them."
+
+
+def default_facts(tree: Tree) -> dict[str, str]:
+    """Return the texts of a card that --facts does not give."""
+    return DEFAULT_FACTS if tree == GALAXY_ZOO_2 else DEFAULT_FACTS | {"credits": OTHER_CREDITS}
 
 
 def read_facts(path: Path) -> dict[str, str]:
@@ -104,7 +113,11 @@ def graph_of(
         statistics.mean, statistics.directions, statistics.deviations, statistics.rest, statistics.weight_of_rest
     )
     exported.set_axes(statistics.axes)
-    graph = export.to_onnx(exported, examples.experiment.views.shapes, (*OUTPUTS, FEATURES))
+    graph = export.to_onnx(
+        exported,
+        examples.experiment.views.shapes,
+        (*OUTPUTS, FEATURES, *([CONCENTRATIONS] if exported.has_concentrations else [])),
+    )
     if weights == "float16":
         export.halve(graph)
     elif weights == "int8":
@@ -184,7 +197,7 @@ def build(experiment: Experiment, options: Options, args: argparse.Namespace) ->
         tree=tree,
         facts={
             **args.facts,
-            **{title: text for title, text in DEFAULT_FACTS.items() if title not in args.facts},
+            **{title: text for title, text in default_facts(tree).items() if title not in args.facts},
             "numbers": {
                 "training galaxies": len(labels) if options.all_galaxies else len(train),
                 "validation galaxies": len(valid),

@@ -110,6 +110,11 @@ class OutputBase(Layer):
     it also defines `forward_no_normalisation`, which the first steps of training use.
     """
 
+    # Columns of counts of votes that `error_of` takes as `counts`; none for errors that need no counts.
+    num_counts = 0
+    # What the root of the error is called.
+    error_name = "RMSE"
+
     def forward_no_normalisation(self, activations: Tensor) -> Tensor:
         """Map activations to predictions without normalisation; the default is `forward`."""
         return self(activations)

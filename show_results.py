@@ -18,11 +18,12 @@ import numpy as np
 from galaxy.tree import Tree
 from machine import products, seals
 from machine.arrays import load_pickle
-from machine.command_line import check_page_name, run_script, script_parser
+from machine.command_line import check_page_name, positive_int, run_script, script_parser
 from machine.files import DataError, read_text, replacing
 from machine.products import Product
 from survey import images
 from survey.folders import Folders, use_folders
+from survey.noise_floor import NoiseFloor, describe, read_floor
 from survey.predictions import find_models, load_predictions, rmse
 from survey.survey_tree import read_tree
 
@@ -88,26 +89,29 @@ def draw(
         label.set_in_layout(False)  # it may reach over the next galaxy
     bars = [plt.Rectangle((0, 0), 1, 1, color="0.35", alpha=alpha) for alpha in (1, 0.35)]
     figure.legend(bars, ["predicted", "voted by volunteers"], loc="outside lower center", ncols=2, frameon=False)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize="large")
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, sealed=True) as temporary:
         figure.savefig(temporary, dpi=110, format="png", metadata={"Comment": seals.blank(SOURCE)})
     plt.close(figure)
 
 
-def print_scores(predictions: dict[str, np.ndarray], labels: np.ndarray) -> dict[str, float]:
+def print_scores(
+    predictions: dict[str, np.ndarray], labels: np.ndarray, floor: NoiseFloor | None = None
+) -> dict[str, float]:
     """Print the validation RMSE of the baseline and of each model; return the models'.
 
-    Labels are (num_train, answers).
+    Labels are (num_train, answers). The noise `floor` stands beside each.
     """
     train, valid = images.split(len(labels))
     scores = {name: rmse(each, labels[valid]) for name, each in predictions.items()}
     scores = dict(sorted(scores.items(), key=lambda item: item[1]))  # the best model first
     width = max(map(len, scores))
-    print(f"{'validation RMSE':{width}}")
-    print(f"{'mean votes of the training galaxies':{width}}  {rmse(labels[train].mean(axis=0), labels[valid]):.6f}")
-    for name, value in scores.items():
-        print(f"{name:{width}}  {value:.6f}")
+    beside = f"  {floor.total:.6f}" if floor else ""
+    print(f"{'validation RMSE':{width}}" + (f"  noise floor of {floor.source}" if floor else ""))
+    baseline = rmse(labels[train].mean(axis=0), labels[valid])
+    for name, value in {"mean votes of the training galaxies": baseline, **scores}.items():
+        print(f"{name:{width}}  {value:.6f}{beside}")
     return scores
 
 
@@ -127,9 +131,12 @@ def show(args: argparse.Namespace) -> None:
     _, valid = images.split(len(labels))
     names = find_models(folders, "valid")
     predictions = {name: load_predictions(folders, "valid", name, len(valid)) for name in names}
-    scores = print_scores(predictions, labels)
-    best = next(iter(scores))
     tree = read_tree(folders)
+    floor = read_floor(labels, valid, tree, args.votes_per_galaxy)
+    scores = print_scores(predictions, labels, floor)
+    best = next(iter(scores))
+    if floor:
+        print("\n".join(describe(floor, predictions[best], labels[valid], tree, best)))
     rows = pick_galaxies(labels[valid], tree)
     ids = images.ids_of("train")[valid[rows]]
     pixels = [images.read_image(images.image_path(folders.images("train"), id)) for id in ids]
@@ -139,7 +146,7 @@ def show(args: argparse.Namespace) -> None:
     if args.report:
         from report import page, training_page  # imports templates and figures, which the table does not need
 
-        page.write(training_page.build(folders), args.report, SOURCE)
+        page.write(training_page.build(folders, args.votes_per_galaxy), args.report, SOURCE)
         print(f"report: {args.report}")
     for submission in sorted(folders.predictions.rglob("*.csv.gz")):
         print(f"submission: {submission}")
@@ -273,6 +280,12 @@ def main() -> None:
         type=Path,
         metavar="HTML",
         help="also write a page with learning curves, calibration and galaxies, one .html file",
+    )
+    parser.group("output").add_argument(
+        "--votes-per-galaxy",
+        type=positive_int,
+        metavar="N",
+        help="show the error that the noise of N volunteers leaves, at least 2 (default: the known counts, if any)",
     )
     args = parser.parse_args()
     if args.report:

@@ -23,10 +23,12 @@ import realtime_augmentation as ra
 from engine import training
 from engine.experiment import Adaptation, Cosine, Experiment
 from engine.optimizers import AdamW
+from galaxy.decision_tree import GALAXY_ZOO_2
+from galaxy.tree import Tree
 
 
 def build_network(
-    batch_size: int, variant: str = "lite0", pixels: int = 128
+    batch_size: int, variant: str = "lite0", pixels: int = 128, tree: Tree = GALAXY_ZOO_2
 ) -> tuple[list[layers.Layer], layers.Layer]:
     """Return the input layer and the output layer."""
     l0 = layers.Input2DLayer(batch_size, 3, pixels, pixels)  # (n, 3, 128, 128)
@@ -37,9 +39,11 @@ def build_network(
         # The stem and the first 3 of 16 blocks stay as they are: they cost most, and they know edges and colours.
         load=partial(backbones.load, variant=variant, frozen_blocks=3),
     )
-    l2 = layers.DenseLayer(l1, n_outputs=37, weights_std=0.001, init_bias_value=0.0, nonlinearity=layers.identity)
+    l2 = layers.DenseLayer(
+        l1, n_outputs=tree.num_answers, weights_std=0.001, init_bias_value=0.0, nonlinearity=layers.identity
+    )
     # One softmax per question, weighted down the tree.
-    return [l0], custom.GalaxyOutputLayer(l2)
+    return [l0], custom.GalaxyOutputLayer(l2, tree)
 
 
 EXPERIMENT = Experiment(

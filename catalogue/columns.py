@@ -18,7 +18,7 @@ from catalogue.flags import FIELD_FLAGS, FLAGS, NOT_JUDGED, OK, UNREADABLE, UNTR
 from catalogue.likely_path import PathRule, path_rule
 from catalogue.model_file import Answers, Model
 from galaxy.decision_tree import GALAXY_ZOO_2
-from galaxy.tree import Tree, from_plain
+from galaxy.tree import CONVENTIONS, Tree, from_plain
 from machine import tables
 from machine.files import DataError
 from machine.version import VERSION
@@ -79,6 +79,7 @@ RESULTS = (
     Column("signal", SINGLE, "", "light of the object's pixels over their noise", "fields"),
     Column("half_light_radius", SINGLE, "pix", "of the circle with half of the flux", "fields"),
     Column("{answer}_fraction", SINGLE, "", "{question} (fraction {basis})"),
+    Column("{answer}{alpha}", SINGLE, "", "concentration of a Dirichlet distribution of fractions", "concentrations"),
     Column("most_likely_path", TEXT, "", "most likely answers along the decision tree, as far as the models know them"),
     Column("most_likely_path_fraction", SINGLE, "", "{path_fraction}"),
     Column("flag", FLAG, "", "sum of: {flags}"),
@@ -115,7 +116,7 @@ def schema_of(models: Sequence[Model], choices: Choices, passed: Sequence[pa.Fie
     """
     rule = path_rule([model.card for model in models])
     results = [column._replace(unit=light_unit) if column.name == "flux" else column for column in RESULTS]
-    fields = [*_fields(INPUT, choices, rule), *passed, *_fields(results, choices, rule)]
+    fields = [*_fields(INPUT, choices, rule), *passed, *_fields(results, choices, rule, have_concentrations(models))]
     provenance = {
         "made_by": "predict_galaxies.py",
         "version": VERSION,
@@ -153,9 +154,18 @@ def tree_of(schema: pa.Schema) -> Tree:
     return from_plain(declared) if declared else GALAXY_ZOO_2
 
 
-def _fields(columns: Sequence[Column], choices: Choices, rule: PathRule) -> Iterator[pa.Field]:
+def have_concentrations(models: Sequence[Model]) -> bool:
+    """Return whether all models return concentrations; a catalogue has their mean."""
+    return bool(models) and all(getattr(model, "has_concentrations", False) for model in models)
+
+
+def _fields(
+    columns: Sequence[Column], choices: Choices, rule: PathRule, concentrations: bool = False
+) -> Iterator[pa.Field]:
     """Yield columns with their descriptions filled in."""
     present = {"always", "fields" if choices.detect else "files", *(["full"] if choices.full else [])}
+    present |= {"concentrations"} if concentrations else set()
+    alpha = CONVENTIONS[rule.tree.convention][1]
     columns = [column for column in columns if column.when in present]
     flags = "; ".join(f"{bit} {meaning}" for bit, meaning in choices.flags.items())
     notes = {"basis": choices.basis, "flags": flags, "labels": LABELS[rule.of_classes], "path_fraction": rule.meaning}
@@ -166,7 +176,9 @@ def _fields(columns: Sequence[Column], choices: Choices, rule: PathRule) -> Iter
         for answer, question in zip(names, questions, strict=True) if is_answer else [("", "")]:
             for column in block:
                 description = column.description.format(question=question, **notes)
-                yield tables.field(column.name.format(answer=answer), column.type, description, column.unit)
+                yield tables.field(
+                    column.name.format(answer=answer, alpha=alpha), column.type, description, column.unit
+                )
 
 
 def answer_values(
@@ -181,6 +193,9 @@ def answer_values(
 
     fractions = chosen(predictions)
     values = {"{}_fraction": fractions}
+    if have_concentrations(models):
+        ending = CONVENTIONS[tree.convention][1]
+        values[f"{{}}{ending}"] = np.mean([each.concentrations for each in answers], axis=0)
     if choices.full:
         # Spreads have no meaning where almost no volunteer would be asked: where the fraction is empty.
         asked = np.isfinite(fractions)

@@ -36,6 +36,8 @@ OPERATORS = frozenset(_OPERATORS.split())
 OUTPUTS = ("predictions", "by_transform", "distance")
 # Models of earlier versions do not have this output.
 FEATURES, MAX_FEATURES = "features", 256
+# Models of counts of votes have the concentrations of Dirichlet distributions.
+CONCENTRATIONS = "concentrations"
 HINT = "name another model, or export it again (export_model.py)"
 
 
@@ -98,7 +100,10 @@ def _check_ends(graph: onnx.GraphProto, card: Card) -> None:
     features = outputs.get(FEATURES, [])
     if len(features) == 2 and features[0] is None and features[1] in range(1, MAX_FEATURES + 1):
         output_shapes.append(features)
-    if outputs != dict(zip((*OUTPUTS, FEATURES), output_shapes, strict=False)):
+    expected_outputs = dict(zip((*OUTPUTS, FEATURES), output_shapes, strict=False))
+    if CONCENTRATIONS in outputs:
+        expected_outputs[CONCENTRATIONS] = [None, num_answers]
+    if outputs != expected_outputs:
         raise DataError(f"expected outputs {', '.join(OUTPUTS)}, got {str(outputs)[:200]}; {HINT}")
 
 

@@ -18,7 +18,7 @@ import onnxruntime
 from catalogue import card as cards
 from catalogue.card import Card
 from catalogue.framing import Frame
-from catalogue.graph_checks import FEATURES, HINT, OUTPUTS, validate
+from catalogue.graph_checks import CONCENTRATIONS, FEATURES, HINT, OUTPUTS, validate
 from galaxy.affine import CENTRE, place_matrices
 from galaxy.warping import touched_parts, warp_views
 from machine.cores import available_cores
@@ -38,6 +38,7 @@ class Answers:
     """The answers of a model for n images.
 
     Weighted votes (n, answers), those of each transform (n, transforms, answers), distances to training images (n,).
+    `concentrations` (n, answers) are those of a model of counts, averaged over transforms.
     `features` (n, k) are those along the main directions; the first has unit variance over the training images.
     """
 
@@ -45,6 +46,7 @@ class Answers:
     by_transform: np.ndarray
     distances: np.ndarray
     features: np.ndarray | None = None
+    concentrations: np.ndarray | None = None
 
 
 class Model:
@@ -80,6 +82,11 @@ class Model:
         return next((each.shape[1] for each in self._session.get_outputs() if each.name == FEATURES), 0)
 
     @property
+    def has_concentrations(self) -> bool:
+        """Whether the model returns the concentrations of Dirichlet distributions."""
+        return any(each.name == CONCENTRATIONS for each in self._session.get_outputs())
+
+    @property
     def name(self) -> str:
         """Name of the experiment."""
         return self.card.name
@@ -113,7 +120,10 @@ class Model:
         views = [np.stack(batch) for batch in zip(*map(self.views, frames), strict=True)]
         feeds = {f"pixels_{index}": view for index, view in enumerate(views)}
         try:
-            answers = Answers(*self._session.run([*OUTPUTS, *([FEATURES] if self.num_features else [])], feeds))
+            names = [*OUTPUTS, *([FEATURES] if self.num_features else [])]
+            names += [CONCENTRATIONS] if self.has_concentrations else []
+            values = dict(zip(names, self._session.run(names, feeds), strict=True))
+            answers = Answers(*(values.get(name) for name in (*OUTPUTS, FEATURES, CONCENTRATIONS)))
             if self.num_features:
                 np.reshape(answers.features, (len(frames), self.num_features))
             return answers

@@ -15,7 +15,7 @@ from engine.options import Options
 from engine.teaching import Teachers, mixed_targets
 from galaxy.affine import tform_identity
 from machine.files import DataError
-from survey import bad_images, chunk_workers, images, label_weights
+from survey import bad_images, chunk_workers, images, label_weights, vote_counts
 from survey.folders import SUBSETS
 from survey.mixed_draws import MixedViews
 
@@ -40,6 +40,8 @@ class Examples:
         """
         self.teachers = teachers
         self.experiment, self.options, self.device = experiment, options, device
+        # Whether the targets of training contain counts of votes.
+        self.with_counts = False
         self.bad = {
             subset: bad_images.check_images(subset, options.on_bad_image, options.num_workers) for subset in SUBSETS
         }
@@ -110,9 +112,14 @@ class Examples:
         return self._images[subset]
 
     def targets(self, indices: np.ndarray) -> np.ndarray:
-        """Return the labels (num_train, answers), and the weights as one more column if galaxies have them."""
-        labels, weights = images.load_labels(), label_weights.normalised(indices)
-        return labels if weights is None else np.hstack([labels, weights])
+        """Return the labels (num_train, answers), one more column if the galaxies `indices` have weights, and counts.
+
+        Counts of votes, one column per question, are there if the error needs them (`with_counts`).
+        """
+        parts = [images.load_labels(), label_weights.normalised(indices)]
+        parts.append(vote_counts.needed_counts() if self.with_counts else None)
+        known = [values for values in parts if values is not None]
+        return known[0] if len(known) == 1 else np.hstack(known)
 
     def training(self, first_chunk: int, indices: np.ndarray) -> Iterator[tuple[Arrays, np.ndarray | torch.Tensor]]:
         """Yield views and labels of a run's chunks from `first_chunk` on, drawn from the galaxies `indices`.

@@ -81,8 +81,17 @@ class Exported(nn.Module):
         values = torch.as_tensor(axes, dtype=torch.float32, device=self.network.device)
         self.register_buffer("feature_axes", values, persistent=False)
 
+    @property
+    def has_concentrations(self) -> bool:
+        """Whether the graph returns the concentrations of Dirichlet distributions."""
+        return hasattr(self.output_layer, "concentrations")
+
     def answers_and_features(self, *views: Tensor) -> tuple[Tensor, Tensor]:
         """Return predictions (images, transforms, answers) and features (images, features) averaged over transforms."""
+        activations, features = self._activations_and_features(*views)
+        return self.output_layer(activations).unflatten(0, (-1, self.num_transforms)), features
+
+    def _activations_and_features(self, *views: Tensor) -> tuple[Tensor, Tensor]:
         inputs = self.network.inputs([view.flatten(0, 1) for view in views])
         sharing = self.sharing
         if sharing.slicing is not None:
@@ -90,19 +99,22 @@ class Exported(nn.Module):
             inputs = {sharing.merging: sharing.arrange(features)}
         features = self.feature_layer.output(inputs, dropout_active=False)
         activations = self.output_layer.input_layer.output({self.feature_layer: features}, dropout_active=False)
-        predictions = self.output_layer(activations).unflatten(0, (-1, self.num_transforms))
         # A matrix product: OpenVINO fuses the mean and what follows wrongly, where convolutions are quantised.
         weights = features.new_full((1, self.num_transforms), 1 / self.num_transforms)
-        return predictions, (weights @ features.flatten(1).unflatten(0, (-1, self.num_transforms))).squeeze(1)
+        return activations, (weights @ features.flatten(1).unflatten(0, (-1, self.num_transforms))).squeeze(1)
 
-    def forward(self, *views: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        predictions, features = self.answers_and_features(*views)
+    def forward(self, *views: Tensor) -> tuple[Tensor, ...]:
+        activations, features = self._activations_and_features(*views)
+        predictions = self.output_layer(activations).unflatten(0, (-1, self.num_transforms))
         centred = features - self.feature_mean
         inside = centred @ self.feature_directions
         outside = (_squared_length(centred) - _squared_length(inside)).clamp(min=0)
         squares = _squared_length(inside / self.feature_deviations) + outside * (self.weight / self.rest)
         distances = (squares / (len(self.feature_deviations) + self.weight)).sqrt()
-        return predictions.mean(1), predictions, distances, centred @ self.feature_axes
+        returned = predictions.mean(1), predictions, distances, centred @ self.feature_axes
+        if not self.has_concentrations:
+            return returned
+        return *returned, self.output_layer.concentrations(activations).unflatten(0, (-1, self.num_transforms)).mean(1)
 
     @torch.inference_mode()
     def run(self, examples: Examples, indices: np.ndarray, images_a_batch: int) -> tuple[np.ndarray, np.ndarray]:

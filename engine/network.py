@@ -64,6 +64,11 @@ class Network:
     def __init__(self, experiment: Experiment, device: torch.device, precision: str = "tf32"):
         """Build the network; with precision 'bf16', all layers below the output layer compute in bfloat16."""
         self.input_layers, self.output_layer = experiment.build_network(experiment.batch_size)
+        if (own := getattr(self.output_layer, "tree", experiment.tree)) != experiment.tree:
+            raise DataError(
+                f"{experiment.name}: expected an output layer of the tree {experiment.tree.name}, got one of "
+                f"{own.name}; give the tree to the experiment and to its output layer"
+            )
         self.device, self.batch_size, self.precision = device, experiment.batch_size, precision
         self.output_layer.to(device)
         if device.type == "cpu":
@@ -103,7 +108,7 @@ class Network:
     def error(self, views: Sequence[torch.Tensor], labels: torch.Tensor, normalisation: bool) -> torch.Tensor:
         """Return the training error of a minibatch, as the output layer defines it.
 
-        `labels` (n, answers) may have one more column, the weights of the galaxies.
+        `labels` (n, answers) may have one more column, the weights of the galaxies, and then the counts of votes.
         """
         return self.error_of(self.activations(views), labels, normalisation)
 
@@ -113,11 +118,12 @@ class Network:
 
     def error_of(self, activations: torch.Tensor, labels: torch.Tensor, normalisation: bool) -> torch.Tensor:
         """Return the training error of `activations`; for `labels` see `error`."""
-        num_answers = self.output_layer.get_output_shape()[1]
-        if labels.shape[1] == num_answers:
-            return self.output_layer.error_of(activations, labels, normalisation)
-        labels, weights = labels[:, :num_answers], labels[:, num_answers:]
-        return self.output_layer.error_of(activations, labels, normalisation, weights=weights)
+        num_answers, num_counts = self.output_layer.get_output_shape()[1], self.output_layer.num_counts
+        sizes = num_answers, labels.shape[1] - num_answers - num_counts, num_counts
+        labels, weights, counts = labels.split(sizes, dim=1)
+        options = {"weights": weights} if sizes[1] else {}
+        options |= {"counts": counts} if num_counts else {}
+        return self.output_layer.error_of(activations, labels, normalisation, **options)
 
     def param_stds(self) -> list[float]:
         """Return the standard deviation of each array of `layers.get_param_values`, computed on the device."""

@@ -21,7 +21,7 @@ from machine import seals
 from machine.arrays import save_pickle
 from machine.files import replacing
 from machine.version import VERSION
-from survey import folders, images, label_weights
+from survey import folders, images, label_weights, vote_counts
 
 
 def identity(
@@ -49,6 +49,7 @@ def identity(
         "weights": weights_checksum(indices),
         "teachers": examples.teachers and examples.teachers.checksums,
         "unlabelled galaxies": unlabelled_checksum(examples),
+        **({"counts": checksum(vote_counts.needed_counts()[indices])} if examples.with_counts else {}),
     }
 
 

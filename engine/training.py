@@ -152,6 +152,7 @@ class Run:
         labels, examples = images.load_labels(), Examples(experiment, options, device, teachers)
         train_indices, valid_indices = split or examples.split()
         label_weights.report(network.output_layer.error_of, train_indices)
+        examples.with_counts = network.output_layer.num_counts > 0
         description = describe(experiment, network.output_layer)
         identity = record.identity(description, trainer, examples, train_indices, labels, start)
         store = Store(folders.current.checkpoints(experiment.name), identity)
@@ -247,7 +248,8 @@ class Run:
         progress, num_chunks = self.progress, self.experiment.num_chunks
         # The rate of the chunk's last step, which an earlier run may have taken.
         rate = self.experiment.learning_rate.at(progress.chunk - 1 / self.experiment.steps_a_chunk, num_chunks)
-        line = f"chunk {progress.chunk}/{num_chunks}  rate {rate:g}  RMSE {progress.losses_train[-1]:.6f}"
+        error = f"{self.network.output_layer.error_name} {progress.losses_train[-1]:.6f}"
+        line = f"chunk {progress.chunk}/{num_chunks}  rate {rate:g}  {error}"
         if progress.chunk in progress.losses_valid:
             line += f"  validation {progress.losses_valid[progress.chunk]:.6f}"
         seconds = time.monotonic() - self.started

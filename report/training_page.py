@@ -16,6 +16,7 @@ from report.galaxies import MAX_ROWS, Column, Galaxies, spread_evenly
 from report.page import Facts, Gallery, Page, Section, Table
 from survey import blending, images
 from survey.folders import Folders
+from survey.noise_floor import NoiseFloor, errors_by_question, read_floor
 from survey.predictions import find_models, load_predictions, rmse, twin_of
 from survey.survey_tree import read_tree
 
@@ -36,6 +37,7 @@ class Results:
     labels: np.ndarray
     predictions: dict[str, np.ndarray]
     baseline: float
+    floor: NoiseFloor | None = None
 
     @property
     def scores(self) -> dict[str, float]:
@@ -43,18 +45,15 @@ class Results:
         return {name: rmse(each, self.labels) for name, each in self.predictions.items()}
 
 
-def read(folders: Folders) -> Results:
+def read(folders: Folders, votes_per_galaxy: int | None = None) -> Results:
     """Read the results of the folders in use; raises DataError if no model has predicted the validation galaxies."""
     labels = images.load_labels()
     train, valid = images.split(len(labels))
     predictions = {name: load_predictions(folders, "valid", name, len(valid)) for name in find_models(folders, "valid")}
-    return Results(
-        read_tree(folders),
-        images.ids_of("train")[valid],
-        labels[valid],
-        predictions,
-        rmse(labels[train].mean(axis=0), labels[valid]),
-    )
+    tree, ids = read_tree(folders), images.ids_of("train")[valid]
+    baseline = rmse(labels[train].mean(axis=0), labels[valid])
+    floor = read_floor(labels, valid, tree, votes_per_galaxy)
+    return Results(tree, ids, labels[valid], predictions, baseline, floor)
 
 
 def read_record(folders: Folders, name: str) -> dict:
@@ -78,9 +77,9 @@ def losses(record: Mapping) -> tuple[list[float], dict[int, float]]:
         return [], {}
 
 
-def build(folders: Folders) -> Page:
-    """Return the page of a training root."""
-    results = read(folders)
+def build(folders: Folders, votes_per_galaxy: int | None = None) -> Page:
+    """Return the page of a training root; an assumed number of votes gives the noise of the crowd."""
+    results = read(folders, votes_per_galaxy)
     scores = results.scores
     best = min(scores, key=scores.__getitem__)
     predictions, labels = np.clip(results.predictions[best], 0, 1), results.labels
@@ -100,6 +99,7 @@ def build(folders: Folders) -> Page:
         lead=lead,
         before=[
             _scores(results, scores),
+            *_noise(results, best),
             *_curves(folders, list(scores)),
             *_calibration(predictions, labels, results.tree),
             *_extremes(galaxies, errors[shown]),
@@ -123,11 +123,27 @@ def _scores(results: Results, scores: Mapping[str, float]) -> Section:
     else:
         titles, rows = titles[:2], [row[:2] for row in rows]
     caption = "Root mean squared error over all galaxies and answers. The first row is the baseline"
+    if floor := results.floor:
+        titles, rows = (*titles, "noise floor"), [(*row, floor.total) for row in rows]
     if len(scores) > 1:
         caption += (
             f". Models and blends: best first. Best blend by the cross-validated error: {min(crossed, key=crossed.get)}"
         )
     return Section("scores", "Scores", [Table(caption, ("model or blend", *titles[1:]), rows)])
+
+
+def _noise(results: Results, best: str) -> list[Section]:
+    """Return the noise of the crowd, question by question, if the number of votes is known."""
+    if (floor := results.floor) is None:
+        return []
+    errors = errors_by_question(results.predictions[best], results.labels, results.tree)
+    rows = [(results.tree.question(n).text, errors[n], floor.by_question[n]) for n in results.tree.numbers]
+    table = Table(f"RMSE of {best} by question", ("question", "RMSE", "noise floor"), rows)
+    text = (
+        f"The error that the crowd's own noise leaves, at {floor.source} a galaxy: that of perfect predictions. It is "
+        f"{floor.total:.4f} over all answers."
+    )
+    return [Section("noise", "Noise of the crowd", [table], text)]
 
 
 def _curves(folders: Folders, names: Sequence[str]) -> list[Section]:

@@ -1,5 +1,7 @@
 """Files of predictions: the models that have one, their contents, their score, and the questions that a model lost."""
 
+import json
+
 import numpy as np
 
 from galaxy.decision_tree import TOLERANCE
@@ -33,13 +35,29 @@ def find_models(folders: Folders, part: str) -> list[str]:
     return names
 
 
+def check_model_tree(folders: Folders, name: str, tree: Tree) -> None:
+    """Raise DataError if the run record of a model says that it answers the questions of another tree."""
+    try:
+        record = json.loads(folders.analysis(twin_of(name)).with_suffix(".json").read_text())
+        declared = record["experiment"]["tree"]
+        other, checksum = str(declared["name"]), declared["sha256"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return  # records of earlier versions, and models of 2014, have the only tree
+    if checksum != tree.checksum:
+        raise DataError(
+            f"{name}: expected a model of the tree {tree.name}, as the labels in {folders.data}, got one of {other}; "
+            "models of different trees cannot be blended or compared; train it again, or move its files away"
+        )
+
+
 def load_predictions(folders: Folders, part: str, name: str, num_galaxies: int) -> np.ndarray:
     """Load a model's predictions (num_galaxies, answers) of 'valid' or 'test'.
 
-    Raises DataError for a missing or damaged file, another shape, NaN or infinity.
+    Raises DataError for a missing or damaged file, another tree or shape, NaN or infinity.
     """
-    path = folders.augmented(part, name)
-    predictions = load_array(path, made_by(name), (num_galaxies, read_tree(folders).num_answers), np.floating)
+    path, tree = folders.augmented(part, name), read_tree(folders)
+    check_model_tree(folders, name, tree)
+    predictions = load_array(path, made_by(name), (num_galaxies, tree.num_answers), np.floating)
     if not (finite := np.isfinite(predictions).all(axis=1)).all():
         raise DataError(
             f"{path}: expected finite numbers, got NaN or infinity in row {np.flatnonzero(~finite)[0]}; "

@@ -222,7 +222,7 @@ def _add_bright_star(light: np.ndarray, position: np.ndarray, flux: float, rng: 
     distance = np.hypot(x, y)
     halo = 0.0012 * (1 + (distance / 6) ** 2) ** -1.25
     core = 0.03 * np.exp(-0.5 * (distance / 2.2) ** 2)
-    spikes = sum(0.003 * np.exp(-((u / 0.8) ** 2) - np.abs(v) / 11) for u, v in ((along, across), (across, along)))
+    spikes = sum(0.003 * np.exp(-((u / 0.8) ** 2) - np.abs(v) / 11.0) for u, v in ((along, across), (across, along)))
     colours = (np.array([2.2, 0.5, 0.35]), np.array([1, 1, 1]), np.array([1.2, 0.9, 0.85]))
     for component, colour in zip((halo, core, spikes), colours, strict=True):
         light += (flux * component)[..., None] * colour.astype(np.float32)

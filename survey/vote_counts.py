@@ -88,3 +88,14 @@ def load_counts() -> np.ndarray | None:
     if not (np.isfinite(counts).all() and (counts >= 0).all()):
         raise DataError(f"{path}: expected counts of at least 0, got others; run prepare_data.py again")
     return counts.astype(np.float32)
+
+
+def needed_counts() -> np.ndarray:
+    """Load the counts (num_train, questions) float32; raises DataError if the survey has none."""
+    counts = load_counts()
+    if counts is None:
+        raise DataError(
+            f"expected counts of votes in {counts_npy()}, which the error of this script needs, got none; prepare the "
+            "data from a table with counts, or choose another output layer"
+        )
+    return counts
