@@ -153,6 +153,10 @@ class Run:
         train_indices, valid_indices = split or examples.split()
         label_weights.report(network.output_layer.error_of, train_indices)
         examples.with_counts = network.output_layer.num_counts > 0
+        if examples.with_counts and teachers:
+            raise DataError(
+                "--teacher mixes fractions of votes, but the error of this script needs counts; leave it out"
+            )
         description = describe(experiment, network.output_layer)
         identity = record.identity(description, trainer, examples, train_indices, labels, start)
         store = Store(folders.current.checkpoints(experiment.name), identity)

@@ -3,10 +3,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 import custom
 import layers
-from galaxy.decision_tree import GALAXY_ZOO_2
+from galaxy.decision_tree import CLASSES, GALAXY_ZOO_2, TREES
+from galaxy.tree import Tree
+from simulate_galaxies import draw_traits
+from survey.simulated_votes import vote
 
 with np.load(Path(__file__).parent / "reference" / "output_layers.npz") as arrays:
     REFERENCE = dict(arrays)
@@ -94,3 +98,50 @@ def test_sigmoid_predictions_lie_between_0_and_1_and_need_not_obey_the_tree():
 def test_a_layer_of_another_width_is_refused():
     with pytest.raises(ValueError, match="with 37 outputs"):
         custom.OptimisedDivGalaxyOutputLayer(layers.FlattenLayer(layers.Input2DLayer(2, 36, 1, 1)))
+
+
+def counted(output: custom.GalaxyOutput, galaxies: int = 6) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return activations, votes and their counts for an output layer of Galaxy Zoo 2."""
+    rng = np.random.default_rng(4)
+    votes, counts = zip(*(vote(draw_traits(rng), rng, GALAXY_ZOO_2, 12) for _ in range(galaxies)), strict=True)
+    activations = torch.randn(galaxies, 37, generator=torch.Generator().manual_seed(0))
+    return activations, torch.tensor(np.array(votes)), torch.tensor(np.array(counts), dtype=torch.float64)
+
+
+def test_weighted_squares_are_plain_ones_for_many_votes_and_vanish_without_votes():
+    output = custom.CountWeightedDivGalaxyOutputLayer(layers.InputBase(6, 37), n0=10)
+    activations, votes, counts = counted(output)
+    plain = output.error_of(activations, votes)
+    torch.testing.assert_close(output.error_of(activations, votes, counts=torch.full_like(counts, 1e12)), plain)
+    torch.testing.assert_close(output.error_of(activations, votes, counts=torch.full_like(counts, 10)), plain / 2)
+    assert output.error_of(activations, votes, counts=torch.zeros_like(counts)) == 0
+    ones = torch.ones(6, 1)
+    torch.testing.assert_close(output.error_of(activations, votes, weights=2 * ones), 2 * plain)
+
+
+def test_the_dirichlet_error_is_scipy_s_likelihood():
+    output = custom.DirichletGalaxyOutputLayer(layers.InputBase(6, 37))
+    activations, votes, counts = counted(output)
+    alpha = output.concentrations(activations.double()).numpy()
+    surprise = 0.0
+    for galaxy in range(6):
+        for n, own in GALAXY_ZOO_2.slices.items():
+            asked = int(counts[galaxy, n - 1])
+            if asked and votes[galaxy, own].sum() > 0:
+                of_answers = np.round((votes[galaxy, own] / votes[galaxy, own].sum() * asked).numpy()).astype(int)
+                surprise -= stats.dirichlet_multinomial.logpmf(of_answers, alpha[galaxy, own], asked)
+    error = output.error_of(activations.double(), votes, counts=counts)
+    assert float(error) == pytest.approx(surprise / 6, rel=1e-6)
+    totals, expected = GALAXY_ZOO_2.question_totals(output(activations).numpy())
+    np.testing.assert_allclose(totals, expected, atol=1e-5)
+    with pytest.raises(ValueError, match="counts of votes"):
+        output.error_of(activations, votes)
+
+
+@pytest.mark.parametrize("tree", [*TREES.values(), CLASSES(["a", "b", "c"])], ids=lambda tree: tree.name)
+def test_output_layers_weigh_any_tree_as_numpy_does(tree: Tree):
+    fractions = np.random.default_rng(1).random((4, tree.num_answers))
+    weighted = custom.weigh(torch.from_numpy(fractions), custom.tree_levels(tree))
+    np.testing.assert_allclose(weighted, tree.weigh(fractions), rtol=1e-12)
+    with pytest.raises(ValueError, match=f"one per answer of the tree {tree.name}"):
+        custom.GalaxyOutputLayer(layers.InputBase(4, 5), tree)

@@ -10,9 +10,12 @@ from tiny import draw_labels
 
 from catalogue.answer_columns import fractions_of
 from galaxy.answer_names import PUBLISHED_NAMES, columns_of
-from galaxy.decision_tree import GALAXY_ZOO_2
+from galaxy.decision_tree import GALAXY_ZOO_2, GALAXY_ZOO_DECALS, GALAXY_ZOO_DESI, GALAXY_ZOO_EUCLID
+from galaxy.tree import Tree
 from machine.files import DataError
+from simulate_galaxies import draw_traits
 from survey import own_labels
+from survey.simulated_votes import vote
 from survey.vote_columns import Choices
 
 GALAXIES = [f"J{number:03d}+0.5" for number in range(12)]
@@ -297,3 +300,30 @@ def test_answers_of_later_projects_are_counted_for_those_of_galaxy_zoo_2(
     np.testing.assert_allclose(shape / shape.sum(), [1 / 3] * 3)
     said = capsys.readouterr().out
     assert f"bar_yes = bar{project}_strong_fraction + bar{project}_weak_fraction" in said and "merging" in said
+
+
+@pytest.mark.parametrize("tree", [GALAXY_ZOO_DECALS, GALAXY_ZOO_DESI, GALAXY_ZOO_EUCLID], ids=lambda tree: tree.name)
+@pytest.mark.parametrize("kind_of_table", ["counts", "fractions and totals"])
+def test_tables_of_later_surveys_are_read_in_their_own_names(tmp_path: Path, tree: Tree, kind_of_table: str):
+    rng = np.random.default_rng(3)
+    votes, counts = zip(*(vote(draw_traits(rng), rng, tree, 20) for _ in GALAXIES), strict=True)
+    votes, counts = np.array(votes), np.array(counts)
+    fractions = tree.conditional(votes)  # NaN: gaps where nobody was asked
+    with_project = [name.replace("_", f"-{tree.project}_", 1) for name in tree.names]
+    if kind_of_table == "counts":
+        path = write(tmp_path / "votes.csv", np.nan_to_num(fractions) * counts[:, tree.question_of], with_project)
+    else:
+        totals = {f"{question.name}_total": counts[:, n] for n, question in enumerate(tree.questions)}
+        path = write(tmp_path / "votes.parquet", fractions, ending(tree.names, "_fraction"), **totals)
+    names, labels, found = own_labels.read(path, set(GALAXIES), tree)
+    assert names == GALAXIES
+    np.testing.assert_allclose(labels, votes, atol=1e-9)
+    np.testing.assert_allclose(found, counts)
+
+
+def test_fractions_alone_have_no_counts(tmp_path: Path):
+    path = write(tmp_path / "votes.csv", FRACTIONS, list(NAMES))
+    assert own_labels.read(path, set(GALAXIES), GALAXY_ZOO_2).counts is None
+    path = write(tmp_path / "counts.csv", COUNTS, ending(NAMES, "_count"))
+    found = own_labels.read(path, set(GALAXIES), GALAXY_ZOO_2).counts
+    np.testing.assert_array_equal(found, np.stack([COUNTS[:, s].sum(axis=1) for s in GALAXY_ZOO_2.slices.values()], 1))
