@@ -77,6 +77,7 @@ def _unread(hdus: fits.HDUList, choices: list[Choice], layout: Layout) -> str:
         return f"image {read[0]} of {len(choices)} was read"
     used = {*choices[0].light, layout.mask, layout.weight}
     others = [label(hdus, index) for index in images_of(hdus) if index not in used]
+    read, others = ([f"HDU {name}" if name.isdigit() else name for name in names] for names in (read, others))
     more = ", ..." if len(others) > 4 else ""
     return f"{', '.join(read)} was read, not {', '.join(others[:4])}{more}" if others else ""
 

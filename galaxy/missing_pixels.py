@@ -71,9 +71,10 @@ def _of_band(band: np.ndarray) -> np.ndarray:
 def missing_in_picture(pixels: np.ndarray) -> np.ndarray:
     """Return where a picture (rows, columns, 3) uint8, or float32 from 0 to 1, carries no data, (rows, columns) bool.
 
-    These are large black areas, including JPEG's ripple. A sky that is clipped to black is data: its black is patchy.
+    These are large black areas, including JPEG's ripple in 8 bits; in finer steps, the sky itself may be that dark. A
+    sky that is clipped to black is data: its black is patchy.
     """
-    black = _BLACK if pixels.dtype == np.uint8 else _BLACK / 255
+    black = _BLACK if pixels.dtype == np.uint8 else 0
     # Ten times as fast as max(axis=2).
     brightest = np.maximum(np.maximum(pixels[..., 0], pixels[..., 1]), pixels[..., 2])
     dark = brightest <= black

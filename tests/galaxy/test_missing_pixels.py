@@ -117,6 +117,12 @@ def test_a_rotated_picture(quality: int | None):
     assert not (found & ~beside).any()
 
 
+def test_a_dark_sky_in_sixteen_bits_is_data_and_zeros_beside_it_are_not():
+    grey = np.where(SLANTED, 0, np.clip(field(10, 300), 1, 65535)) / 65535
+    missing = missing_in_picture(np.repeat(grey[..., None], 3, axis=2).astype(np.float32))
+    np.testing.assert_array_equal(missing, SLANTED)
+
+
 def test_a_sky_clipped_to_black_is_data():
     grey = np.clip(field(4, -6), 0, 255)
     assert not missing_in_picture(np.repeat(grey[..., None], 3, axis=2).astype(np.uint8)).any()
