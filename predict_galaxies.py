@@ -205,13 +205,14 @@ def _run(args: argparse.Namespace) -> None:
             raise DataError("expected --merge without --report and --draw; make the page from the images, in one run")
         print(f"wrote {merge(args.merge, args.output, args.overwrite)} rows to {shown(args.output)}")
         return
-    if args.output.is_file():
-        print(f"{args.output} exists; the new table replaces it at the end")
     others = ("merge", *_SEARCH)
     flags = {name: value for name, value in vars(args).items() if name not in others}
     flags["detect"] = args.detect or args.at is not None
     choices = Choices(**{name: flags.pop(name) for name in _CHOICES})
+    existed = args.output.is_file()
     with catalogued(Request(choices=choices, **flags)) as made:
+        if existed:
+            print(f"{shown(args.output)} existed; the new table replaced it")
         _show(made)
         for note, count in made.notes.most_common(3):
             print(f"{count} images: {note}")

@@ -6,6 +6,7 @@ file changes. A bad image ends the run (`--on-bad-image fail`), or the run leave
 
 import contextlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 
 from galaxy import jpeg
 from machine import seals
-from machine.files import DataError, read_text, replacing
+from machine.files import DataError, read_text, replacing, shown
 from machine.processes import mapping
 from machine.progress import showing
 from survey import decoded_cache, folders, images, ram_copies
@@ -71,9 +72,25 @@ def find_bad(subset: str, num_workers: int | None = None) -> dict[int, str]:
         if scan["listing"] == listing and seal is not None and seal.is_whole:
             return {int(index): str(reason) for index, reason in scan["bad"].items() if 0 <= int(index) < len(ids)}
     bad = scan_images(subset, ids, num_workers)
+    # A file of somebody else stays.
+    if os.path.lexists(path) and (path.is_symlink() or not path.is_file() or not _is_own(path)):
+        print(f"{shown(path)} is not of this project; what was found in the images is not stored")
+        return bad
     with contextlib.suppress(DataError), replacing(path, sealed=True) as temporary:
         temporary.write_text(json.dumps({"seal": seals.blank(), "listing": listing, "bad": bad}))
     return bad
+
+
+def _is_own(path: Path) -> bool:
+    """Return whether a file may be a stored result, whole or damaged: it is no other text and no other object."""
+    try:
+        text = read_text(path, "move it away").strip()
+        values = json.loads(text)
+    except (DataError, RecursionError):
+        return True
+    except ValueError:
+        return text[:1] in ("", "{", "[") or not text.isprintable()
+    return not isinstance(values, dict) or bool(values.keys() & {"seal", "listing", "bad"})
 
 
 def describe(subset: str, ids: Sequence[int] | np.ndarray, bad: Mapping[int, str]) -> str:

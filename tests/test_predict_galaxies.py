@@ -335,7 +335,7 @@ def test_a_table_that_exists_is_named_before_it_is_replaced(folder: Path, predic
     predict(output, folder)
     assert "replaces it" not in capsys.readouterr().out
     predict(output, folder)
-    assert f"{output} exists; the new table replaces it at the end" in capsys.readouterr().out
+    assert f"{output} existed; the new table replaced it" in capsys.readouterr().out
 
 
 def test_worker_processes_give_the_same_rows(folder: Path, predict: Predict):
