@@ -13,7 +13,7 @@ from catalogue.field_picture import COLOURS, appearances, write_picture
 from catalogue.field_sources import FieldRows
 from catalogue.flags import are_trusted
 from machine import seals
-from machine.files import DataError, first_line, replacing
+from machine.files import DataError, first_line, replacing, shown
 from machine.products import Product, is_own
 
 # The columns of a catalogue that the overlays show.
@@ -61,7 +61,7 @@ def write_overlays(
         except (OSError, DataError):  # a full disk ends the run
             raise
         except Exception as error:  # the table is complete without its picture
-            print(f"{field.path} cannot be drawn ({type(error).__name__}: {first_line(error)})", file=sys.stderr)
+            print(f"{shown(field.path)} cannot be drawn ({type(error).__name__}: {first_line(error)})", file=sys.stderr)
 
 
 def write_regions(

@@ -18,7 +18,7 @@ from catalogue.inputs import Inputs
 from catalogue.star_galaxy import LEAST_RADIUS
 from catalogue.targets import Rejected, Target
 from galaxy.image_formats import Unreadable
-from machine.files import DataError, first_line
+from machine.files import DataError, first_line, shown
 from machine.table_cells import TableColumn
 from machine.tables import ending_of, read_table
 
@@ -89,7 +89,7 @@ def rows_at(inputs: Inputs, positions: Positions, folder: Path, num_workers: int
         known = columns_of(rows, classes, *sky)
         return Inputs(ids, [name] * count, targets, positions.known | known), []
     if sources.field.note:
-        print(f"{name}: {sources.field.note}", file=sys.stderr)
+        print(f"{shown(name)}: {sources.field.note}", file=sys.stderr)
     targets = []
     found = np.full(count, -1)
     for row in range(count):

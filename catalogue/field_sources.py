@@ -26,7 +26,7 @@ from catalogue.inputs import Inputs
 from catalogue.targets import Rejected, Target
 from galaxy.detection import OBJECT
 from galaxy.image_formats import Unreadable
-from machine.files import first_line, remove_leftovers
+from machine.files import first_line, remove_leftovers, shown
 from machine.processes import Start, pool
 from machine.progress import showing
 
@@ -130,7 +130,7 @@ def sky_of(sources: FieldSources) -> tuple[np.ndarray, np.ndarray]:
     try:
         return sky_positions(sources.field.path, sources.objects["x"], sources.objects["y"])
     except Unreadable as reason:
-        print(f"{sources.field.path} {reason}", file=sys.stderr)
+        print(f"{shown(sources.field.path)} {reason}", file=sys.stderr)
         return unknown, unknown
 
 
@@ -154,12 +154,12 @@ def rows_of_fields(inputs: Inputs, folder: Path, num_workers: int) -> tuple[Inpu
             rejected.append((ident, f"cannot be searched ({type(error).__name__}: {first_line(error)})"))
         else:
             if sources.field.note:
-                print(f"{name}: {sources.field.note}", file=sys.stderr)
+                print(f"{shown(name)}: {sources.field.note}", file=sys.stderr)
             count = len(sources.objects)
             if count:
                 fields.append(FieldRows(sources.field, slice(len(ids), len(ids) + count), index))
             elif not sources.failures:
-                print(f"{name}: no object is above the noise; it has no rows", file=sys.stderr)
+                print(f"{shown(name)}: no object is above the noise; it has no rows", file=sys.stderr)
             ids += [f"{ident}_{serial:06d}" for serial in range(1, count + 1)]
             names += [name] * count
             targets += field_objects(sources)

@@ -29,7 +29,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from machine import seals
-from machine.files import DataError, file_checksum, open_file, replacing
+from machine.files import DataError, file_checksum, open_file, replacing, shown
 from machine.products import Product
 from machine.seals import Seal
 from machine.tables import escaped, inert, printable, provenance
@@ -68,7 +68,9 @@ def write(
     writers = {".parquet": _write_parquet, ".fits": _write_fits, ".ecsv": _write_ecsv, ".vot": _write_votable}
     held = {".parquet": ("list", "vector"), ".csv": ()}.get(path.suffix, ("vector",))
     if as_text := [column.name for column in schema if (shape := _shape_of(column.type)) and shape not in held]:
-        print(f"{path.name}: columns {', '.join(as_text)} hold lists, which are written as text", file=sys.stderr)
+        print(
+            f"{shown(path.name)}: columns {', '.join(as_text)} hold lists, which are written as text", file=sys.stderr
+        )
     if path.suffix == ".csv":
         return _write_csv(path, schema, batches, source)
     with replacing(path, sealed=True) as temporary:
