@@ -168,7 +168,7 @@ def make(planned: Plan) -> Catalogue:
         planned.schema,
         rows,
         min(num_workers, len(inputs)),
-        thumbnails.share(num_pictures),
+        thumbnails.share(num_pictures, thumbnails.most_shown(request.choices.features)),
     )
     return Catalogue(planned, rows, fields)
 

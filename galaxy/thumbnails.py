@@ -5,6 +5,8 @@ import numpy as np
 
 # A page shows at most this many pictures.
 MAX_PICTURES = 5_000
+# One in which galaxies are labelled.
+MAX_LABELLED = 20_000
 # Bytes of all pictures of a page, as base64 text (4 bytes for 3).
 TOTAL_BYTES = 6_500_000
 # Sides (pixels) and WebP qualities that `encode` tries, the largest first.
@@ -15,10 +17,15 @@ MAX_BYTES = 20_000
 CROP = 108
 
 
-def share(num_pictures: int) -> int:
-    """Return the bytes that each of a page's pictures may take."""
-    shown = min(max(1, num_pictures), MAX_PICTURES)
-    return min(MAX_BYTES, TOTAL_BYTES * 3 // 4 // shown)
+def most_shown(with_labels: bool) -> int:
+    """Return how many pictures a page shows at most."""
+    return MAX_LABELLED if with_labels else MAX_PICTURES
+
+
+def share(num_pictures: int, most: int = MAX_PICTURES) -> int:
+    """Return the bytes that each of a page's pictures may take; the page shows at most `most`."""
+    shown = min(max(1, num_pictures), most)
+    return min(MAX_BYTES, TOTAL_BYTES * most // MAX_PICTURES * 3 // 4 // shown)
 
 
 def encode(pixels: np.ndarray, max_bytes: int) -> bytes | None:

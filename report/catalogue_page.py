@@ -11,7 +11,7 @@ import pyarrow as pa
 from catalogue import answer_columns
 from catalogue.calibration import FAR_FROM
 from catalogue.card import Card
-from catalogue.columns import LABELS, tree_of
+from catalogue.columns import FEATURE_COLUMN, FEATURE_SCALE, LABELS, tree_of
 from catalogue.flags import DEFINITIONS, FAR, FIELD_FLAGS, FLAGS, NOT_JUDGED, OK, UNTRUSTED, are_trusted
 from catalogue.likely_path import answers_of
 from galaxy import thumbnails
@@ -157,8 +157,10 @@ def build(
     """
     if num_ok is None:
         num_ok = sum(int((table["status"].to_numpy() == OK).sum()) for table in tables_of_rows)
+    with_features = FEATURE_COLUMN in schema.names
+    shown = spread_evenly(num_ok, thumbnails.most_shown(with_features))
     weighted, tree = is_weighted(schema), tree_of(schema)
-    summary = _Summary(tree, spread_evenly(num_ok))
+    summary = _Summary(tree, shown)
     for table in tables_of_rows:
         summary.add(table, weighted)
     table = pa.concat_tables([schema.empty_table(), *summary.tables])
@@ -184,6 +186,10 @@ def build(
         flag_words=flags,
         untrusted=UNTRUSTED,
         fields=[each.among(rows) for each in fields],
+        features=_features(table) if with_features else None,
+        feature_scale=FEATURE_SCALE,
+        files=table["file_loc"].to_pylist(),
+        rest=f"This page has {len(shown):,} of {num_ok:,} galaxies; the command ranks all." * (num_ok > len(shown)),
     )
     return Page(
         title=fields[0].title if len(fields) == 1 else "Galaxies",
@@ -194,6 +200,11 @@ def build(
         galaxies_text="Headings sort the list. Select a galaxy to see its tree and all its answers.",
         after=[*_unread(summary), _provenance(provenance, cards)],
     )
+
+
+def _features(table: pa.Table) -> np.ndarray:
+    column = table[FEATURE_COLUMN].combine_chunks()
+    return column.flatten().to_numpy().reshape(len(column), column.type.list_size)
 
 
 def _lead(summary: _Summary, num_shown: int) -> str:

@@ -8,14 +8,18 @@ from typing import NamedTuple
 
 import numpy as np
 
+from catalogue.columns import NO_FEATURES
 from catalogue.likely_path import answers_of
-from galaxy.thumbnails import MAX_PICTURES
+from galaxy.thumbnails import MAX_PICTURES, most_shown
 from galaxy.tree import Tree
+from machine import seals
 
 # Rows of a page, at most; the table has all.
 MAX_ROWS = MAX_PICTURES
 # Bytes of a text in the page, bytes of all texts, and the user's own columns, at most.
 MAX_TEXT, TOTAL_TEXT, MAX_COLUMNS = 1_200, 1_200_000, 12
+# Bytes of identifiers and of files, which labels need in full.
+MAX_NAMES = 3_000_000
 # Fractions and spreads are stored as whole numbers, in units of 1 / SCALE and 1 / SPREAD_SCALE.
 SCALE, SPREAD_SCALE = 10_000, 1_000
 # Bytes of all pictures of fields, and their count, at most.
@@ -108,7 +112,7 @@ class Field:
 
 @dataclass(frozen=True, eq=False)
 class Galaxies:
-    """The galaxies of a page, at most MAX_ROWS.
+    """The galaxies of a page, at most `most`.
 
     `votes` (n, answers of the tree) are weighted down the tree, NaN in a row without answers; `others`, of the same
     shape, are votes of volunteers. The list shows weighted fractions if `weighted`, else conditional ones. `spreads`,
@@ -139,10 +143,16 @@ class Galaxies:
     noun: str = "galaxies"
     order: tuple[str, bool] | None = None
     fields: Sequence[Field] = ()
+    # Whole features (n, k), int8, in units of 1 / `feature_scale`; a page with them ranks galaxies and takes labels.
+    features: np.ndarray | None = None
+    feature_scale: int = 1
+    files: Sequence[str] = ()
+    # What to do where the page has a sample only.
+    rest: str = ""
 
     def __post_init__(self) -> None:
-        if len(self) > MAX_ROWS:
-            raise ValueError(f"expected at most {MAX_ROWS} galaxies, got {len(self)}")
+        if len(self) > self.most:
+            raise ValueError(f"expected at most {self.most} galaxies, got {len(self)}")
         if self.votes.shape != (len(self), self.tree.num_answers) or not len(self.pictures) == len(self.paths) == len(
             self
         ):
@@ -154,6 +164,29 @@ class Galaxies:
         return len(self.names)
 
     @property
+    def most(self) -> int:
+        """Rows of the page, at most."""
+        return most_shown(self.features is not None)
+
+    def _rare(self) -> dict[str, object] | None:
+        """Return what labels need: features, full identifiers and files; `key` names this list of galaxies."""
+        if self.features is None:
+            return None
+        ids, files = ([text.encode("utf-8", "backslashreplace").decode() for text in texts]
+                      for texts in (self.names, self.files))  # fmt: skip
+        if sum(map(len, files)) > MAX_NAMES:
+            files = [""] * len(ids)
+        return {
+            "features": base64.b64encode(np.ascontiguousarray(self.features, np.int8).tobytes()).decode(),
+            "size": self.features.shape[1],
+            "scale": self.feature_scale,
+            "known": (self.features[:, 0] != NO_FEATURES).tolist(),
+            "ids": ids,
+            "files": files,
+            "key": seals.source_of(*ids, *files),
+        }
+
+    @property
     def trusted(self) -> np.ndarray:
         """Which rows are trusted: (n,) bool."""
         return np.ones(len(self), bool) if self.flags is None else np.asarray(self.flags) & self.untrusted == 0
@@ -161,8 +194,9 @@ class Galaxies:
     def as_plain(self) -> dict[str, object]:
         """Return the galaxies as plain values for a page's script."""
         num_texts = len(self) * (1 + sum(not column.numeric for column in self.columns))
-        most = min(MAX_TEXT, TOTAL_TEXT // max(1, num_texts))
+        most = min(MAX_TEXT, TOTAL_TEXT * self.most // MAX_ROWS // max(1, num_texts))
         return {
+            "rare": self._rare(),
             "names": [short(name, most) for name in self.names],
             "votes": parts(self.votes),
             "others": None if self.others is None else parts(self.others),

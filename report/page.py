@@ -143,7 +143,7 @@ def _checksum(text: str) -> str:
 
 def render(page: Page) -> str:
     """Return a page as HTML."""
-    style, script = _own("page.css"), _own("tree.js", "page.js")
+    style, script = _own("page.css"), _own("tree.js", "label_fit.js", "labels.js", "page.js")
     data = {
         "layout": None if page.galaxies is None else tree_layout.as_plain(page.galaxies.tree),
         "galaxies": None if page.galaxies is None else page.galaxies.as_plain(),

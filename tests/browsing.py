@@ -63,6 +63,7 @@ def chromium() -> Iterator["Browser"]:
 def opened(browser: "Browser", path: Path, width: int = 1440, scheme: str = "light") -> Iterator[Opened]:
     """Yield a page from a file, at a width in pixels."""
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page.set_default_timeout(300_000)  # milliseconds: a machine may be busy
     found = Opened(page)
     page.on("console", lambda message: found.said.append(message.text))
     page.on("pageerror", lambda error: found.said.append(str(error)))

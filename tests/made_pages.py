@@ -9,7 +9,7 @@ import pyarrow as pa
 from tiny import draw_blob, draw_labels
 
 from catalogue import answer_columns
-from catalogue.columns import Choices, schema_of
+from catalogue.columns import FEATURE_COLUMN, NO_FEATURES, Choices, schema_of
 from catalogue.flags import BORDER, FAR, OK, UNREADABLE
 from catalogue.likely_path import in_words
 from galaxy import thumbnails
@@ -104,3 +104,18 @@ def write_results(folders: Folders, names: Sequence[str] = ("try_a", "try_b")) -
         path = folders.analysis(name).with_suffix(".json")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(record))
+
+
+def with_features(schema: pa.Schema, parts: Sequence[pa.Table], size: int = 16) -> tuple[pa.Schema, list[pa.Table]]:
+    """Return a catalogue with a column of features: every tenth galaxy is of a group of its own."""
+    schema = schema.append(tables.field(FEATURE_COLUMN, pa.list_(pa.int8(), size), "features"))
+    rng, first, made = np.random.default_rng(6), 0, []
+    for table in parts:
+        values = rng.normal(0, 20, (len(table), size))
+        values[(np.arange(len(table)) + first) % 10 == 3, :3] += 45
+        values[table["status"].to_numpy() != OK] = NO_FEATURES
+        whole = np.clip(np.rint(values), NO_FEATURES, 127).astype(np.int8)
+        column = pa.FixedSizeListArray.from_arrays(pa.array(whole.ravel()), type=schema.field(FEATURE_COLUMN).type)
+        made.append(pa.table([*table.columns, column], schema=schema))
+        first += len(table)
+    return schema, made

@@ -366,6 +366,8 @@
 
   const option = (value, text) => make("option", { value }, text);
 
+  let labelling = null;
+
   function begin() {
     byId("choices").hidden = false;
     byId("answer").append(...questions.map((question) => make("optgroup", { label: question.text },
@@ -431,6 +433,15 @@
     }
     Object.assign(chosen, firstOrder());
     refresh();
+    if (data.galaxies.rare) {
+      const openGalaxy = () => (dialog.open ? open : null);
+      labelling = labelsOf({ rare: data.galaxies.rare, names, make, picture, isTrusted, show, openGalaxy });
+      byId("galaxy-like").hidden = false;
+      byId("galaxy-like").addEventListener("click", () => {
+        dialog.close();
+        labelling.moreLike(open);
+      });
+    }
     addEventListener("hashchange", follow);
     follow();
   }
