@@ -164,7 +164,7 @@ def test_hostile_storage_and_tables_change_nothing(browser: "Browser", labelled:
 
 def test_a_page_of_20000_galaxies_can_be_labelled(browser: "Browser", tmp_path: Path, record_property):
     """Note the page's size and its times (milliseconds); no limit is set to times."""
-    painted = [simulate_galaxies.simulate(1, "train", index)[0] for index in range(8)]
+    painted = [simulate_galaxies.simulate(simulate_galaxies.Survey(1), "train", index)[0] for index in range(8)]
     coded = [thumbnails.encode(thumbnails.middle(each), thumbnails.share(20_000, 20_000)) for each in painted]
     schema, parts, _ = made_pages.catalogue(20_001 * 7 // 6 + 700)
     schema, parts = made_pages.with_features(schema, parts, 64)
