@@ -151,7 +151,7 @@ def build(experiment: Experiment, options: Options, args: argparse.Namespace) ->
     _announce(1, "the network is loaded, and all images are looked at")
     check_tree(folders.current, experiment.tree, f"{experiment.name}.py")
     network = load_network(experiment, find_device(options.device), "float32")
-    exported = Exported(experiment, network)
+    exported = Exported(experiment, network, args.views)
     labels = images.load_labels()
     train, valid = images.split(len(labels))
     examples = Examples(experiment, options, network.device)
@@ -172,7 +172,7 @@ def build(experiment: Experiment, options: Options, args: argparse.Namespace) ->
         if options.all_galaxies:
             # A network trained on all galaxies cannot be calibrated with them; its twin left validation galaxies out.
             twin = named(experiment, False)
-            held_out = Exported(twin, load_network(twin, network.device, "float32"))
+            held_out = Exported(twin, load_network(twin, network.device, "float32"), args.views)
             calibrating = graph_of(held_out, examples, measured, args.weights, batch)
         _announce(4, f"predictions of {len(valid)} validation images, for intervals")
         predictions, distances = export.run_graph(calibrating, exported.feeds(examples, valid))
@@ -185,6 +185,7 @@ def build(experiment: Experiment, options: Options, args: argparse.Namespace) ->
         target_sizes=tuple(tuple(size) for size in experiment.views.target_sizes),
         test_transforms=np.stack([tform.params for tform in exported.sharing.representatives]),
         num_averaged=exported.num_transforms,
+        num_views=exported.num_views,
         framing_radius=framing_radius(spread_over(train, NUM_FRAMED), options.num_workers),
         weighted=calibration.fit_intervals(predictions, labels[valid]),
         conditional=calibration.fit_intervals(
@@ -258,7 +259,7 @@ def source_of(experiment: Experiment, args: argparse.Namespace) -> str:
     return seals.source_of(
         experiment.name,
         trained,
-        repr((args.weights, args.num_measured, args.calibrate_with, sorted(args.facts.items()))),
+        repr((args.weights, args.num_measured, args.views, args.calibrate_with, sorted(args.facts.items()))),
     )
 
 
@@ -297,6 +298,12 @@ def main() -> None:
         default=(),
         help="measure the intervals on what the folds of these experiments predict (--fold), for all training "
         "galaxies; for a student its teachers",
+    )
+    parser.group("output").add_argument(
+        "--views",
+        type=positive_int,
+        metavar="N",
+        help="catalogues use the first N test transforms unless they ask for others (default: all)",
     )
     parser.group("output").add_argument("--facts", type=Path, metavar="JSON", help="more titles and texts for the card")
     args = parser.parse_args()

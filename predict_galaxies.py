@@ -45,6 +45,7 @@ def catalogue(
     *,
     output: str | os.PathLike | None = None,
     model: str | os.PathLike | Sequence[str | os.PathLike] = (),
+    views: int | None = None,
     root: str | os.PathLike = ".",
     detect: bool = False,
     framing: str = "auto",
@@ -75,6 +76,7 @@ def catalogue(
     `hdu` (name or number) and `bands` ("zrg", or names; red first) choose what of FITS
     files is read. `at` is a table of positions in one field. `north_up` turns pictures of fields.
     `shard` is (index, number of shards). Positions and radii are pixels, counted from 0.
+    `views` is the number of a model's transforms that are used, None as many as its card says.
     Worker processes are spawned: a script calls this below `if __name__ == "__main__"`, or with `num_workers=0`.
 
     Raises DataError, with one line, where the arguments, a model or a folder cannot be used.
@@ -86,6 +88,7 @@ def catalogue(
         choices=choices,
         output=_path(output),
         model=_texts(model),
+        views=views,
         root=Path(root),
         report=_path(report),
         draw=_path(draw),
@@ -282,6 +285,13 @@ def main() -> None:
         default=".",
         metavar="DIR",
         help="folder whose models/ is searched for --model NAME (default: here)",
+    )
+    group.add_argument(
+        "--views",
+        type=positive_int,
+        metavar="N",
+        help="views of each galaxy, 1 to the number of the model's transforms (default: as its card says); "
+        "more are more accurate and slower",
     )
     group = parser.group("speed")
     group.add_argument(

@@ -46,6 +46,9 @@ class Card:
     classes: np.ndarray
     # The questions that the model answers.
     tree: Tree
+    # The first `num_views` of the transforms are used unless a catalogue asks for others. Intervals and distances are
+    # those of this number.
+    num_views: int
 
     def to_json(self) -> str:
         """Return the card as JSON."""
@@ -66,6 +69,7 @@ class Card:
                 "target_sizes": [list(size) for size in self.target_sizes],
                 "test_transforms": self.test_transforms.tolist(),
                 "num_averaged": self.num_averaged,
+                "num_views": self.num_views,
                 "framing_radius": self.framing_radius,
                 "intervals": intervals,
                 "distances": plain(self.distances),
@@ -96,6 +100,9 @@ def from_json(text: str) -> Card:
         averaged = values["num_averaged"]
         if type(averaged) is not int or not 1 <= averaged <= MAX_TRANSFORMS:
             raise ValueError(f"expected an average over 1 to {MAX_TRANSFORMS} transforms")
+        num_views = values.get("num_views", len(transforms))  # cards of earlier versions use all
+        if type(num_views) is not int or not 1 <= num_views <= len(transforms):
+            raise ValueError(f"expected 1 to {len(transforms)} of the transforms to be used")
         # Cards of earlier versions have no tree, as there was one.
         tree = from_plain(values["tree"]) if "tree" in values else GALAXY_ZOO_2
         intervals = {}
@@ -131,6 +138,7 @@ def from_json(text: str) -> Card:
             path_questions=tuple(questions),
             classes=_numbers(classes, (len(classes), tree.num_answers)) if classes else np.empty((0, tree.num_answers)),
             tree=tree,
+            num_views=num_views,
         )
     except KeyError as error:
         raise DataError(f"its card has no {error}; {_HINT}") from None
@@ -175,12 +183,13 @@ def to_markdown(card: Card, sha256: str) -> str:
             lines += [f"| {name} | {_cell(cell)} |" for name, cell in value.items()] + [""]
         else:
             lines += [f"{title.capitalize()}: {_cell(value)}", ""]
+    num_averaged = card.num_views if card.num_averaged == len(card.test_transforms) else card.num_averaged
     sizes = ", ".join(f"{rows} x {columns}" for rows, columns in card.target_sizes)
     lines += [
         "## Views",
         "",
         f"Views per transform: {len(card.target_sizes)} ({sizes} pixels). The prediction is the mean over "
-        f"{card.num_averaged} transforms. Images are framed so that the galaxy's Petrosian radius is "
+        f"{num_averaged} transforms. Images are framed so that the galaxy's Petrosian radius is "
         f"{card.framing_radius:.1f} of 424 pixels.",
         "",
         f"SHA-256: `{sha256}`",

@@ -120,9 +120,7 @@ def schema_of(models: Sequence[Model], choices: Choices, passed: Sequence[pa.Fie
     provenance = {
         "made_by": "predict_galaxies.py",
         "version": VERSION,
-        "models": [
-            {"name": model.name, "sha256": model.sha256, "transforms": model.card.num_averaged} for model in models
-        ],
+        "models": [{"name": model.name, "sha256": model.sha256, "transforms": model.num_averaged} for model in models],
         "framing": choices.framing,
         "stretch": choices.stretch or "asinh for FITS and floating point",
         "fractions": choices.basis,

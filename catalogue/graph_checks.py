@@ -72,6 +72,9 @@ def validate(content: bytes) -> Card:
         _check_size(list(tensor.dims))
     card = cards.from_json(texts[cards.KEY])
     _check_ends(graph, card)
+    for value in graph.input:
+        if _shape(value)[:2] == [None, None]:
+            value.type.tensor_type.shape.dim[1].dim_value = len(card.test_transforms)
     _check_shapes(model)
     return card
 
@@ -87,16 +90,19 @@ def _shape(value: onnx.ValueInfoProto) -> list[int | None]:
 
 
 def _check_ends(graph: onnx.GraphProto, card: Card) -> None:
-    """Raise DataError unless inputs and outputs match the card."""
-    num = len(card.test_transforms)
+    """Raise DataError unless inputs and outputs match the card; a graph may take any number of transforms."""
+    outputs = {each.name: _shape(each) for each in graph.output}
+    is_free = outputs.get("by_transform", [])[1:2] == [None] and card.num_averaged == len(card.test_transforms)
+    num, num_averaged = (None, None) if is_free else (len(card.test_transforms), card.num_averaged)
+    if not is_free and card.num_views != len(card.test_transforms):
+        raise DataError(f"expected a graph that takes {card.num_views} views, got one for {num}; {HINT}")
     expected = {f"pixels_{n}": [None, num, *size, 3] for n, size in enumerate(card.target_sizes)}
     initialised = {each.name for each in graph.initializer}
     got = {each.name: _shape(each) for each in graph.input if each.name not in initialised}
     if got != expected or any(each.type.tensor_type.elem_type != onnx.TensorProto.FLOAT for each in graph.input):
         raise DataError(f"expected inputs {expected}, got {str(got)[:200]}; {HINT}")
     num_answers = card.tree.num_answers
-    output_shapes = [[None, num_answers], [None, card.num_averaged, num_answers], [None]]
-    outputs = {each.name: _shape(each) for each in graph.output}
+    output_shapes = [[None, num_answers], [None, num_averaged, num_answers], [None]]
     features = outputs.get(FEATURES, [])
     if len(features) == 2 and features[0] is None and features[1] in range(1, MAX_FEATURES + 1):
         output_shapes.append(features)

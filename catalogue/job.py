@@ -124,7 +124,7 @@ def plan(request: Request, output: Path) -> Plan:
         inputs = with_every_image(inputs)
     if request.draw and len(inputs) != 1:
         raise DataError(f"expected one image to --draw, got {len(inputs)}; name one, or make a --report")
-    models = [Model(path, request.threads) for path in find_models(request.model, request.root)]
+    models = [Model(path, request.threads, request.views) for path in find_models(request.model, request.root)]
     positions = read_positions(request.at) if request.at else None
     if positions and len(inputs) != 1:
         raise DataError(f"expected one image with --at, got {len(inputs)}; name one, such as field.fits[SCI,1]")

@@ -52,8 +52,11 @@ class Answers:
 class Model:
     """A validated model file, ready to predict."""
 
-    def __init__(self, path: Path, threads: int | None = None):
-        """Load a file and its card; raises DataError, in one line, unless it is a model of this project."""
+    def __init__(self, path: Path, threads: int | None = None, views: int | None = None):
+        """Load a file and its card; raises DataError, in one line, unless it is a model of this project.
+
+        `views` of its transforms are used, the first ones; None: as many as its card says.
+        """
         self.path = path
         with open_file(path, HINT) as file:
             # Not more than the file has: a read reserves the bytes that it asks for.
@@ -70,6 +73,22 @@ class Model:
             raise DataError(f"{path} cannot be used: {error}") from None
         except Exception as error:  # ONNX Runtime has no common exception
             raise DataError(f"{path} cannot be used ({first_line(error)}); {HINT}") from None
+
+        self.num_views = self.card.num_views if views is None else views
+        num = len(self.card.test_transforms)
+        if not 1 <= self.num_views <= num:
+            raise DataError(f"expected --views from 1 to {num} for {path}, got {views}; choose such a number")
+        if self.num_views != num and not self._takes_any_number:
+            raise DataError(f"{path} takes {num} views only, got --views {views}; leave --views out")
+
+    @property
+    def _takes_any_number(self) -> bool:
+        return not isinstance(self._session.get_inputs()[0].shape[1], int)
+
+    @property
+    def num_averaged(self) -> int:
+        """Number of transforms of which predictions are the mean."""
+        return self.num_views if self._takes_any_number else self.card.num_averaged
 
     @property
     def files(self) -> tuple[Path, Path]:
@@ -109,9 +128,9 @@ class Model:
             # Several models share a frame, which has the radius of the first one.
             rescaling = place_matrices(CENTRE, CENTRE, card.framing_radius / frame.target_radius)
             frame_to_image = frame_to_image @ rescaling
-        matrices = (frame_to_image @ card.test_transforms)[:, None] @ card.ds_transforms
+        matrices = (frame_to_image @ card.test_transforms[: self.num_views])[:, None] @ card.ds_transforms
         [region] = touched_parts(matrices[None], card.target_sizes, frame.pixels.shape)
-        outs = [np.empty((len(card.test_transforms), *size, 3), np.float32) for size in card.target_sizes]
+        outs = [np.empty((self.num_views, *size, 3), np.float32) for size in card.target_sizes]
         warp_views(frame.pixels, region.tolist(), matrices, outs)
         return outs
 

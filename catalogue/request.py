@@ -24,13 +24,15 @@ class Request:
 
     `output` None: no table is written. `shard` (2, 8): the second of eight shards. `hdu` and `bands` (red first) choose
     what of FITS files is read. `at` is a table of positions in one field, which are classified in place of detected
-    objects. `north_up` turns pictures of fields.
+    objects. `north_up` turns pictures of fields. `views` of each model's transforms are used; None: as many as
+    its card says.
     """
 
     images: Sequence[str]
     choices: Choices
     output: Path | None = None
     model: Sequence[str] = ()
+    views: int | None = None
     root: Path = Path(".")
     report: Path | None = None
     draw: Path | None = None

@@ -34,11 +34,12 @@ _LEAST_HALVED = 256
 class Exported(nn.Module):
     """Views (images, representatives, rows, columns, 3) -> predictions (means, by transform), distances, features.
 
+    A network that shares no parts between transforms takes any number of them; statistics are those of `views`.
     `measure_distances` defines the distance, `set_axes` the features; all are 0 until then.
     """
 
-    def __init__(self, experiment: Experiment, network: Network):
-        """Wrap a network; raises DataError if an exported model cannot make its views."""
+    def __init__(self, experiment: Experiment, network: Network, views: int | None = None):
+        """Wrap a network; raises DataError if an exported model cannot make its views, or not so few."""
         super().__init__()
         if experiment.views.placement is not None or experiment.views.warp is not warp_views:
             raise DataError(
@@ -47,7 +48,16 @@ class Exported(nn.Module):
             )
         self.output_layer, self.network = network.output_layer, network
         self.sharing = PartSharing(network, experiment.views, experiment.test_transforms)
-        self.num_views, self.num_transforms = len(self.sharing.representatives), len(experiment.test_transforms)
+        self.num_transforms = len(experiment.test_transforms)
+        self.takes_any_number = self.sharing.slicing is None and self.num_transforms > 1
+        least = 1 if self.takes_any_number else self.num_transforms
+        if views is not None and not least <= views <= self.num_transforms:
+            raise DataError(
+                f"expected --views from {least} to {self.num_transforms} for {experiment.name}, got {views}; "
+                "choose such a number"
+            )
+        self.used = self.sharing.representatives[: views if self.takes_any_number else None]
+        self.num_views = len(self.used)
         stack = layers.all_layers(self.output_layer)
         weighted = [layer for layer in stack if isinstance(layer, layers.WeightedLayer)]
         if not weighted:
@@ -89,7 +99,11 @@ class Exported(nn.Module):
     def answers_and_features(self, *views: Tensor) -> tuple[Tensor, Tensor]:
         """Return predictions (images, transforms, answers) and features (images, features) averaged over transforms."""
         activations, features = self._activations_and_features(*views)
-        return self.output_layer(activations).unflatten(0, (-1, self.num_transforms)), features
+        return self._by_image(self.output_layer(activations), views), features
+
+    def _by_image(self, x: Tensor, views: Sequence[Tensor]) -> Tensor:
+        """Return x (images * transforms, ...) as (images, transforms, ...)."""
+        return x.unflatten(0, (-1, views[0].shape[1] if self.takes_any_number else self.num_transforms))
 
     def _activations_and_features(self, *views: Tensor) -> tuple[Tensor, Tensor]:
         inputs = self.network.inputs([view.flatten(0, 1) for view in views])
@@ -99,13 +113,14 @@ class Exported(nn.Module):
             inputs = {sharing.merging: sharing.arrange(features)}
         features = self.feature_layer.output(inputs, dropout_active=False)
         activations = self.output_layer.input_layer.output({self.feature_layer: features}, dropout_active=False)
-        # A matrix product: OpenVINO fuses the mean and what follows wrongly, where convolutions are quantised.
-        weights = features.new_full((1, self.num_transforms), 1 / self.num_transforms)
-        return activations, (weights @ features.flatten(1).unflatten(0, (-1, self.num_transforms))).squeeze(1)
+        # Matrix products: OpenVINO fuses the mean and what follows wrongly, where convolutions are quantised.
+        by_image = self._by_image(features.flatten(1), views)
+        ones = features.new_ones(1, by_image.shape[1])
+        return activations, (ones @ by_image / (ones @ ones.T)).squeeze(1)
 
     def forward(self, *views: Tensor) -> tuple[Tensor, ...]:
         activations, features = self._activations_and_features(*views)
-        predictions = self.output_layer(activations).unflatten(0, (-1, self.num_transforms))
+        predictions = self._by_image(self.output_layer(activations), views)
         centred = features - self.feature_mean
         inside = centred @ self.feature_directions
         outside = (_squared_length(centred) - _squared_length(inside)).clamp(min=0)
@@ -114,13 +129,13 @@ class Exported(nn.Module):
         returned = predictions.mean(1), predictions, distances, centred @ self.feature_axes
         if not self.has_concentrations:
             return returned
-        return *returned, self.output_layer.concentrations(activations).unflatten(0, (-1, self.num_transforms)).mean(1)
+        return *returned, self._by_image(self.output_layer.concentrations(activations), views).mean(1)
 
     @torch.inference_mode()
     def run(self, examples: Examples, indices: np.ndarray, images_a_batch: int) -> tuple[np.ndarray, np.ndarray]:
         """Return predictions (n, answers) and features (n, features) of images of 'train'."""
         results: list[tuple[np.ndarray, np.ndarray]] = []
-        for chunk in examples.fixed(indices, "train", self.sharing.representatives):
+        for chunk in examples.fixed(indices, "train", self.used):
             for batch in self._batches(chunk, images_a_batch):
                 predictions, features = self.answers_and_features(*batch)
                 results.append((predictions.mean(1).cpu().numpy(), features.cpu().numpy()))
@@ -129,7 +144,7 @@ class Exported(nn.Module):
 
     def feeds(self, examples: Examples, indices: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
         """Yield the graph's inputs for each image of 'train'."""
-        for chunk in examples.fixed(indices, "train", self.sharing.representatives):
+        for chunk in examples.fixed(indices, "train", self.used):
             for batch in self._batches(chunk, images_a_batch=1):
                 yield {f"pixels_{index}": view.cpu().numpy() for index, view in enumerate(batch)}
 
@@ -172,7 +187,11 @@ def to_onnx(exported: Exported, shapes: Sequence[tuple[int, int, int]], names: S
     if importlib.util.find_spec("onnxscript") is None:
         raise DataError("the exporter needs onnxscript, which is not installed; pip install -r requirements-dev.txt")
     device = exported.network.device
-    example = tuple(torch.rand(2, exported.num_views, *shape, device=device) for shape in shapes)
+    num_views = len(exported.sharing.representatives)
+    example = tuple(torch.rand(2, num_views, *shape, device=device) for shape in shapes)
+    free = {0: torch.export.Dim("images", min=1, max=4096)}
+    if exported.takes_any_number:
+        free[1] = torch.export.Dim("transforms", min=1, max=256)
     # The exporter warns about its own libraries and lists unknown operators that this graph does not use.
     disabled = logging.root.manager.disable
     logging.disable(logging.ERROR)
@@ -194,7 +213,7 @@ def to_onnx(exported: Exported, shapes: Sequence[tuple[int, int, int]], names: S
                 optimize=False,
                 input_names=[f"pixels_{index}" for index in range(len(shapes))],
                 output_names=list(names),
-                dynamic_shapes=(tuple({0: torch.export.Dim("images", min=1, max=4096)} for _ in shapes),),
+                dynamic_shapes=(tuple(free for _ in shapes),),
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:

@@ -29,12 +29,14 @@ def card() -> Card:
         path_questions=(1, 2, 7),
         classes=np.full((2, 37), 0.25),
         tree=GALAXY_ZOO_2,
+        num_views=2,
     )
 
 
 def test_a_card_is_read_as_it_was_written():
     again = from_json(card().to_json())
-    assert (again.name, again.target_sizes, again.num_averaged) == ("tiny", ((69, 69), (45, 69)), 10)
+    assert (again.name, again.target_sizes) == ("tiny", ((69, 69), (45, 69)))
+    assert (again.num_averaged, again.num_views) == (10, 2)
     assert again.framing_radius == 121.5 and again.facts == card().facts
     for name in ("ds_transforms", "test_transforms", "distances"):
         np.testing.assert_allclose(getattr(again, name), getattr(card(), name), atol=1e-7)
@@ -74,6 +76,7 @@ BAD = {
     "expected views of 1 to 1024 pixels a side": {"target_sizes": [[0, 69], [45, 69]]},
     "expected 1 to 256 transforms": {"test_transforms": []},
     "expected an average over 1 to 256 transforms": {"num_averaged": 2.0},
+    "expected 1 to 5 of the transforms": {"num_views": 6},
     "expected a framing radius between 1 and 1000": {"framing_radius": 0.5},
     "expected a name": {"name": ""},
     "expected facts": {"facts": []},

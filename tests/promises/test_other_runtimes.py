@@ -1,8 +1,10 @@
-"""An exported file computes the same in a runtime that is not ONNX Runtime, and without its quantisation."""
+"""An exported file computes the same in another runtime, without its quantisation, and for any number of views."""
 
 import copy
 import dataclasses
 import functools
+import json
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -17,17 +19,19 @@ from torch import nn
 import backbones
 import custom
 import layers
-from catalogue import calibration, graph_checks
+from catalogue import calibration, card, graph_checks
+from catalogue.framing import Frame
+from catalogue.model_file import Model
 from engine import export
 from engine.experiment import Experiment
 from engine.export import Exported
 from engine.network import Network
 from engine.quantisation import quantised
+from machine.files import DataError
 from machine.onnx_runtime import session_options
 
-openvino = pytest.importorskip("openvino")
-
 OUTPUTS = (*graph_checks.OUTPUTS, graph_checks.FEATURES)
+CARD = Path(__file__).resolve().parents[2] / "models" / "lite0.json"
 # Largest differences from ONNX Runtime: of predictions, and of distances and features (about 1).
 LARGEST = {"float32": (1e-4, 2e-4), "float16": (1e-4, 2e-4), "int8": (0.01, 0.15)}
 
@@ -66,8 +70,8 @@ def feeds_of(experiment: Experiment, num_views: int) -> dict[str, np.ndarray]:
 
 
 @functools.cache
-def exported(name: str) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
-    """Return the graph of a network with random parameters, and views of galaxies."""
+def exported(name: str) -> tuple[onnx.ModelProto, dict[str, np.ndarray], Exported]:
+    """Return the graph of a network with random parameters, views of galaxies, and the network."""
     experiment = EXPERIMENTS[name]
     torch.manual_seed(0)
     network = Network(experiment, CPU)
@@ -83,13 +87,13 @@ def exported(name: str) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
     found = calibration.fit_features(features.numpy())
     wrapped.measure_distances(found.mean, found.directions, found.deviations, found.rest, found.weight_of_rest)
     wrapped.set_axes(found.axes)
-    return export.to_onnx(wrapped, experiment.views.shapes, OUTPUTS), feeds
+    return export.to_onnx(wrapped, experiment.views.shapes, OUTPUTS), feeds, wrapped
 
 
 @functools.cache
 def graph_of(name: str, weights: str) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
     """Return a graph with this type of weights, and views of galaxies."""
-    graph, feeds = exported(name)
+    graph, feeds, _ = exported(name)
     if weights == "int8":
         singles = ({pixels: views[[row]] for pixels, views in feeds.items()} for row in range(30))
         return quantised(graph, singles), feeds
@@ -109,7 +113,7 @@ def run(graph: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> list[np.ndarray
 
 def run_openvino(graph: onnx.ModelProto, feeds: dict[str, np.ndarray], static: bool) -> list[np.ndarray]:
     """Compute a graph with OpenVINO in single precision."""
-    core = openvino.Core()
+    core = pytest.importorskip("openvino").Core()
     model = core.read_model(graph.SerializeToString())
     if static:
         model.reshape({name: views.shape for name, views in feeds.items()})
@@ -164,3 +168,47 @@ def test_without_quantisation_the_same_is_computed(name: str):
     expected = run(graph, feeds)
     assert_close(run(plain, feeds), expected, "int8")
     assert_close(run_openvino(plain, feeds, static=False), expected, "int8")
+
+
+@pytest.mark.parametrize("num", [1, 2, 3])
+def test_a_graph_takes_any_number_of_views(num: int):
+    graph, feeds, wrapped = exported("three views")
+    fewer = {name: np.ascontiguousarray(views[:, :num]) for name, views in feeds.items()}
+    with torch.inference_mode():
+        expected = [values.numpy() for values in wrapped(*map(torch.from_numpy, fewer.values()))]
+    assert_close(run(graph, fewer), expected, "float32")
+    of_views = run(graph, feeds)[1]
+    np.testing.assert_allclose(run(graph, fewer)[0], of_views[:, :num].mean(axis=1), atol=1e-6)
+
+
+def write_model(path: Path, num_views: int, is_fixed: bool = False) -> Path:
+    """Write a model of three transforms, with a card that says how many are used."""
+    graph = copy.deepcopy(graph_of("three views", "int8")[0])
+    if is_fixed:
+        for value in (graph.graph.input[0], graph.graph.output[1]):
+            value.type.tensor_type.shape.dim[1].dim_value = 3
+    values = json.loads(CARD.read_text())
+    transforms = [tform.params.tolist() for tform in EXPERIMENTS["three views"].test_transforms]
+    scale = EXPERIMENTS["three views"].views.ds_transforms[0].params.tolist()
+    values |= {"ds_transforms": [scale], "target_sizes": [[32, 32]], "test_transforms": transforms}
+    values |= {"num_averaged": 3, "num_views": num_views}
+    graph.metadata_props.add(key=card.KEY, value=json.dumps(values))
+    path.write_bytes(graph.SerializeToString())
+    return path
+
+
+def test_a_catalogue_uses_as_many_views_as_the_card_says_or_as_are_asked_for(tmp_path: Path):
+    path = write_model(tmp_path / "one.onnx", 1)
+    pixels = np.random.default_rng(0).integers(0, 255, (424, 424, 3), np.uint8)
+    frame = Frame(pixels, np.eye(3), "sdss", 211.5, 211.5, 50.0, 1.0, 0)
+    of_views = Model(path, 1, views=3).predict([frame]).by_transform[0]
+    assert of_views.shape == (3, 37)
+    for views, num in ((None, 1), (1, 1), (2, 2), (3, 3)):
+        model = Model(path, 1, views=views)
+        answers = model.predict([frame])
+        assert model.num_averaged == num and answers.by_transform.shape == (1, num, 37)
+        np.testing.assert_allclose(answers.predictions[0], of_views[:num].mean(axis=0), atol=1e-6)
+    with pytest.raises(DataError, match=r"expected --views from 1 to 3 for .*one.onnx, got 4"):
+        Model(path, 1, views=4)
+    with pytest.raises(DataError, match=r"takes .* views only, got --views 1"):
+        Model(write_model(tmp_path / "fixed.onnx", 3, is_fixed=True), 1, views=1)
