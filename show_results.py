@@ -21,7 +21,7 @@ from machine.arrays import load_pickle
 from machine.command_line import check_page_name, positive_int, run_script, script_parser
 from machine.files import DataError, read_text, replacing
 from machine.products import Product
-from survey import images
+from survey import fold_comparison, images
 from survey.folders import Folders, use_folders
 from survey.noise_floor import NoiseFloor, describe, read_floor
 from survey.predictions import find_models, load_predictions, rmse
@@ -262,6 +262,7 @@ def main() -> None:
         examples=(
             "python show_results.py --report report.html",
             "python show_results.py --norms maxout2048_extradense",
+            "python show_results.py --folds try_finetune_efficientnet_lite0 --against box.csv",
         ),
     )
     parser.group("output").add_argument(
@@ -287,7 +288,18 @@ def main() -> None:
         metavar="N",
         help="show the error that the noise of N volunteers leaves, at least 2 (default: the known counts, if any)",
     )
+    parser.group("cross-validation").add_argument(
+        "--folds", metavar="NAME", help="show the RMSE of an experiment by the networks of all its folds (--fold)"
+    )
+    parser.group("cross-validation").add_argument(
+        "--against", type=Path, metavar="TABLE", help="beside that of a weighted catalogue of the training images"
+    )
     args = parser.parse_args()
+    if args.against and not args.folds:
+        raise DataError("expected --folds with --against: the name of an experiment whose folds are compared")
+    if args.folds:
+        use_folders(args.root, args.data)
+        return print("\n".join(fold_comparison.compare(args.folds, args.against)))
     if args.report:
         check_page_name(args.report)
         if args.norms is not None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from other_family import EXPERIMENT as OTHER
-from tiny import CPU, TINY, assert_same_result, interrupt_after, run, write_analysis
+from tiny import CPU, TINY, assert_same_result, interrupt_after, is_killed_at, run, write_analysis
 from torch import nn
 
 import custom
@@ -231,7 +231,25 @@ def start_of(survey, tmp_path: Path) -> Path:
 ADAPTED = dataclasses.replace(TINY, adaptation=Adaptation(learning_rate=Steps({0: 0.01}), lower_rate=0.5))
 
 
+LONG = dataclasses.replace(OTHER, name="long", num_chunks=12, adaptation=Adaptation(OTHER.learning_rate, 0.5))
+
+
 class TestRuns:
+    @pytest.mark.skipif("TORTURE" not in os.environ, reason="ten runs in processes of their own; make torture")
+    def test_a_run_that_is_killed_ten_times_ends_the_same(self, prepared_survey, run_main, tmp_path, one_thread):
+        path = tmp_path / "start.npz"
+        starting_weights.write(path, "other", drawn(2), {})
+        script = tmp_path / "long.py"
+        script.write_text(
+            f"import sys\nsys.path.append({str(Path(__file__).parent)!r})\n"
+            "import test_starting_weights\nfrom engine import training\ntraining.main(test_starting_weights.LONG)\n"
+        )
+        whole = run(run_main, prepared_survey, "--start-from", path, experiment=LONG)
+        folders.current.analysis("long").unlink()
+        for kill in range(1, 11):
+            assert is_killed_at(f"chunk {kill}/", script, "--start-from", path)
+        assert_same_result(run(run_main, prepared_survey, "--start-from", path, experiment=LONG), whole)
+
     def test_a_run_starts_there_and_resumes_to_the_same_bits(self, prepared_survey, run_main, tmp_path, monkeypatch):
         path = start_of(prepared_survey, tmp_path)
         flags = ("--start-from", path)

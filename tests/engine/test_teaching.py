@@ -2,13 +2,15 @@
 
 import dataclasses
 import json
+import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from other_family import EXPERIMENT as OTHER
-from tiny import CPU, OPTIONS, TINY, assert_same_result, interrupt_after, refused, run
+from tiny import CPU, OPTIONS, TINY, assert_same_result, interrupt_after, is_killed_at, refused, run
 
 import layers
 import try_distilled_lite0
@@ -91,6 +93,24 @@ def test_a_run_resumes_to_the_same_bits_and_knows_its_teachers(prepared_survey, 
     flags = ("--device", "cpu", "--num-workers", 1)
     assert "teachers" in refused(run_main, prepared_survey.root, script, *flags, "--teacher", "a")
     assert_same_result(run(run_main, prepared_survey, *FLAGS, experiment=TAUGHT), whole)
+
+
+LONG = dataclasses.replace(TAUGHT, name="long", num_chunks=12)
+
+
+@pytest.mark.skipif("TORTURE" not in os.environ, reason="ten runs in processes of their own; make torture")
+def test_a_run_that_is_killed_ten_times_ends_the_same(prepared_survey, run_main, tmp_path, one_thread):
+    write_teachers("a", "b")
+    script = tmp_path / "long.py"
+    script.write_text(
+        f"import sys\nsys.path.append({str(Path(__file__).parent)!r})\n"
+        "import test_teaching\nfrom engine import training\ntraining.main(test_teaching.LONG)\n"
+    )
+    whole = run(run_main, prepared_survey, *FLAGS, experiment=LONG)
+    folders.current.analysis("long").unlink()
+    for kill in range(1, 11):
+        assert is_killed_at(f"chunk {kill}/", script, *FLAGS)
+    assert_same_result(run(run_main, prepared_survey, *FLAGS, experiment=LONG), whole)
 
 
 class TestConsistency:
