@@ -70,7 +70,7 @@ def _find(subset: str, _: Folders) -> np.ndarray | None:
     stored = _stored(target)
     try:
         pixels = np.load(target, mmap_mode="r", allow_pickle=False) if stored and target.is_file() else None
-    except (OSError, ValueError, EOFError):
+    except Exception:  # the header is a Python expression: a damaged one can raise anything
         return None
     wanted = manifest(subset) if pixels is not None else {}
     if pixels is None or {key: stored.get(key) for key in wanted} != wanted:
@@ -146,12 +146,14 @@ def build(subset: str, num_workers: int | None = None) -> Path:
     """
     target = path(subset)
     wanted = manifest(subset)
+    partial_map, journal = target.with_suffix(".part"), target.with_suffix(".blocks")
     if find(subset) is not None:
+        if _HEADER.match(_text(journal)):  # a kill came just before its removal
+            journal.unlink()
         return target
     _check_owner(target, wanted["survey"])
-    partial_map, journal = target.with_suffix(".part"), target.with_suffix(".blocks")
     key = hashlib.sha256(json.dumps(wanted).encode()).hexdigest()
-    done = _read_journal(journal, key) if partial_map.exists() else None
+    done = _read_journal(journal, key) if _is_map(partial_map, wanted["shape"]) else None
     if done is None:
         remove(subset)
         need_room(target.parent, math.prod(wanted["shape"]))
@@ -175,9 +177,18 @@ def build(subset: str, num_workers: int | None = None) -> Path:
     return target
 
 
+def _is_map(file: Path, shape: object) -> bool:
+    """Return whether a file is a map of pixels of this shape, and neither cut nor empty."""
+    try:
+        pixels = np.load(file, mmap_mode="r", allow_pickle=False)
+    except Exception:  # the header is a Python expression: a damaged one can raise anything
+        return False
+    return list(pixels.shape) == shape and pixels.dtype == np.uint8 and pixels.flags.c_contiguous
+
+
 def _check_owner(target: Path, survey: object) -> None:
     """Raise DataError where a map of another survey or another file has the name."""
-    stored, others = _stored(target), [target, target.with_suffix(".part")]
+    stored, others = _stored(target), [target, *map(target.with_suffix, (".json", ".part", ".blocks"))]
     remedy = "name another folder with --ram"
     if stored is not None and stored.get("survey", survey) != survey:
         owner = shown(stored["survey"])
@@ -188,6 +199,9 @@ def _check_owner(target: Path, survey: object) -> None:
     for file in others if stored is None and not has_journal else ():
         if os.path.lexists(file):
             raise DataError(f"{shown(file)} exists and is not of this project; move it away, or {remedy}")
+    for file in others:
+        if os.path.islink(file) or (file.exists() and not file.is_file()):
+            raise DataError(f"{shown(file)} is a link, a folder or a pipe; move it away, or {remedy}")
 
 
 def _text(file: Path) -> str:
@@ -240,8 +254,8 @@ def _allocate(path: Path) -> None:
 def _read_journal(journal: Path, key: str) -> dict[int, int] | None:
     """Return the CRC-32 of each finished block by its first image; None if the journal belongs to another map."""
     try:
-        first, *lines = journal.read_text().split("\n")[:-1]  # text after the last newline is half a line
-    except (OSError, ValueError):
+        first, *lines = _text(journal).split("\n")[:-1]  # text after the last newline is half a line
+    except ValueError:
         return None
     entries = (line.split(" ") for line in lines if _ENTRY.fullmatch(line))
     return {int(block): int(checksum) for block, checksum in entries} if first == key else None

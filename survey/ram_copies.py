@@ -57,6 +57,8 @@ def claim(copies: Path, originals: Path) -> None:
     """Write the manifest of copies."""
     survey = survey_of(originals)
     if owner_of(copies) is None:
+        if os.path.lexists(copies / _MANIFEST):
+            raise DataError(f"{shown(copies / _MANIFEST)} is damaged, or not of this project; move it away")
         with replacing(copies / _MANIFEST) as temporary:
             temporary.write_text(json.dumps({"survey": survey}))
 
