@@ -69,6 +69,7 @@ test-cuda: .venv/installed
 # The long form of the tests that try to break things: changed files and killed runs.
 torture: .venv/installed
 	TORTURE=1 $(BIN)/python -m pytest tests/promises/test_fuzz.py tests/promises/test_torture.py \
+	    tests/promises/test_hostile.py tests/promises/test_pairs.py \
 	    tests/engine/test_other_family.py tests/engine/test_finetuning.py tests/engine/test_starting_weights.py \
 	    tests/engine/test_teaching.py tests/test_predict_galaxies.py \
 	    tests/cuda/test_cuda_scripts.py

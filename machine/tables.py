@@ -34,7 +34,7 @@ PROVENANCE = b"provenance"
 MAX_BYTES = 2**31
 # Of the process that reads a table: memory beside four times its bytes (packed: 16 times), and processor time beside a
 # second for each MiB.
-_READ_BYTES, _READ_SECONDS = 2**29, 15
+_READ_BYTES, _READ_SECONDS = 2**29, 10
 _FORMATS = {
     **dict.fromkeys((".csv", ".tsv", ".csv.gz", ".tsv.gz"), "csv"),
     **dict.fromkeys((".fits", ".fit"), "fits"),

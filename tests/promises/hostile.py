@@ -79,13 +79,10 @@ def read_model(path: Path) -> str:
 
 
 def read_table(path: Path) -> str:
-    """Read a table as input of a catalogue, as labels and as a shard."""
-    readings = [
-        lambda: inputs.find([str(path)]),
-        lambda: tables.column_names(path),
-        lambda: tables.read_cells(path, ["id_str"]),
-        lambda: list(MergedShards([path])),
-    ]
+    """Read a table as input of a catalogue, as labels, and as a shard."""
+    readings = [lambda: inputs.find([str(path)]), lambda: tables.read_cells(path, tables.column_names(path)[:9])]
+    if path.suffix == ".parquet":
+        readings.append(lambda: list(MergedShards([path])))
     return " | ".join(refusal(read) for read in readings)
 
 
