@@ -109,13 +109,15 @@ def main() -> None:
     """Print a table: the RMSE against true votes by votes per galaxy and error, each seed and the mean."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--votes", nargs="+", choices=VOTES, default=list(VOTES))
     parser.add_argument("--num-galaxies", type=int, default=1000)
     parser.add_argument("--num-steps", type=int, default=600)
     args = parser.parse_args()
     torch.set_num_threads(1)
     test = simulate(500, (5,), 999)
     print("votes  error      RMSE of each seed             mean    68 % coverage")
-    for votes, choices in VOTES.items():
+    for votes in args.votes:
+        choices = VOTES[votes]
         data = [simulate(args.num_galaxies, choices, seed) for seed in range(args.seeds)]
         for name in ("plain", "weighted", "dirichlet"):
             scores, covered = [], []

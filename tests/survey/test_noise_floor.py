@@ -26,8 +26,9 @@ def test_the_floor_is_the_error_of_the_true_votes(tree: Tree, num_votes: int):
     truth, labels, counts = crowd(tree, num_votes)
     expected = rmse(truth, labels)
     assumed = noise_floor(labels, tree, None, num_votes)
-    assert assumed.total == pytest.approx(expected, rel=0.06) and assumed.source == f"{num_votes} votes"
-    assert noise_floor(labels, tree, counts, None).total == pytest.approx(expected, rel=0.06)
+    # Of five volunteers, fewer are asked for oddities: those who see a star are not.
+    assert assumed.total == pytest.approx(expected, rel=0.08) and assumed.source == f"{num_votes} votes"
+    assert noise_floor(labels, tree, counts, None).total == pytest.approx(expected, rel=0.08)
     by_question = errors_by_question(truth, labels, tree)
     for n, floor in assumed.by_question.items():
         assert floor == pytest.approx(by_question[n], rel=0.3, abs=0.01)
