@@ -26,6 +26,8 @@ _SATURATED = 5.0
 _BELOW, _ABOVE = 200.0, 1e8
 # The noise is estimated from at most this many pixels.
 _SAMPLE = 2**18
+# Values are counted among at least this many pixels.
+_COUNTED = 2**20
 # A model without noise fades into its constant sky: light at the first distance (pixels) from the area is fainter than
 # at the second by this factor. Resampling at the edge of real data reaches no farther than the first distance.
 _NEAR, _FAR, _FADES = (3, 6), (9, 14), 0.8
@@ -100,16 +102,19 @@ def _constant_areas(band: np.ndarray, finite: np.ndarray) -> list[tuple[float, n
         return []
     repeated, pairs = np.unique(np.concatenate([band[:, 1:][across], band[1:][along]]), return_counts=True)
     areas = []
-    values, counts = np.unique(band[finite], return_counts=True)
+    step = max(1, band.size // _COUNTED)
+    values, counts = np.unique(band[finite][::step], return_counts=True)
     for value in repeated[np.argsort(-pairs)[:_MAX_VALUES]]:
         index = int(np.searchsorted(values, value))
-        adjacent = int(max([counts[i] for i in (index - 1, index + 1) if 0 <= i < len(values)], default=0))
+        after = int(np.searchsorted(values, value, side="right"))
+        adjacent = int(max([counts[i] for i in (index - 1, after) if 0 <= i < len(values)], default=0))
+        count = int(counts[index:after].sum())
         equal = (band == value).astype(np.uint8)
         least = _LEAST_AREA
-        if adjacent > max(2, _ISOLATED * counts[index]):
-            frequency = adjacent / band.size
+        if adjacent > max(2, _ISOLATED * count):
+            frequency = adjacent * step / band.size
             least = next((area for limit, area in _LEAST_AREAS if frequency <= limit), _SOLID_BLOCK**2)
-            if adjacent < _DOMINANT * counts[index] or frequency > _LEAST_AREAS[-1][0]:
+            if adjacent < _DOMINANT * count or frequency > _LEAST_AREAS[-1][0]:
                 equal = _opened(equal).astype(np.uint8)
         _, labels, stats, _ = cv2.connectedComponentsWithStats(equal, connectivity=4)
         large = stats[:, cv2.CC_STAT_AREA] >= least
