@@ -123,6 +123,7 @@ class Run:
         released, self._release = os.pipe()
         self._child = os.fork()
         if self._child == 0:
+            os.close(self._release)  # otherwise a command that waits would outlive this test
             try:
                 self.output.write_text(_outcome(COMMANDS[name], root, (paused, released) if pauses else None))
             finally:
