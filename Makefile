@@ -70,6 +70,7 @@ test-cuda: .venv/installed
 torture: .venv/installed
 	TORTURE=1 $(BIN)/python -m pytest tests/promises/test_fuzz.py tests/promises/test_torture.py \
 	    tests/promises/test_hostile.py tests/promises/test_pairs.py \
+	    tests/promises/test_harness.py \
 	    tests/engine/test_other_family.py tests/engine/test_finetuning.py tests/engine/test_starting_weights.py \
 	    tests/engine/test_teaching.py tests/test_predict_galaxies.py \
 	    tests/cuda/test_cuda_scripts.py
