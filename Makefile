@@ -109,7 +109,8 @@ model: .venv/installed
 	$(BIN)/python try_$(STUDENT).py --root $(VOTES) --all-galaxies --num-chunks 38 --start-from $(START) \
 	    --teacher class_and_votes
 	$(BIN)/python export_model.py try_$(STUDENT) --root $(VOTES) --all-galaxies --calibrate-with class_and_votes \
-	    --weights int8 --facts models/facts.json --output models/lite0.onnx --overwrite
+	    --views 2 --weights int8 --facts models/facts.json --output models/lite0.onnx --overwrite
+	cd models && sha256sum lite0.onnx > SHA256SUMS
 	$(BIN)/python export_model.py try_$(STUDENT) --root $(VOTES) --all-galaxies --facts models/facts.json \
 	    --starting-weights models/lite0_start.npz --overwrite
 

@@ -1,4 +1,4 @@
-"""Predict with distilled_lite0, from one view."""
+"""Predict with distilled_lite0, averaged over eight transforms."""
 
 from engine import prediction
 from try_distilled_lite0 import EXPERIMENT
