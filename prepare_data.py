@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from galaxy.decision_tree import GALAXY_ZOO_2, TREES, find_tree
+from galaxy.decision_tree import TREES, find_tree
 from machine import locks, products
 from machine.command_line import positive_int, run_script, script_parser
 from machine.files import DataError, remove_leftovers
@@ -73,7 +73,8 @@ def parse() -> argparse.Namespace:
     parser.group("input").add_argument(
         "--tree",
         metavar="TREE",
-        help=f"questions of --labels: {', '.join(TREES)}, or a .toml file that declares them (default: gz2)",
+        help=f"questions of --labels: {', '.join(TREES)}, or a .toml file that declares them "
+        "(default: gz2; for a table with a column 'label', one question)",
     )
     parser.group("checks").add_argument(
         "--check-images", action="store_true", help="decode all images and list the unreadable ones"
@@ -95,7 +96,7 @@ def bring(args: argparse.Namespace, folders: Folders) -> None:
     """Bring images and table of labels to data/raw; raises DataError."""
     if args.images is not None:
         choices = Choices(args.id_column, args.votes, args.fill_missing)
-        tree = GALAXY_ZOO_2 if args.tree is None else find_tree(args.tree)
+        tree = None if args.tree is None else find_tree(args.tree)
         own_survey.bring_survey(folders, args.images, args.labels, args.test, tree, choices, args.num_workers)
         return
     if own_survey.own_ids(folders).exists():

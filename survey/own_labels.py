@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from galaxy.answer_names import simplified
+from galaxy.decision_tree import CLASSES
 from galaxy.tree import Tree
 from machine import tables
 from machine.files import DataError
@@ -29,6 +30,10 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".avif")
 # The largest rounding error of a fraction.
 ROUNDING = 0.01
 NO_CHOICES = Choices()
+
+
+# The column of classes, the columns of a table of classes, and the number of classes at most.
+LABEL, CLASS_TABLE, MAX_CLASSES = "label", ("id_str", "file_loc", "label", "time", "weight"), 32
 
 
 class OwnLabels(NamedTuple):
@@ -83,6 +88,37 @@ def read(path: Path, stems: Collection[str], tree: Tree, choices: Choices = NO_C
     kept, labels = _labels_of(path, keys[chosen], values, tree)
     known = [row for row, is_kept in enumerate(kept) if is_kept]
     return OwnLabels([keys[chosen][row] for row in known], labels, None if counts is None else counts[known])
+
+
+def read_classes(path: Path, stems: Collection[str], choices: Choices = NO_CHOICES) -> tuple[Tree, OwnLabels] | None:
+    """Read a table with a name of a class per galaxy, as the page of a catalogue saves it; None for a table of votes.
+
+    The tree has one question; its answers are the classes in the order of their names. Rows whose galaxy is no image of
+    `stems` stay, as with votes. Raises DataError for fewer than two classes, and for two classes of one galaxy.
+    """
+    names = tables.column_names(path)
+    if LABEL not in names or not set(names) <= {*CLASS_TABLE, choices.name_column}:
+        return None
+    candidates = _name_columns(path, names, choices.name_column)
+    table = tables.read_cells(path, list(dict.fromkeys([*candidates, LABEL])))
+    keys = {name: [_key(path, name, cell) for cell in table[name].tolist()] for name in candidates}
+    chosen = max(candidates, key=lambda name: len(set(keys[name]) & set(stems)))
+    classes: dict[str, str] = {}
+    for key, cell in zip(keys[chosen], table[LABEL].tolist(), strict=True):
+        if not isinstance(cell, str) or not cell.strip():
+            raise DataError(f"{path}: {key} has no {LABEL}; complete or delete its row")
+        if classes.setdefault(key, cell.strip()) != cell.strip():
+            raise DataError(f"{path}: {key} has the labels {classes[key]!r} and {cell.strip()!r}; delete one of them")
+    if not set(classes) & set(stems):
+        raise DataError(f"{path}: expected names of images in {chosen!r}; name their column with --id-column")
+    answers = sorted(set(classes.values()))
+    if not 2 <= len(answers) <= MAX_CLASSES:
+        raise DataError(
+            f"{path}: expected 2 to {MAX_CLASSES} different labels, got {len(answers)}; label more galaxies"
+        )
+    labels = np.array([[name == answer for answer in answers] for name in classes.values()], dtype=np.float64)
+    print(f"{path}: one question, with the answers {', '.join(answers)}; train with tree=CLASSES({tuple(answers)!r})")
+    return CLASSES(answers), OwnLabels(list(classes), labels, None)
 
 
 def _name_columns(path: Path, names: Sequence[str], chosen: str | None) -> list[str]:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from galaxy.decision_tree import GALAXY_ZOO_2
 from galaxy.tree import Tree
 from machine import products
 from machine.files import DataError, need_room, open_file, remove_leftovers, replacing
@@ -56,17 +57,20 @@ def bring_survey(
     images: Path,
     table: Path,
     test: Path | None,
-    tree: Tree,
+    tree: Tree | None,
     choices: Choices,
     num_workers: int | None,
 ) -> None:
     """Bring your own images and votes to data/raw; print a line about each group of images or rows that is left out.
 
     The test set is the images of the folder `test`. Without that folder it is the images without a row in the table; if
-    all have a row, it is the validation galaxies. Raises DataError for images that cannot be used.
+    all have a row, it is the validation galaxies. Without a tree, a table of classes has one question, and a table of
+    votes those of Galaxy Zoo 2. Raises DataError for images that cannot be used.
     """
     files = find_images(images, folders.data)
-    names, labels, counts = own_labels.read(table, files, tree, choices)
+    classes = own_labels.read_classes(table, files, choices) if tree is None else None
+    tree, own = classes or (tree or GALAXY_ZOO_2, None)
+    names, labels, counts = own or own_labels.read(table, files, tree, choices)
     rows = _match(table, images, names, files)
     others = [name for name in files if name not in rows]
     train = sorted(rows, key=lambda name: hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest())

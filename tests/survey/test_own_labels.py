@@ -327,3 +327,22 @@ def test_fractions_alone_have_no_counts(tmp_path: Path):
     path = write(tmp_path / "counts.csv", COUNTS, ending(NAMES, "_count"))
     found = own_labels.read(path, set(GALAXIES), GALAXY_ZOO_2).counts
     np.testing.assert_array_equal(found, np.stack([COUNTS[:, s].sum(axis=1) for s in GALAXY_ZOO_2.slices.values()], 1))
+
+
+def test_a_table_of_classes_is_one_question(tmp_path: Path, capsys: pytest.CaptureFixture):
+    path = tmp_path / "labels.csv"
+    path.write_text("id_str,file_loc,label,time\na,x/a.jpg,ring,\nb,x/b.jpg,other,\na,x/a.jpg,ring,\n")
+    tree, (names, labels, counts) = own_labels.read_classes(path, {"a", "b", "c"})
+    assert (names, labels.tolist(), counts) == (["a", "b"], [[0, 1], [1, 0]], None)
+    assert tree.num_answers == 2 and "tree=CLASSES(('other', 'ring'))" in capsys.readouterr().out
+    for rows, message in {
+        "a,ring\n": "expected 2 to 32 different labels, got 1",
+        "a,ring\na,other\n": "a has the labels 'ring' and 'other'",
+        "a,ring\nb,\n": "b has no label",
+        "x,ring\ny,other\n": "expected names of images",
+    }.items():
+        path.write_text(f"id_str,label\n{rows}")
+        with pytest.raises(DataError, match=message):
+            own_labels.read_classes(path, {"a", "b"})
+    path.write_text("id_str,label,Class1.1\na,ring,1\n")
+    assert own_labels.read_classes(path, {"a"}) is None
