@@ -116,7 +116,9 @@ class Exported(nn.Module):
         # Matrix products: OpenVINO fuses the mean and what follows wrongly, where convolutions are quantised.
         by_image = self._by_image(features.flatten(1), views)
         ones = features.new_ones(1, by_image.shape[1])
-        return activations, (ones @ by_image / (ones @ ones.T)).squeeze(1)
+        means = (ones @ by_image / (ones @ ones.T)).squeeze(1)
+        # In units of their size: noise and text have features that are small, not only others.
+        return activations, means / (means.abs() @ means.new_full((means.shape[1], 1), 1 / means.shape[1]) + 1e-6)
 
     def forward(self, *views: Tensor) -> tuple[Tensor, ...]:
         activations, features = self._activations_and_features(*views)

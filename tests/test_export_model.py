@@ -111,7 +111,7 @@ def test_a_graph_that_predicts_otherwise_is_not_written(tmp_path: Path, monkeypa
     [
         (["--output", "a.pt"], "expected an --output that ends with .onnx"),
         ([], "run tiny.py"),
-        (["--facts", "no.json"], "--facts no.json: "),
+        (["--facts", "no.json"], "no.json is missing; name another file with --facts"),
         (["--facts", __file__], "--facts"),
     ],
 )
