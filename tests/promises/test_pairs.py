@@ -9,6 +9,7 @@ import io
 import itertools
 import os
 import shutil
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -132,18 +133,25 @@ class Run:
         os.close(released)
         if pauses:
             os.read(self._paused, 1)  # nothing, if the command ended before
+        else:
+            self.go_on()
 
     def go_on(self) -> None:
-        """Let the command replace its first file."""
-        with contextlib.suppress(BrokenPipeError):  # the command ended before
-            os.write(self._release, b"x")
+        """Let the command, and each process that it forked, replace its first file: their pipe ends."""
+        os.close(self._release)
 
     def end(self) -> str:
-        """Wait for the end; return "" or the message of a refusal."""
-        os.waitpid(self._child, 0)
-        os.close(self._paused)
-        os.close(self._release)
-        return self.output.read_text()
+        """Wait for the end; return "" or the message of a refusal. A command that hangs is killed with its test."""
+        try:
+            os.waitpid(self._child, 0)
+        except BaseException:
+            os.kill(self._child, signal.SIGKILL)
+            raise
+        finally:
+            os.close(self._paused)
+        text = self.output.read_text()
+        self.output.unlink()
+        return text
 
 
 def _outcome(command: Command, root: Path, pipes: tuple[int, int] | None) -> str:
@@ -205,10 +213,13 @@ def test_two_commands_at_once(base: Path, tmp_path: Path, pair: tuple[str, str])
     orders = {names: in_order(*names) for names in {pair, pair[::-1]}}
     prepared(base, root, pair)
     waiting = Run(first, root, pauses=True)
-    said = [Run(second, root).end()]
-    waiting.go_on()
+    try:
+        said = [Run(second, root).end()]
+    finally:
+        waiting.go_on()
     said.append(waiting.end())
     content = content_of(root)
+    shutil.rmtree(root)
     refusals = [line for line in said if line]
     assert not [line for line in refusals if not line.startswith("error: ") or "\n" in line], refusals
     assert not [line for line in refusals if "unexpected" in line]
