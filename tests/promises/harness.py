@@ -4,6 +4,7 @@ A server that has imported the libraries forks the processes, so that a run cost
 command with the folder that it needs; `Trial` runs one in a fresh copy of that folder.
 """
 
+import atexit
 import dataclasses
 import functools
 import json
@@ -25,6 +26,8 @@ from tiny import ROOT, draw_blob, draw_labels, write_csv, write_jpeg
 from machine.arrays import load_pickle, save_array, save_gz
 
 SECONDS = 120
+SCRATCH = tempfile.mkdtemp(prefix="harness-")
+atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
 TRAIN_IDS, TEST_IDS = tuple(range(500, 512)), (3, 20)
 MODEL = ROOT / "models" / "lite0.onnx"
 
@@ -277,7 +280,7 @@ COMMANDS = {
 
 @functools.cache
 def _template(stage: Callable[[Path], None]) -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="stage-"), "folder")
+    folder = Path(tempfile.mkdtemp(dir=SCRATCH), "folder")
     folder.mkdir()
     stage(folder)
     return folder
@@ -334,7 +337,7 @@ class Trial:
 @functools.cache
 def undisturbed(name: str) -> tuple[dict[str, object], dict[str, object], int]:
     """Return what an undisturbed run leaves, what of it is new or changed, and its number of operations on files."""
-    trial = Trial(name, Path(tempfile.mkdtemp(prefix="undisturbed-"), "folder"))
+    trial = Trial(name, Path(tempfile.mkdtemp(dir=SCRATCH), "folder"))
     outcome = trial.run()
     assert outcome.status == 0, outcome.text
     return trial.snapshot(), trial.new(), outcome.num_operations

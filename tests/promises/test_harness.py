@@ -1,6 +1,7 @@
 """No command loses a file, none depends on where it was killed, and damaged intermediate files are detected.
 
 A short form for every day; with TORTURE=1 in the environment, all files of all commands, and all operations on files.
+With TORTURE_STEP=7 too, a run is killed at each seventh of the operations.
 """
 
 import os
@@ -15,6 +16,7 @@ from harness import Trial, undisturbed
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs a fork server, pipes and links")
 
 LONG = bool(os.environ.get("TORTURE"))
+STEP = int(os.environ.get("TORTURE_STEP", 1))
 OBSTACLES = ("foreign", "input", "folder", "pipe", "link", "dangling")
 DAMAGES = ("flipped", "cut", "empty")
 # Commands that take part in the short form, and the operations at which they are killed, as parts of all.
@@ -80,7 +82,7 @@ def operations(name: str) -> list[int]:
     """Return where a command is killed: before and after each operation on a file."""
     _, _, num_operations = undisturbed(name)
     if LONG:
-        return list(range(2 * num_operations))
+        return list(range(0, 2 * num_operations, STEP))
     return [round(part * (2 * num_operations - 1)) for part in KILLED_AT[name]]
 
 
@@ -112,7 +114,7 @@ def intermediate_files(name: str, folder: Path) -> dict[str, int]:
     """Return the files that only an unfinished run has, and where a run is killed that leaves them."""
     expected, _, num_operations = undisturbed(name)
     left = {}
-    for kill_at in range(2 * num_operations) if LONG else [num_operations]:
+    for kill_at in range(0, 2 * num_operations, STEP) if LONG else [num_operations]:
         trial = Trial(name, folder)
         if trial.run(kill_at=kill_at).status == -9:
             left |= {file: kill_at for file in trial.new() if not (file in expected or is_temporary(file))}
