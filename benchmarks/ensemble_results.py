@@ -216,7 +216,7 @@ def main() -> None:
     rows, crossed = [], {}
     for title, members in ensembles.items():
         stacked = np.stack([predictions[name] for name in members])
-        fitted = blending.fit_blends(blending.residual_grams(stacked - truth))
+        fitted = blending.fit_blends(blending.residual_grams(stacked - truth), GALAXY_ZOO_2)
         crossed[title] = obeying(stacked, truth)
         for name, words in WORDS.items():
             by_fit = GALAXY_ZOO_2.obey(blending.blend(fitted[name], stacked))

@@ -72,7 +72,7 @@ class Run:
     progress: Progress
     started: float
     saved: float
-    predictions: np.ndarray = dataclasses.field(default_factory=lambda: np.empty((0, 0), np.float32))
+    predictions: np.ndarray
     num_stuck: int = 0
 
     @property
@@ -178,6 +178,7 @@ class Run:
             description=description,
             store=store,
             start=start,
+            predictions=np.empty((0, experiment.tree.num_answers), np.float32),
             progress=progress,
             started=now - progress.seconds,
             saved=now,

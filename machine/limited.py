@@ -7,8 +7,10 @@ this process.
 Source: Linux, setrlimit(2).
 """
 
+import gc
 import os
 import pickle
+import select
 import signal
 import sys
 import warnings
@@ -20,6 +22,10 @@ from machine.files import DataError, first_line
 
 # Of libraries whose exceptions have no type of their own for it.
 _OUT_OF_MEMORY = ("out of memory", "bad_alloc", "bad allocation", "allocate memory", "bfc_arena", "malloc of size")
+
+
+# Seconds of waiting per second of processor time: a busy machine is slow, a process that hangs never ends.
+_PATIENCE = 20
 
 
 class LimitError(DataError):
@@ -51,6 +57,10 @@ def limited(function: Callable[..., Any], *arguments: object, num_bytes: int, se
     os.close(writer)
     try:
         with open(reader, "rb") as file:
+            waiting = select.poll()
+            waiting.register(file, select.POLLIN)
+            if not waiting.poll(1000 * _PATIENCE * seconds):
+                os.kill(child, signal.SIGXCPU)
             outcome = pickle.load(file)
     except (EOFError, pickle.UnpicklingError):
         outcome = None
@@ -74,6 +84,8 @@ def _work(
     writer: int, function: Callable[..., Any], arguments: tuple[object, ...], num_bytes: int, seconds: int
 ) -> NoReturn:
     """Run the function in the forked process and write its outcome; the process ends here in any case."""
+    # Destructors of objects of the parent may wait for its threads, which this process does not have.
+    gc.disable()
     status = 1
     try:
         for name in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):  # the parent's handlers

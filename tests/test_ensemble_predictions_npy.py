@@ -46,7 +46,7 @@ def test_blends_of_files(prepared_survey: Survey, run_main, capsys, obey_tree: b
     weights = np.array([float(lines[name][1]) for name in names])
     assert weights.sum() == pytest.approx(1, abs=2e-4)
 
-    blends = blending.fit_blends(blending.residual_grams(predictions - labels[valid]))
+    blends = blending.fit_blends(blending.residual_grams(predictions - labels[valid]), GALAXY_ZOO_2)
     assert list(blends) == list(STEMS)
     np.testing.assert_allclose(blends["blended_predictions"][0], weights, atol=1e-4)
     crossed = blending.cross_predict(predictions, labels[valid])

@@ -1,8 +1,10 @@
 """A function in a limited process: results, exceptions, and limits of memory and time."""
 
+import gc
 import os
 import signal
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -49,3 +51,15 @@ def test_time_is_limited():
 def test_a_process_that_dies_is_one_line():
     with pytest.raises(LimitError, match="MiB of memory"):
         limited(lambda: os.kill(os.getpid(), signal.SIGKILL), **LIMITS)
+
+
+def test_a_process_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("machine.limited._PATIENCE", 1)
+    with pytest.raises(LimitError, match="more than 1 s"):
+        limited(lambda: time.sleep(1000), num_bytes=2**27, seconds=1)
+
+
+def test_objects_of_the_parent_are_not_destroyed_in_the_process():
+    # A destructor that joins a thread of the parent would wait forever.
+    assert limited(gc.isenabled, **LIMITS) is False
+    assert gc.isenabled()
