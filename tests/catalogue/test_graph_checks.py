@@ -94,7 +94,7 @@ HOSTILE = {
     "the operator Evil": lambda m: m.graph.node.append(helper.make_node("Evil", ["x"], ["y"])),
     "the operator Add, which": lambda m: m.graph.node.append(helper.make_node("Add", ["x", "x"], ["y"], domain="evil")),
     "expected inputs": lambda m: m.graph.input.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, [1])),
-    "expected outputs": lambda m: m.graph.output.pop(),
+    "expected outputs": lambda m: m.graph.output.pop(0),
     "no card of this project": lambda m: m.ClearField("metadata_props"),
     "expected version 1": with_card(version=2),
     "expected 1 to 256 transforms": with_card(test_transforms=[]),
