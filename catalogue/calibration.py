@@ -17,8 +17,8 @@ _QUANTILES = tuple(quantile for pair in LEVELS.values() for quantile in pair)
 GALAXIES_A_BIN, MAX_BINS = 50, 10
 # An image is far from the training images if it is farther than this fraction of the validation galaxies.
 FAR_FROM = 0.97
-# Directions of the features of a catalogue, at most.
-MAX_AXES = 64
+# Directions of the features of a catalogue, at most; the stored number in rows without features.
+MAX_AXES, NO_FEATURES = 64, -128
 
 
 @dataclass(frozen=True, eq=False)

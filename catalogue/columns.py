@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from catalogue import answer_columns
-from catalogue.calibration import FAR_FROM, LEVELS
+from catalogue.calibration import FAR_FROM, LEVELS, NO_FEATURES
 from catalogue.flags import FIELD_FLAGS, FLAGS, NOT_JUDGED, OK, UNREADABLE, UNTRUSTED
 from catalogue.likely_path import PathRule, path_rule
 from catalogue.model_file import Answers, Model
@@ -105,8 +105,8 @@ LABELS = {
     False: "the votes of validation galaxies with similar predictions, widened to the fraction",
     True: "the class averages of validation galaxies with similar predictions, widened to the fraction",
 }
-# The column of features: whole numbers of 1 / FEATURE_SCALE, at most MAX_FEATURE; NO_FEATURES in rows without answers.
-FEATURE_COLUMN, FEATURE_SCALE, MAX_FEATURE, NO_FEATURES = "features", 24, 127, -128
+# The column of features: whole numbers of 1 / FEATURE_SCALE, at most MAX_FEATURE.
+FEATURE_COLUMN, FEATURE_SCALE, MAX_FEATURE = "features", 24, 127
 
 
 def schema_of(models: Sequence[Model], choices: Choices, passed: Sequence[pa.Field], light_unit: str = "") -> pa.Schema:

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from catalogue import calibration
-from catalogue.calibration import FAR_FROM
-from catalogue.columns import FEATURE_COLUMN, NO_FEATURES, Choices, answer_values, as_stored
+from catalogue.calibration import FAR_FROM, NO_FEATURES
+from catalogue.columns import FEATURE_COLUMN, Choices, answer_values, as_stored
 from catalogue.flags import FAR, NO_OBJECT, OK, SHAPE, UNREADABLE, contradicts
 from catalogue.framing import Frame
 from catalogue.inputs import Inputs, Selection

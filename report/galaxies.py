@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from catalogue.columns import NO_FEATURES
+from catalogue.calibration import NO_FEATURES
 from catalogue.likely_path import answers_of
 from galaxy.thumbnails import MAX_PICTURES, most_shown
 from galaxy.tree import Tree

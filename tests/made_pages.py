@@ -9,7 +9,8 @@ import pyarrow as pa
 from tiny import draw_blob, draw_labels
 
 from catalogue import answer_columns
-from catalogue.columns import FEATURE_COLUMN, NO_FEATURES, Choices, schema_of
+from catalogue.calibration import NO_FEATURES
+from catalogue.columns import FEATURE_COLUMN, Choices, schema_of
 from catalogue.flags import BORDER, FAR, OK, UNREADABLE
 from catalogue.likely_path import in_words
 from galaxy import thumbnails

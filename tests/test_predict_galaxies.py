@@ -29,7 +29,8 @@ from tiny import CPU, OPTIONS, ROOT, TINY, draw_blob
 import predict_galaxies
 from benchmarks.peers import memory
 from catalogue import answer_columns, framing, read_ahead, request, row_store
-from catalogue.columns import NO_FEATURES, Choices
+from catalogue.calibration import NO_FEATURES
+from catalogue.columns import Choices
 from catalogue.model_file import Model
 from catalogue.targets import FileTarget, Recipe
 from engine.examples import Examples

@@ -36,7 +36,7 @@ def test_an_exception_comes_back_with_a_known_type():
 
 def test_memory_is_limited():
     with pytest.raises(LimitError, match="more than 128 MiB of memory"):
-        limited(lambda: np.ones(2**25).sum(), **LIMITS)
+        limited(lambda: np.ones(2**28).sum(), **LIMITS)
 
 
 def test_time_is_limited():

@@ -51,7 +51,7 @@ def test_a_data_error_keeps_the_lost_file_system_as_its_cause(tmp_path, monkeypa
     with pytest.raises(DataError) as written, replacing(tmp_path / "a"):
         raise lose(errno.EIO)
     with monkeypatch.context() as patch:
-        patch.setattr(type(tmp_path), "open", lambda path, mode: (_ for _ in ()).throw(lose(errno.ESTALE)))
+        patch.setattr(type(tmp_path), "stat", lambda path: (_ for _ in ()).throw(lose(errno.ESTALE)))
         with pytest.raises(DataError) as read:
             open_file(tmp_path / "a", "write it")
     assert is_lost(written.value) and is_lost(read.value)

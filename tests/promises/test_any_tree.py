@@ -169,7 +169,8 @@ def test_a_survey_with_its_own_questions_goes_through_everything(
     import pyarrow.parquet
 
     assert tree_of(pyarrow.parquet.read_schema(tmp_path / "galaxies.parquet")) == tree
-    run(predict_galaxies, tmp_path / "cutouts" / "g0.jpg", "--model", model, "--draw", tmp_path / "tree.svg")
+    drawn = ("--output", tmp_path / "one.csv", "--draw", tmp_path / "tree.svg")
+    run(predict_galaxies, tmp_path / "cutouts" / "g0.jpg", "--model", model, *drawn)
     assert (tmp_path / "tree.svg").stat().st_size > 1000
 
 

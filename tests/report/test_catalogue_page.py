@@ -66,7 +66,7 @@ def test_the_first_note_says_how_many_rows_can_be_trusted_and_why_the_others_can
 
 
 def test_more_rows_than_a_page_shows_are_spread_over_it(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(catalogue_page, "spread_evenly", lambda number: shown_galaxies.spread_evenly(number, 12))
+    monkeypatch.setattr(catalogue_page, "spread_evenly", lambda number, most: shown_galaxies.spread_evenly(number, 12))
     schema, parts, _ = made_pages.catalogue(70)
     asked = []
 
