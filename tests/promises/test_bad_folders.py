@@ -1,6 +1,7 @@
 """Folders that can not be read or written, and writing that ends early: each such row of doc/bad_data.md."""
 
 import errno
+import io
 import os
 import shutil
 import signal
@@ -141,13 +142,13 @@ def test_no_permission_to_write(prepared_survey: Survey, run_main, monkeypatch, 
     prepare(prepared_survey, script)
     opened = Path.open
 
-    def refuse(path: Path, mode: str = "r", *options: object) -> object:
+    def refuse(path: Path, mode: str = "r", *options: object, **more: object) -> object:
         if "w" in mode:
             raise OSError(number, os.strerror(number), str(path))
-        return opened(path, mode, *options)
+        return (io.open if "opener" in more else opened)(path, mode, *options, **more)
 
     monkeypatch.setattr(Path, "open", refuse)
-    monkeypatch.setattr("builtins.open", lambda path, *options: refuse(Path(path), *options))  # gzip's
+    monkeypatch.setattr("builtins.open", lambda path, *options, **more: refuse(Path(path), *options, **more))  # gzip's
     assert os.strerror(number) in refused_to_write(run_main, prepared_survey, script)
 
 
