@@ -178,7 +178,8 @@ def main_of_seeds() -> None:
 
 def obeying(predictions: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     """Return each blend (n, 37) of predictions (models, n, 37), cross-validated, with the sums of the tree."""
-    return {name: GALAXY_ZOO_2.obey(blended) for name, blended in blending.cross_predict(predictions, labels).items()}
+    blends = blending.cross_predict(predictions, labels, GALAXY_ZOO_2)
+    return {name: GALAXY_ZOO_2.obey(blended) for name, blended in blends.items()}
 
 
 def main() -> None:
