@@ -15,7 +15,7 @@ import numpy as np
 
 from galaxy import jpeg
 from machine import seals
-from machine.files import DataError, read_text, replacing, shown
+from machine.files import DataError, read_text, remove_leftovers, replacing, shown
 from machine.processes import mapping
 from machine.progress import showing
 from survey import decoded_cache, folders, images, ram_copies
@@ -60,6 +60,7 @@ def find_bad(subset: str, num_workers: int | None = None) -> dict[int, str]:
         return {}
     current = folders.current
     path = current.scan(subset)
+    remove_leftovers(path)
     listing = images.listing(current.images(subset), ids.tolist())
     if current.from_ram:
         originals = current.raw_images(subset)

@@ -45,7 +45,7 @@ def build(*_):
     text = next(prop.value for prop in model.metadata_props if prop.key == card.KEY)
     del model.metadata_props[:]
     model.metadata_props.add(key=card.KEY, value=text)
-    return model, card.Card.from_json(text)
+    return model, card.from_json(text)
 export_model.build, export_model.find_experiment = build, lambda name: tiny.TINY
 export_model.Model = lambda path: None
 export_model.main()
