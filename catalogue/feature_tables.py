@@ -158,6 +158,6 @@ def _read_header(path: Path) -> parquet.FileMetaData:
 
 
 def _model_of(schema: pa.Schema) -> str | None:
-    """Return the checksum of the model whose features a table has; None where it does not say."""
+    """Return the checksum of the model that made the features of a table; None if the table does not name it."""
     note = tables.provenance(schema).get("features of")
     return str(note.get("sha256")) if isinstance(note, dict) else None

@@ -93,7 +93,7 @@ class _Best:
 def rank(
     catalogue: FeatureTables, key: Callable[[np.ndarray], np.ndarray], without: Sequence[int], limit: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices of the `limit` rows whose whole features (n, k) have the least `key` (n,), and their keys."""
+    """Return the indices and the keys of the `limit` rows with the smallest `key` (n,); features (n, k) are int8."""
     best, without = _Best(limit), np.asarray(without, dtype=np.int64)
     for rows, features in catalogue.features():
         kept = ~np.isin(rows, without)
