@@ -49,7 +49,7 @@ def test_blends_of_files(prepared_survey: Survey, run_main, capsys, obey_tree: b
     blends = blending.fit_blends(blending.residual_grams(predictions - labels[valid]), GALAXY_ZOO_2)
     assert list(blends) == list(STEMS)
     np.testing.assert_allclose(blends["blended_predictions"][0], weights, atol=1e-4)
-    crossed = blending.cross_predict(predictions, labels[valid])
+    crossed = blending.cross_predict(predictions, labels[valid], GALAXY_ZOO_2)
     test = predictions_of("test", names)
     for stem, array in blended_files().items():
         plain = [blending.blend(blends[stem], predictions), crossed[stem]]

@@ -67,7 +67,7 @@ def test_the_seventeen_are_among_the_models():
 def test_a_model_has_its_file_s_name_and_a_script_that_predicts_with_it(script):
     chosen = importlib.import_module(script).EXPERIMENT
     assert chosen.name == script
-    predicting = [name for name in PREDICTING if importlib.import_module(name).EXPERIMENT is chosen]
+    predicting = [name for name in PREDICTING if importlib.import_module(name).EXPERIMENT.name == chosen.name]
     assert len(predicting) == 1, f"{script} wants a script predict_augmented_npy_*.py that imports its EXPERIMENT"
 
 

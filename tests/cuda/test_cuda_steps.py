@@ -46,6 +46,7 @@ RULES = {
     "RMSprop": (optimizers.RMSprop(0.9, 1e-3), 1e-4),
     "Adadelta": (optimizers.Adadelta(0.95, 1e-6), 1e-3),
     "AdamW": (optimizers.AdamW((0.9, 0.999), 1e-2, 0.1), 1e-5),
+    "LowerRate": (optimizers.LowerRate(optimizers.Nesterov(0.9, 1e-4), 0.5), 1e-4),
 }
 # How far parameters may differ, relative to how far the steps moved them. Thirty steps move them by 4e-4 of their
 # length: this is 4e-6 of it. Other masks make 0.3 of the way, one step less 0.03.
