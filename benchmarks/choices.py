@@ -1,18 +1,14 @@
-"""The value of each choice in Lite0's script, and of more labels: the script with one thing changed.
+"""The value of each choice in Lite0's script: the script with one thing changed.
 
     python benchmarks/choices.py --root DIR --classes classes.csv --class-means class_mean_votes.csv [CHOICE ...]
-    python benchmarks/choices.py labels --root DIR --classes classes.csv --class-means class_mean_votes.csv
 
-The first trains each choice with the same seeds, and validates it by one view and by the script's test transforms. The
-second trains on the first 100, 300, ... training galaxies, from ImageNet's weights and from random ones, always for the
-same number of examples, and validates by one view.
+Trains each choice with the same seeds, and validates it by one view and by the script's test transforms.
 
-Results are kept in `choices.json` and `fewer_labels.json`: a run with a result is not repeated.
+Results are kept in `choices.json`: a run with a result is not repeated.
 """
 
 import contextlib
 import dataclasses
-import itertools
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import pandas
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -41,7 +36,6 @@ from engine.experiment import Experiment
 from engine.options import Options
 from galaxy.decision_tree import GALAXY_ZOO_2
 from machine.command_line import positive_int, run_script
-from survey import images
 from survey.folders import use_folders
 from survey.predictions import rmse
 from try_finetune_efficientnet_lite0 import EXPERIMENT
@@ -190,14 +184,7 @@ CHOICES: dict[str, Experiment] = {
 }  # fmt: skip
 # Called before the first step of a run.
 PREPARATIONS = {"views that grow: 96, 128, 160 pixels": grow, "a head from a ridge solution": fit_head}
-STARTS = {"2014": "fine-tuned", "random": "from scratch"}
 IsRight = Callable[[np.ndarray], np.ndarray]
-
-
-def split_of(num_galaxies: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices of the first galaxies for training, and of all validation galaxies."""
-    train, valid = images.split(len(images.load_labels()))
-    return train[:num_galaxies], valid
 
 
 def resized(experiment: Experiment, name: str, seed: int, num_examples: int) -> Experiment:
@@ -228,18 +215,6 @@ def measured(choice: str, seed: int, num_examples: int, options: Options, is_rig
     return {"seconds": seconds, **scores(run, one_view, is_right), **scores(run, averaged, is_right, ", all")}
 
 
-def learn(
-    num_galaxies: int, start: str, seed: int, num_examples: int, options: Options, is_right: IsRight
-) -> dict[str, float]:
-    """Train on the first galaxies; return the scores by one view."""
-    experiment = resized(EXPERIMENT, f"fewer_labels_{num_galaxies}_{start}_{seed}", seed, num_examples)
-    options = dataclasses.replace(options, initialisation=start)
-    run = training.Run.prepare(experiment, options, split=split_of(num_galaxies))
-    run.train()
-    run.store.clear()
-    return scores(run, run.predict(run.valid_indices, "train"), is_right)
-
-
 def rows_of(results: pandas.DataFrame, keys: Sequence[str], columns: Sequence[str]) -> list[list[object]]:
     """Return a row for each combination of keys: the number of seeds, and means over them."""
     groups = results.groupby(list(keys), sort=False)
@@ -256,61 +231,24 @@ def print_choices(results: pandas.DataFrame) -> None:
     print(table(head, rows))
 
 
-def print_labels(results: pandas.DataFrame, path: Path) -> None:
-    """Print a row for each number of labels and start; draw accuracy and RMSE over the number of labels."""
-    results = results.replace({"start": STARTS}).sort_values(["labels", "start"], kind="stable")
-    rows = rows_of(results, ["labels", "start"], ("accuracy", "rmse"))
-    print(table(["labels", "", "seeds", "accuracy", "RMSE"], rows))
-    figure = Figure(figsize=(8, 3.3), layout="constrained")
-    figure.suptitle(
-        f"{results['examples'].iloc[0]:,} training examples in every run, whatever the number of labelled galaxies. "
-        "Lines: means of the seeds.",
-        fontsize="medium",
-    )
-    for ax, name in zip(figure.subplots(1, 2), ("accuracy", "rmse"), strict=True):
-        for words, group in results.groupby("start"):
-            [line] = ax.plot(group.groupby("labels")[name].mean(), marker="o", markersize=4, label=words)
-            ax.plot(group["labels"], group[name], ".", color=line.get_color(), alpha=0.4)
-        ax.set(xscale="log", xlabel="labelled galaxies", ylabel=name.replace("rmse", "RMSE"))
-        numbers = results["labels"].unique()
-        ax.set_xticks(numbers, [f"{number:,}" for number in numbers], minor=False)
-        ax.minorticks_off()
-        ax.legend(frameon=False)
-    figure.savefig(path, dpi=90)
-    print(f"wrote {path}")
-
-
 def main() -> None:
     parser = class_flags(__doc__)
-    parser.add_argument("--labels", type=positive_int, nargs="+", default=[100, 300, 1000, 3600], metavar="N")
     parser.add_argument("--examples", type=positive_int, default=16000, metavar="N", help="examples of each run")
-    parser.add_argument("--seeds", type=positive_int, metavar="N", help="default: 1, and 3 for labels")
+    parser.add_argument("--seeds", type=positive_int, default=1, metavar="N", help="default: %(default)s")
     parser.add_argument("--num-workers", type=positive_int, default=1, metavar="N")
-    parser.add_argument(
-        "choices", nargs="*", metavar="CHOICE", help=f"labels, or of: {'; '.join(CHOICES)} (default: all)"
-    )
+    parser.add_argument("choices", nargs="*", metavar="CHOICE", help=f"of: {'; '.join(CHOICES)} (default: all)")
     args = parser.parse_args()
-    of_labels = args.choices == ["labels"]
-    if not of_labels and (strangers := sorted(set(args.choices) - set(CHOICES))):
-        parser.error(f"expected labels or choices among {'; '.join(CHOICES)}, got {strangers[0]}")
+    if strangers := sorted(set(args.choices) - set(CHOICES)):
+        parser.error(f"expected choices among {'; '.join(CHOICES)}, got {strangers[0]}")
     use_folders(args.root, args.data)
-    results = KeptResults(args.output / ("fewer_labels.json" if of_labels else "choices.json"))
+    results = KeptResults(args.output / "choices.json")
     options = Options(root=args.root, data=args.data, device="cpu", num_workers=args.num_workers)
-    end = args.examples, options, scorer(args.classes, args.class_means)
-    for seed in range(args.seeds or (3 if of_labels else 1)):
-        numbers = {"seed": seed, "examples": args.examples}
-        if of_labels:
-            for num_labels, start in itertools.product(args.labels, STARTS):
-                key = {"labels": num_labels, "start": start, **numbers}
-                results.add(key, partial(learn, num_labels, start, seed, *end))
-        else:
-            for choice in args.choices or CHOICES:
-                results.add({"choice": choice, **numbers}, partial(measured, choice, seed, *end))
-    same = pandas.DataFrame(each for each in results if each["examples"] == args.examples)
-    if of_labels:
-        print_labels(same, results.path.with_suffix(".png"))
-    else:
-        print_choices(same)
+    is_right = scorer(args.classes, args.class_means)
+    for seed in range(args.seeds):
+        for choice in args.choices or CHOICES:
+            key = {"choice": choice, "seed": seed, "examples": args.examples}
+            results.add(key, partial(measured, choice, seed, args.examples, options, is_right))
+    print_choices(pandas.DataFrame(each for each in results if each["examples"] == args.examples))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """The plain loop that fine-tuning is timed beside computes the same."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from tiny import CPU, OPTIONS
 import layers
 import try_finetune_efficientnet_lite0
 from benchmarks import bench_finetuning as bench
-from benchmarks import choices, cross_validation, ensemble_results
+from benchmarks import cross_validation, ensemble_results
 from benchmarks.bench_finetuning import PlainNetwork, PlainTraining
 from benchmarks.peers import Work
 from doc.plain_pytorch import loader
@@ -86,29 +85,6 @@ def test_a_prediction_belongs_to_the_class_whose_mean_votes_are_nearest(tables):
     assert is_right(of_valid).all()
     of_valid[1] = means[1 - int(smooth[-2])]
     assert is_right(of_valid).tolist() == [True, False, True]
-
-
-def test_fewer_labels_are_learnt_from_once_each(prepared_survey, tables, tmp_path, run_main, monkeypatch, capsys):
-    small = dataclasses.replace(bench.EXPERIMENT, batch_size=4, chunk_size=8)
-    monkeypatch.setattr(choices, "EXPERIMENT", small)
-    flags = ["--root", prepared_survey.root, *tables, "--labels", 5, 20, "--examples", 8, "--output", tmp_path / "out"]
-    run_main(choices, "labels", *flags, "--seeds", 1)
-    results = json.loads((tmp_path / "out" / "fewer_labels.json").read_text())
-    assert [(each["labels"], each["start"]) for each in results] == [
-        (5, "2014"), (5, "random"), (20, "2014"), (20, "random"),
-    ]  # fmt: skip
-    assert all(0 <= each["accuracy"] <= 1 and 0 < each["rmse"] < 1 for each in results)
-    assert (tmp_path / "out" / "fewer_labels.png").stat().st_size > 1000
-    monkeypatch.setattr(choices, "learn", pytest.fail)
-    run_main(choices, "labels", *flags, "--seeds", 1)
-    assert "fine-tuned" in capsys.readouterr().out
-    assert not list((prepared_survey.root / "analysis").rglob("*.pt"))
-
-
-def test_a_run_of_few_labels_sees_the_first_galaxies_and_validates_on_all(prepared_survey):
-    train, valid = choices.split_of(5)
-    assert train.tolist() == [0, 1, 2, 3, 4]
-    assert valid.tolist() == [27, 28, 29]
 
 
 def test_each_galaxy_is_predicted_by_a_network_that_never_saw_it(
