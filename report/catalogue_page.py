@@ -1,7 +1,7 @@
 """The page of a catalogue: how many rows can be trusted, counts over all rows, the galaxies with their trees."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from machine import seals, tables
 from machine.files import DataError
 from report import tree_figure
 from report.galaxies import MAX_COLUMNS, Column, Field, Galaxies, spread_evenly
-from report.page import Bars, Facts, Gallery, Page, Section, Table, Tree
+from report.page import Bars, Facts, Gallery, Page, Section, Table, Tree, cell
 
 # Longest lists of unread files, paths through the tree, and the farthest galaxies.
 MAX_UNREAD, MAX_PATHS, MAX_FARTHEST = 300, 20, 12
@@ -198,7 +198,7 @@ def build(
         before=[_overview(summary, flags, provenance), *_farthest(galaxies)],
         galaxies=galaxies,
         galaxies_text="Headings sort the list. Select a galaxy to see its tree and all its answers.",
-        after=[*_unread(summary), _provenance(provenance, cards)],
+        after=[*_unread(summary), _provenance(provenance, cards, tree)],
     )
 
 
@@ -237,9 +237,9 @@ def _overview(summary: _Summary, flags: dict[int, str], provenance: dict) -> Sec
     paths = [(path or "none", count) for path, count in summary.paths.most_common(MAX_PATHS)]
     if rest := len(summary.paths) - len(paths):
         paths.append((f"{rest} other paths", summary.paths.total() - sum(count for _, count in paths)))
-    flagged = [(words, summary.flags[bit]) for bit, words in flags.items()]
+    flagged = [(words, summary.flags[bit]) for bit, words in flags.items() if summary.flags[bit]]
     ranks = [(f"{10 * tenth} to {10 * tenth + 10} %", int(count)) for tenth, count in enumerate(summary.ranks)]
-    shown: list[object] = [Bars("Warnings", flagged)]
+    shown: list[object] = [Bars("Warnings", flagged)] * bool(flagged)
     if summary.not_judged:
         shown.append(Bars("Objects of the table that are not judged", summary.not_judged.most_common()))
     if summary.num_ok:
@@ -280,15 +280,31 @@ def _unread(summary: _Summary) -> list[Section]:
     return [Section("unread", "Files that could not be read", [Table(caption, ("file", "reason"), summary.unread)])]
 
 
-def _provenance(provenance: dict, cards: Sequence[Card]) -> Section:
-    facts = [(name, str(value)) for name, value in provenance.items() if name not in ("models", "flags", "tree")]
-    shown: list[object] = [Facts(facts)]
+def _facts(provenance: dict, tree: DecisionTree) -> Iterator[tuple[str, str]]:
+    """Yield names and values of a provenance; numbers that stand for flags and questions become words."""
+    for name, value in provenance.items():
+        if name in ("models", "flags", "tree"):
+            continue
+        if name == "untrusted flags":
+            value = ", ".join(each.name for each in DEFINITIONS if each.bit & value)
+        elif name == "path questions":
+            value = " ".join(tree.question(number).text for number in value)
+        elif name == "classes":
+            value = value or "none: the model predicts votes"
+        elif isinstance(value, dict):  # the model of the features, whose checksum is in the table below
+            value = value.get("name", "")
+        yield name.replace("_", " "), str(value)
+
+
+def _provenance(provenance: dict, cards: Sequence[Card], tree: DecisionTree) -> Section:
+    shown: list[object] = [Facts([*_facts(provenance, tree)])]
     models = [(each["name"], each["transforms"], each["sha256"]) for each in provenance.get("models", ())]
     shown.append(Table("The networks", ("name", "transforms", "SHA-256"), models))
     for card in cards:
-        rows: list[tuple[str, object]] = []
+        rows: list[tuple[str, str]] = []
         for name, value in card.facts.items():
-            rows += value.items() if isinstance(value, dict) else [(name, value)]
+            pairs = value.items() if isinstance(value, dict) else [(name, value)]
+            rows += [(key, cell(each)) for key, each in pairs]
         shown.append(Table(f"Card of {card.name}", ("fact", "value"), rows))
     return Section("made", "How it was made", shown)
 

@@ -332,7 +332,7 @@ def test_static_trees_equal_those_of_the_script(browser: "Browser", catalogue: P
             " e.textContent, (e.getAttribute('d') || '').match(/-?[0-9.]+/g)?.map(Number) ?? []]); }",
             votes.tolist(),
         )
-    ours = ElementTree.fromstring(str(tree_svg.draw(votes, "a", [0, 3])))
+    ours = ElementTree.fromstring(str(tree_svg.draw(votes, GALAXY_ZOO_2, "a", [0, 3])))
     assert len(ours) == len(drawn)
     for element, (name, look, text, numbers) in zip(ours, drawn, strict=True):
         assert (element.tag, element.get("class").split(), element.text or "") == (name, look.split(), text)
@@ -352,7 +352,7 @@ def test_trees_equal_those_of_the_figure(browser: "Browser", catalogue: Path):
             )
             path = [GALAXY_ZOO_2.column(*step) for step in GALAXY_ZOO_2.likeliest_path(votes)]
             found = it.page.evaluate(script, [votes.tolist(), path])
-            expected = tree_layout.branches(votes)
+            expected = tree_layout.branches(votes, GALAXY_ZOO_2)
             assert len(found) == len(expected)
             for theirs, ours in zip(found, expected, strict=True):
                 number, answer, width, fraction, likely, asked, points, ends = theirs
