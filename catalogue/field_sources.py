@@ -21,7 +21,7 @@ from catalogue.field_tiles import (
     tile_path,
     tiles_of,
 )
-from catalogue.flags import BLENDED, BORDER, STAR, TINY, UNREADABLE
+from catalogue.flags import BLENDED, BORDER, FAINT, LEAST_SIGNAL, STAR, TINY, UNREADABLE
 from catalogue.inputs import Inputs
 from catalogue.targets import Rejected, Target
 from galaxy.detection import OBJECT
@@ -192,6 +192,7 @@ def columns_of(objects: np.ndarray, classes: np.ndarray, ra: np.ndarray, dec: np
         for bit, name in ((BORDER, "border"), (BLENDED, "blended")):
             flag |= bit * objects[name].astype(np.int32)
         flag |= STAR * (classes == "star") | TINY * (classes == "tiny")
+        flag |= FAINT * ((classes == "galaxy") & (objects["snr"] < LEAST_SIGNAL))
     copied = {column: objects[name].astype(np.float64) for column, name in _COPIED.items()}
     return {"ra": ra, "dec": dec, "object": classes, **copied, "flag": flag}
 

@@ -22,7 +22,10 @@ AXIS_RATIOS = {"edge-on": (0.0, 0.6), "cigar-shaped": (0.0, 0.65), "completely r
 
 SMALL, NO_OBJECT, SEVERAL, BORDER, SATURATED, FAR, STAR, SHAPE = 1, 2, 4, 8, 16, 32, 64, 512
 # Flags of objects detected in a field.
-TINY, BLENDED = 128, 256
+TINY, BLENDED, FAINT = 128, 256, 1024
+
+# Signal to noise that a shape needs; below it, noise decides about the size of the frame and the axis ratio.
+LEAST_SIGNAL = 50.0
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,11 @@ DEFINITIONS = (
         SHAPE,
         "shape",
         "the measured axis ratio contradicts the answer: edge-on above 0.6, cigar-shaped above 0.65, or completely "
-        "round below 0.65",
+        "round below 0.65; in a field also the axis ratio at the detection",
         untrusted="with an axis ratio that contradicts the answer",
+    ),
+    FlagDefinition(
+        FAINT, "faint", f"a signal below {LEAST_SIGNAL:g}: noise decides about its shape", True, "too faint for a shape"
     ),
 )
 UNTRUSTED = sum(each.bit for each in DEFINITIONS if each.untrusted)

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -95,6 +95,8 @@ def make_rows(
             flags = columns["flag"]
             columns |= {name: values[start:stop] for name, values in inputs.known.items()}
             columns["flag"] = columns["flag"] | flags
+            if "flag" in inputs.known:  # objects of fields
+                columns["flag"] |= _contradicted_at_detection(columns)
             arrays = [arrow_array(columns[column.name], column.type) for column in schema]
             store.save(index, pa.table(arrays, schema=schema), pictures)
 
@@ -156,6 +158,17 @@ def _row(result: Frame | Rejected, models: Sequence[Model], choices: Choices, ru
         "frame_scale": result.scale,
         **({FEATURE_COLUMN: as_stored(answers[0].features)[0]} if choices.features else {}),
     }
+
+
+def _contradicted_at_detection(columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return SHAPE (n,) where an answer contradicts the axis ratio at the detection in a field, 0 elsewhere.
+
+    The axis ratio of the frame is a second measurement: both must allow the answer.
+    """
+    paths = columns["most_likely_path"]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = columns["b"] / columns["a"]
+    return SHAPE * np.array([contradicts(path or "", ratio) for path, ratio in zip(paths, ratios, strict=True)], int)
 
 
 def _picture(result: Frame | Rejected, max_bytes: int) -> bytes | None:

@@ -12,8 +12,10 @@ from PIL import Image
 import predict_galaxies
 from catalogue import row_store
 from catalogue.answer_columns import fractions_of
-from catalogue.flags import STAR
+from catalogue.field_sources import columns_of
+from catalogue.flags import FAINT, LEAST_SIGNAL, SHAPE, STAR, contradicts
 from galaxy.decision_tree import GALAXY_ZOO_2
+from galaxy.detection import OBJECT
 from machine.tables import read_columns
 
 
@@ -48,6 +50,10 @@ def test_a_field_is_a_table_a_picture_and_a_region_file(tmp_path: Path, predict:
     assert rows["object"][star] == "star" and rows["flag"][star] & STAR
     assert rows["status"][star] == "not judged" and rows["reason"][star] == "a star"
     assert np.isnan(fractions[star]).all()
+    # Both axis ratios, at the detection and in the frame, must allow an answer.
+    ratios = zip(rows["most_likely_path"], rows["b"] / rows["a"], rows["axis_ratio"], strict=True)
+    shape = [any(contradicts(path or "", ratio) for ratio in both) for path, *both in ratios]
+    assert np.array_equal(rows["flag"] & SHAPE > 0, shape)
     with Image.open(tmp_path / "out.sky.jpg") as picture:
         assert picture.width >= 1280 and len(np.unique(np.asarray(picture).reshape(-1, 3), axis=0)) > 1000
     lines = (tmp_path / "out.sky.reg").read_text().splitlines()
@@ -56,6 +62,13 @@ def test_a_field_is_a_table_a_picture_and_a_region_file(tmp_path: Path, predict:
     first = [float(value) for value in lines[3][len("ellipse(") :].partition(")")[0].split(",")]
     assert first[:2] == pytest.approx([rows["x"][0] + 1, rows["y"][0] + 1], abs=1e-3)
     assert not list(tmp_path.glob(".*"))
+
+
+def test_galaxies_in_noise_are_faint_stars_are_not():
+    objects = np.zeros(3, OBJECT)
+    objects["snr"] = LEAST_SIGNAL - 1, LEAST_SIGNAL + 1, LEAST_SIGNAL - 1
+    flags = columns_of(objects, np.array(["galaxy", "galaxy", "star"], object), *np.zeros((2, 3)))["flag"]
+    assert (flags & FAINT > 0).tolist() == [True, False, False]
 
 
 def test_several_fields_and_what_is_none(tmp_path: Path, predict: Callable, capsys: pytest.CaptureFixture):
