@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+import machine.command_line  # noqa: F401  first: without torch, a script ends with one line
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional

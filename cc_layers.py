@@ -7,6 +7,8 @@ flipped. Pooling includes incomplete windows at the border.
 Source: documentation of 2014, 3.2.3; Krizhevsky's cuda-convnet; the post "3x faster convolutions in Theano".
 """
 
+import machine.command_line  # noqa: F401  first: without torch, a script ends with one line
+
 import torch
 from torch import Tensor
 from torch.nn import functional

@@ -9,10 +9,11 @@ Source: documentation of 2014, 2.2.2 and 3.4.
 
 import argparse
 
+from machine.command_line import run_script, script_parser
+
 import numpy as np
 
 from galaxy.decision_tree import TOLERANCE
-from machine.command_line import run_script, script_parser
 from machine.files import DataError
 from survey.folders import use_folders
 from survey.preparation import measure_deviations

@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 
 from machine.command_line import positive_int, run_script, script_parser
+
 from machine.files import DataError, remove_leftovers, replacing
 from machine.progress import showing
 from survey import decoded_cache, ram_copies

@@ -7,12 +7,13 @@ Source: documentation of 2014, 3.4 and 5.8.
 
 from pathlib import Path
 
+from machine.command_line import run_script, script_parser
+
 import numpy as np
 
 from galaxy.decision_tree import GALAXY_ZOO_2
-from machine import products
+from machine import products, seals
 from machine.arrays import load_gz
-from machine.command_line import run_script, script_parser
 from machine.files import DataError
 from machine.products import Product
 from survey.folders import use_folders
@@ -37,7 +38,9 @@ def main() -> None:
     products.check([Product(path)], [args.file], args.overwrite)
     ids = ids_of("test")
     predictions = load_gz(args.file, (len(ids), GALAXY_ZOO_2.num_answers), np.floating)
-    write_submission(path, ids, predictions)
+    source = seals.source_of(ids.tobytes(), predictions.tobytes())
+    products.announce([Product(path, source)])
+    write_submission(path, ids, predictions, source)
     print(f"wrote {len(predictions)} rows to {path}")
 
 

@@ -6,6 +6,7 @@ Source: documentation of 2014, 3.4 and 5.4.
 """
 
 from machine.command_line import run_script, script_parser
+
 from survey.folders import use_folders
 from survey.preparation import write_test_ids
 

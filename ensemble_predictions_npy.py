@@ -23,13 +23,14 @@ import argparse
 import re
 from pathlib import Path
 
+from machine.command_line import run_script, script_parser
+
 import numpy as np
 
 from galaxy.tree import Tree
 from machine import products, seals
 from machine.arrays import save_gz
-from machine.command_line import run_script, script_parser
-from machine.files import DataError, open_file, replacing
+from machine.files import DataError, file_checksum, open_file, replacing
 from machine.products import Product
 from machine.progress import showing
 from machine.seals import Seal
@@ -102,11 +103,11 @@ def blend_path(folders: Folders, stem: str) -> Path:
 
 
 def write_blends(
-    folders: Folders, names: list[str], blends: dict[str, np.ndarray], tree: Tree, obey_tree: bool
+    folders: Folders, names: list[str], blends: dict[str, np.ndarray], tree: Tree, obey_tree: bool, source: str
 ) -> None:
     """Blend the models' predictions of the test galaxies by weights (answers, models) of each blend; write the files.
 
-    Print a line for each model that lost a question.
+    `source` is that of their seals. Print a line for each model that lost a question.
     """
     num_test = len(images.ids_of("test"))
     blended = {stem: np.zeros((num_test, tree.num_answers)) for stem in blends}
@@ -120,7 +121,7 @@ def write_blends(
         print(f"{note}; --exclude the model, or restore the sums of the blends with --obey-tree")
     for stem, predictions in blended.items():
         path = blend_path(folders, stem)
-        save_gz(path, (tree.obey(predictions) if obey_tree else predictions).astype(np.float32))
+        save_gz(path, (tree.obey(predictions) if obey_tree else predictions).astype(np.float32), source)
         print(f"wrote {len(predictions)} rows to {path}")
 
 
@@ -179,21 +180,25 @@ def main() -> None:
     args = parse()
     folders = use_folders(args.root, args.data)
     models = find_blendable(folders, args.exclude, args.only)
-    written = [Product(blend_path(folders, stem)) for stem in blending.BLENDS]
     inputs = [
         folders.augmented(part, name)
         for twin, model in models.items()
         for part, name in (("valid", twin), ("test", model))
     ]
-    products.check([*written, Product(best_path(folders), read_seal=_best_seal)], inputs, args.overwrite)
+    written = [blend_path(folders, stem) for stem in blending.BLENDS]
+    best = Product(best_path(folders), read_seal=_best_seal)
+    products.check([*map(Product, written), best], inputs, args.overwrite)
     num_test = len(images.ids_of("test"))
     for name in models.values():  # a damaged file is named before hours of fits
         load_predictions(folders, "test", name, num_test)
     labels, tree = images.load_labels(), read_tree(folders)
+    checksums = [file_checksum(path) for path in inputs]
+    source = seals.source_of(*models.values(), *checksums, labels.tobytes(), str(args.obey_tree))
+    products.announce(Product(path, source) for path in written)
     _, valid = images.split(len(labels))
     predictions = np.stack([load_predictions(folders, "valid", twin, len(valid)) for twin in models])
     blends, scores = print_table(list(models.values()), predictions, labels[valid], tree, args.obey_tree)
-    write_blends(folders, list(models.values()), blends, tree, args.obey_tree)
+    write_blends(folders, list(models.values()), blends, tree, args.obey_tree, source)
     write_best(folders, scores)
 
 

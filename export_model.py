@@ -11,6 +11,8 @@ import json
 import re
 from pathlib import Path
 
+from machine.command_line import positive_int, run_script
+
 import numpy as np
 import onnx
 
@@ -29,7 +31,6 @@ from galaxy.decision_tree import GALAXY_ZOO_2
 from galaxy.image_files import read
 from galaxy.tree import Tree
 from machine import products, seals
-from machine.command_line import positive_int, run_script
 from machine.files import DataError, file_checksum, first_line, read_text, replacing
 from machine.locks import alone
 from machine.processes import mapping

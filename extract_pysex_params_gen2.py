@@ -8,6 +8,7 @@ Source: documentation of 2014, 2.1.5 and 3.4.
 """
 
 from machine.command_line import run_script
+
 from survey import pysex_params
 from survey.centering import GEN2_PARAMS
 

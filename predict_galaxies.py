@@ -11,6 +11,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from machine.command_line import Parser, natural_int, positive_int, run_script, shard_of
+
 import pandas
 
 from catalogue.columns import Choices
@@ -20,7 +22,6 @@ from catalogue.request import Request
 from catalogue.similar_rows import LIMIT, Search, find
 from galaxy.stretch import STRETCHES
 from machine import products
-from machine.command_line import Parser, natural_int, positive_int, run_script, shard_of
 from machine.files import DataError, first_line, shown
 
 EXAMPLES = (

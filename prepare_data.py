@@ -12,11 +12,12 @@ import argparse
 import shlex
 from pathlib import Path
 
+from machine.command_line import positive_int, run_script, script_parser
+
 import numpy as np
 
 from galaxy.decision_tree import TREES, find_tree
 from machine import locks, products
-from machine.command_line import positive_int, run_script, script_parser
 from machine.files import DataError, remove_leftovers
 from survey import images, kaggle_download, label_weights, own_survey, preparation, status, vote_counts
 from survey.folders import SUBSETS, Folders, use_folders
@@ -127,7 +128,8 @@ def main() -> None:
     with locks.alone(folders.lock("data", "prepare"), "preparation of the data"):
         arrays = [folders.data / name for name in ("train_ids.npy", "test_ids.npy", "solutions_train.npy")]
         arrays += [label_weights.weights_npy(), vote_counts.counts_npy()]
-        products.check(map(preparation.product, arrays), overwrite=args.overwrite)
+        inputs = [*(args.kaggle or []), *([args.labels] if args.labels else []), folders.labels_csv]
+        products.check(map(preparation.product, arrays), inputs, args.overwrite)
         remove_leftovers(folders.data / "*", folders.data / "raw" / "*")
         bring(args, folders)
         write_arrays(folders, args.overwrite)

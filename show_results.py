@@ -13,12 +13,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from machine.command_line import check_page_name, positive_int, run_script, script_parser
+
 import numpy as np
 
 from galaxy.tree import Tree
 from machine import products, seals
 from machine.arrays import load_pickle
-from machine.command_line import check_page_name, positive_int, run_script, script_parser
 from machine.files import DataError, read_text, replacing
 from machine.products import Product
 from survey import fold_comparison, images

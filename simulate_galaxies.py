@@ -11,6 +11,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from machine.command_line import positive_int, run_script, script_parser
+
 import cv2
 import numpy as np
 import simplejpeg
@@ -18,7 +20,6 @@ import simplejpeg
 from galaxy.decision_tree import GALAXY_ZOO_2, TREES, find_tree
 from galaxy.tree import Tree
 from machine import locks, products
-from machine.command_line import positive_int, run_script, script_parser
 from machine.cores import available_cores
 from machine.files import DataError, open_file, remove_leftovers, replacing, shown
 from machine.processes import Start, mapping

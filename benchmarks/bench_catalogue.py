@@ -20,6 +20,8 @@ from skimage import data as photographs
 
 sys.path.insert(0, os.fspath(Path(__file__).resolve().parent.parent))
 
+from machine.command_line import positive_int, run_script
+
 from benchmarks.ensemble_results import load_means, nearest_class
 from benchmarks.peers import ROOT, run_command
 from catalogue import calibration, framing
@@ -31,7 +33,6 @@ from engine.prediction import load_network
 from export_model import find_experiment
 from galaxy.image_files import read
 from galaxy.pictures import Picture
-from machine.command_line import positive_int, run_script
 from survey import folders, images
 from survey.folders import use_folders
 

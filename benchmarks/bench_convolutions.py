@@ -27,13 +27,14 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from machine.command_line import run_script
+
 import cc_layers
 import layers
 from benchmarks import convolution_algorithms, measuring
 from benchmarks.convolution_algorithms import ALGORITHMS, MODES
 from benchmarks.measuring import Timing
 from engine.network import find_device
-from machine.command_line import run_script
 from machine.files import DataError
 from machine.memory import keep_freed_memory
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT

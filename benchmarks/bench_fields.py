@@ -23,6 +23,8 @@ from astropy.io import fits
 
 sys.path.insert(0, os.fspath(Path(__file__).resolve().parent.parent))
 
+from machine.command_line import positive_int, run_script
+
 from benchmarks.ensemble_results import load_means, nearest_class
 from benchmarks.field_making import NOISE, STAR_FWHM, make_field
 from benchmarks.peers import ROOT, Watched, watched
@@ -32,7 +34,6 @@ from catalogue.field_tiles import CORE
 from catalogue.model_file import Model
 from galaxy.detection import THRESHOLD
 from galaxy.pictures import Picture
-from machine.command_line import positive_int, run_script
 
 # A galaxy is clear if its pixels, down to a fifth of the brightest, have on average more sigma than this.
 CLEAR = 3.0

@@ -35,6 +35,8 @@ from pyarrow import parquet
 
 sys.path.insert(0, os.fspath(Path(__file__).resolve().parent.parent))
 
+from machine.command_line import positive_int, run_script
+
 from benchmarks import measuring
 from benchmarks.measuring import table
 from benchmarks.peers import ROOT, prepared, watched
@@ -48,7 +50,6 @@ from engine.training import Run
 from galaxy.decision_tree import GALAXY_ZOO_2
 from galaxy.image_files import read
 from machine.arrays import save_array, save_gz
-from machine.command_line import positive_int, run_script
 from survey import images as survey_images
 from survey.folders import use_folders
 from tests.tiny_network import TINY

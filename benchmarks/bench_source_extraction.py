@@ -28,9 +28,10 @@ from astropy.io import fits
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from machine.command_line import positive_int, run_script
+
 import simulate_galaxies
 from benchmarks import measuring
-from machine.command_line import positive_int, run_script
 from survey import images
 from survey.centering import EXTRA_PARAMS, GEN2_PARAMS, PysexParams
 from survey.pysex_params import measure

@@ -23,6 +23,8 @@ from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from machine.command_line import positive_int, run_script
+
 import backbones
 import custom
 import layers
@@ -35,7 +37,6 @@ from engine.checkpoints import Progress
 from engine.experiment import Experiment
 from engine.options import Options
 from galaxy.decision_tree import GALAXY_ZOO_2
-from machine.command_line import positive_int, run_script
 from survey.folders import use_folders
 from survey.predictions import rmse
 from try_finetune_efficientnet_lite0 import EXPERIMENT

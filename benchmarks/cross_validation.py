@@ -18,6 +18,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from machine.command_line import hms, positive_int, run_script
+
 from benchmarks.ensemble_results import class_flags, scorer
 from benchmarks.measuring import table
 from engine import prediction, training
@@ -25,7 +27,6 @@ from engine.experiment import Experiment
 from engine.options import Options
 from export_model import find_experiment
 from machine.arrays import load_gz, save_gz
-from machine.command_line import hms, positive_int, run_script
 from survey import images
 from survey.folders import use_folders
 from survey.predictions import rmse

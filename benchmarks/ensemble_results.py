@@ -24,11 +24,12 @@ from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from machine.command_line import positive_int, run_script, script_parser
+
 from benchmarks.measuring import RESULTS, parser, print_environment, save, table
 from benchmarks.peers import prepared, run_command
 from galaxy.decision_tree import GALAXY_ZOO_2
 from machine.arrays import load_pickle
-from machine.command_line import positive_int, run_script, script_parser
 from machine.files import replacing
 from survey import blending, images
 from survey.folders import Folders, use_folders

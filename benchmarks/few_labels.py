@@ -21,11 +21,12 @@ from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from machine.command_line import positive_int, run_script, script_parser
+
 from benchmarks.measuring import RESULTS, KeptResults, table
 from engine import training
 from engine.experiment import Experiment
 from engine.options import Options
-from machine.command_line import positive_int, run_script, script_parser
 from survey import images
 from survey.folders import use_folders
 from survey.predictions import rmse

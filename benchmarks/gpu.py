@@ -24,6 +24,8 @@ from torch.utils.benchmark import Timer
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from machine.command_line import run_script
+
 import layers
 from benchmarks import measuring
 from benchmarks.bench_training import FULL_RECIPE_HOURS_2014
@@ -36,7 +38,6 @@ from engine.network import Network, find_device, use_precision
 from engine.options import Options
 from engine.part_sharing import PartSharing
 from engine.steps import Trainer
-from machine.command_line import run_script
 from machine.files import DataError, first_line
 from survey import folders, images
 from survey.folders import adopt

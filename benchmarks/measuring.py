@@ -13,13 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 
+from machine.command_line import positive_int
+
 import cv2
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from machine.command_line import positive_int
 from machine.cores import available_cores
 from machine.files import replacing
 

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from machine.command_line import check_figure_name, check_page_name
+
 from catalogue.columns import Choices
 from catalogue.field_overlays import overlay_paths, overlays_beside
 from catalogue.framing import CHOICES
 from catalogue.table_shards import shards_beside
 from galaxy.stretch import STRETCHES
 from machine import table_writers, tables
-from machine.command_line import check_figure_name, check_page_name
 from machine.files import DataError
 from machine.products import Product, is_own
 from machine.shared_folders import touch

@@ -10,6 +10,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from machine.command_line import run_script
+
 import matplotlib
 import numpy as np
 import pandas
@@ -45,7 +47,6 @@ import realtime_augmentation as ra
 import simulate_galaxies
 from galaxy import thumbnails
 from galaxy.decision_tree import GALAXY_ZOO_2
-from machine.command_line import run_script
 from machine.files import DataError, replacing
 from report import tree_figure
 

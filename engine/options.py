@@ -10,11 +10,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from machine.command_line import Parser, natural_int, positive_int, script_parser, shard_of
+
 import torch
 
 from engine.experiment import Experiment
 from engine.network import INITIALISATIONS, PRECISIONS
-from machine.command_line import Parser, natural_int, positive_int, script_parser, shard_of
 from machine.files import DataError, first_line
 from survey import images
 from survey.bad_images import ON_BAD_IMAGE

@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from machine.command_line import hms, run_script
+
 import numpy as np
 import torch
 
@@ -25,9 +27,8 @@ from engine.network import Network, fastest_precision, find_device, load_network
 from engine.options import Options, explain_out_of_memory, named, prediction_parser
 from engine.part_sharing import PartSharing
 from engine.prediction_shards import PredictionStore, Shard, merge, partial_path, shard_path
-from machine import products
+from machine import products, seals
 from machine.arrays import read_seal, save_gz
-from machine.command_line import hms, run_script
 from machine.locks import alone
 from machine.products import Product
 from machine.progress import showing
@@ -104,6 +105,15 @@ class Work:
     identity: str
     product: Path
 
+    @property
+    def source(self) -> str:
+        """The source of the product's seal."""
+        return seals.source_of(self.identity)
+
+    def announce(self) -> None:
+        """Print a line if the product exists from another training or other images."""
+        products.announce([Product(self.product, self.source)])
+
 
 class Prediction:
     """An experiment's predictions of the validation galaxies and of the test galaxies, whole or in shards."""
@@ -133,6 +143,7 @@ class Prediction:
         """Predict all galaxies."""
         for work in self.works:
             start = time.monotonic()
+            work.announce()
             with self._rows(work, work.good, work.product, work.identity) as rows:
                 self._finish(work, rows, start)
 
@@ -152,6 +163,7 @@ class Prediction:
         """Merge the files of all shards."""
         for work in self.works:
             start = time.monotonic()
+            work.announce()
             shards = self._shards(work, num_shards, range(1, num_shards + 1))
             self._finish(work, merge(work.product, shards), start)
 
@@ -169,7 +181,7 @@ class Prediction:
     def _finish(self, work: Work, rows: np.ndarray, start: float) -> None:
         """Write the predictions of all galaxies, from those of the good images."""
         predictions = self.examples.with_bad(rows, work.indices, work.subset)
-        save_gz(work.product, predictions)
+        save_gz(work.product, predictions, work.source)
         score = f", RMSE {rmse(predictions, self.labels[work.indices]):.6f}" if work.subset == "train" else ""
         print(f"wrote {len(predictions)} rows to {work.product}{score}, {hms(time.monotonic() - start)}")
         experiment = self.examples.experiment
@@ -207,7 +219,8 @@ def main(experiment: Experiment) -> None:
         work = f"predict.{args.shard[0]}of{args.shard[1]}" if args.shard else "predict"
         lock = folders.current.lock(experiment.name, work)
         with explain_out_of_memory(), alone(lock, f"prediction of {experiment.name}"):
-            products.check(_products(experiment.name, options, args.shard), overwrite=options.overwrite)
+            written = _products(experiment.name, options, args.shard)
+            products.check(written, [folders.current.analysis(experiment.name)], options.overwrite)
             prediction = Prediction(experiment, options)
             if args.shard:
                 prediction.shard(*args.shard)

@@ -120,10 +120,13 @@ def record_of(
     }
 
 
-def save_analysis(path: Path, analysis: dict, record: dict) -> None:
-    """Write an analysis pickle (NumPy arrays and plain values only) and its run record, each whole or not at all."""
-    save_pickle(path, analysis)
+def save_analysis(path: Path, analysis: dict, record: dict, source: str = seals.NO_SOURCE) -> None:
+    """Write an analysis pickle (NumPy arrays and plain values only) and its run record, each whole or not at all.
+
+    `source` is that of their seals.
+    """
+    save_pickle(path, analysis, source)
     record_path = path.with_suffix(".json")
     with replacing(record_path, sealed=True) as temporary:
-        temporary.write_text(json.dumps({**record, "seal": seals.blank()}, indent=1) + "\n")
+        temporary.write_text(json.dumps({**record, "seal": seals.blank(source)}, indent=1) + "\n")
     print(f"wrote {path} and {record_path.name}")

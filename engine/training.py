@@ -10,12 +10,15 @@ Source: documentation of 2014, 2.3 and 3.3.1.
 
 import contextlib
 import dataclasses
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import ClassVar, NoReturn
+
+from machine.command_line import hms, run_script
 
 import numpy as np
 import torch
@@ -30,8 +33,7 @@ from engine.network import Network, draw_network, find_device
 from engine.options import Options, choose, explain_out_of_memory, training_parser
 from engine.starting_weights import StartingWeights
 from engine.steps import Trainer
-from machine import products
-from machine.command_line import hms, run_script
+from machine import products, seals
 from machine.files import DataError
 from machine.locks import alone
 from machine.products import Product
@@ -79,6 +81,11 @@ class Run:
     def network(self) -> Network:
         """The network that learns."""
         return self.trainer.network
+
+    @property
+    def source(self) -> str:
+        """The source of the seals of its products."""
+        return seals.source_of(json.dumps(self.store.identity, sort_keys=True))
 
     def train(self) -> None:
         """Take all remaining steps; after a signal write a checkpoint and exit with UNFINISHED."""
@@ -215,7 +222,7 @@ class Run:
         analysis = record.analysis_of(progress, param_values, self.predictions, self.valid_indices)
         run_record = record.record_of(self.description, self.examples, progress, self.store.identity, self.start)
         path, *_ = _products(self.experiment)
-        record.save_analysis(path, analysis, run_record)
+        record.save_analysis(path, analysis, run_record, self.source)
         if reason := no_submission(self.experiment.tree):
             print(f"no submission: {reason}; the predict_augmented_npy script predicts the test galaxies")
             self.store.clear()
@@ -224,7 +231,7 @@ class Run:
         indices = np.arange(len(ids))
         predictions = self.predict(self.examples.good(indices, "test"), "test")
         predictions = self.examples.with_bad(predictions, indices, "test")
-        write_submission(submission, ids, predictions)
+        write_submission(submission, ids, predictions, self.source)
         print(f"wrote {submission}")
         self.store.clear()
 
@@ -338,6 +345,7 @@ def train(experiment: Experiment, options: Options, on_chunk: OnChunk | None = N
         inputs = [starting_weights.find(options.start_from)] if options.start_from else []
         products.check(map(Product, _products(experiment)), inputs, overwrite=options.overwrite)
         run = Run.prepare(experiment, options, on_chunk)
+        products.announce(Product(path, run.source) for path in _products(experiment))
         run.train()
         run.finish()
 

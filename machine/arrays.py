@@ -27,6 +27,13 @@ _WITHOUT_OBJECTS = _NUMBERS + "cSUmM"
 _BLOCK_BYTES = 2**20
 
 
+def duplicate(ids: np.ndarray) -> int | None:
+    """Return a number that occurs twice in ids (n,), or None."""
+    ordered = np.sort(ids)
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    return int(twice[0]) if len(twice) else None
+
+
 def save_array(path: str | Path, array: np.ndarray) -> None:
     """Write a `.npy` file, whole or not at all."""
     with replacing(path) as temporary, temporary.open("wb") as file:
@@ -165,11 +172,11 @@ def save_gz(path: str | Path, array: ArrayLike, source: str = seals.NO_SOURCE) -
         np.save(file, array)
 
 
-def save_pickle(path: str | Path, value: object) -> None:
+def save_pickle(path: str | Path, value: object, source: str = seals.NO_SOURCE) -> None:
     """Write a pickle of arrays and plain values, whole or not at all; its seal follows the pickle's last byte."""
     with replacing(path, sealed=True) as temporary, temporary.open("wb") as file:
         pickle.dump(value, file, protocol=4)
-        file.write(seals.blank().encode() + b"\n")
+        file.write(seals.blank(source).encode() + b"\n")
 
 
 def save_named(path: str | Path, durable: bool = True, compressed: bool = False, **arrays: ArrayLike) -> None:
@@ -231,13 +238,14 @@ def load_rows(path: Path, source: str) -> np.ndarray | None:
 
 
 def read_seal(path: Path) -> Seal | None:
-    """Return a seal for a file that begins as an array of numbers or a zip of them, which may be cut or damaged.
+    """Return a seal for a `.npy` or `.npz` file that begins as one, which may be cut or damaged.
 
     It is for `.npy`, which has no room for a seal of its own, and for unfinished rows, which are made again.
     """
+    start = b"PK\3\4" if path.suffix == ".npz" else np.lib.format.MAGIC_PREFIX
     try:
         with open_file(path, "") as file:
-            head = file.read(len(np.lib.format.MAGIC_PREFIX))
+            head = file.read(len(start))
     except DataError:
         return None
-    return Seal(seals.NO_SOURCE) if head.startswith((np.lib.format.MAGIC_PREFIX, b"PK\3\4")) else None
+    return Seal(seals.NO_SOURCE) if head == start else None

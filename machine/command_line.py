@@ -15,10 +15,10 @@ from types import TracebackType
 from typing import NoReturn
 
 from machine import products
-from machine.files import DataError, first_line, shown
 from machine.shared_folders import is_lost
 from machine.signals import UNFINISHED, Interrupted, ending_in_order
 from machine.version import VERSION
+from machine.whole_files import DataError, first_line, shown
 from machine.workflow_engine import end_with_engine
 
 PAGES = (".html", ".htm")

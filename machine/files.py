@@ -6,6 +6,7 @@ pickles with it. Neither may import the other way round, so their names meet her
 
 from machine.arrays import (
     MAX_ARRAY_BYTES,
+    duplicate,
     load_array,
     load_gz,
     load_named,
@@ -18,7 +19,6 @@ from machine.arrays import (
 from machine.whole_files import (
     MAX_NAME_BYTES,
     DataError,
-    duplicate,
     fault_of_name,
     file_checksum,
     first_line,

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from machine import seals
-from machine.files import DataError, fault_of_name, remove_leftovers, shown
 from machine.seals import Seal
+from machine.whole_files import DataError, fault_of_name, remove_leftovers, shown
 
 FLAG, HELP = "--overwrite", "replace files that this project did not write, or wrote from other inputs or options"
 _NUM_LISTED = 10
@@ -46,6 +46,23 @@ def check(products: Iterable[Product], inputs: Iterable[str | Path] = (), overwr
         return
     advice = "move them away or name other outputs" + (f", or use {FLAG}" if not final else "")
     raise DataError(f"nothing is written: {_listed([*final, *replaceable])}; {advice}")
+
+
+def announce(products: Iterable[Product]) -> None:
+    """Print one line about the products that exist from other inputs or options, before they are replaced.
+
+    It is for files that the same commands make again whenever something before them changes, as in 2014. A file that a
+    user named is refused instead (`check`).
+    """
+    others = [shown(product.path) for product in products if _is_of_others(product)]
+    if others:
+        exist = "exists" if len(others) == 1 else "exist"
+        print(f"{_listed(others)} {exist}, from other inputs or options, and will be replaced", flush=True)
+
+
+def _is_of_others(product: Product) -> bool:
+    seal = product.read_seal(product.path)
+    return seal is not None and seal.source not in (seals.NO_SOURCE, product.source)
 
 
 def is_own(product: Product) -> bool:

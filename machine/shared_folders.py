@@ -9,7 +9,7 @@ import os
 import threading
 from pathlib import Path
 
-from machine.files import DataError
+from machine.whole_files import DataError
 
 PATIENCE = 60.0
 _NAMES = ("ESTALE", "EIO", "ENOTCONN", "ETIMEDOUT", "EHOSTDOWN", "EHOSTUNREACH", "EREMOTEIO", "ENODEV", "ESHUTDOWN")

@@ -16,8 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-
 from machine import seals
 
 # The longest name of a file on usual file systems.
@@ -164,13 +162,6 @@ def first_line(error: Exception) -> str:
     """Return the start of an error's message as one printable line; a hostile file may have chosen its text."""
     line = (str(error) or type(error).__name__).partition("\n")[0]
     return "".join(character if character.isprintable() else "?" for character in line[:200])
-
-
-def duplicate(ids: np.ndarray) -> int | None:
-    """Return a number that occurs twice in ids (n,), or None."""
-    ordered = np.sort(ids)
-    twice = ordered[1:][ordered[1:] == ordered[:-1]]
-    return int(twice[0]) if len(twice) else None
 
 
 def open_file(path: str | Path, hint: str) -> BinaryIO:

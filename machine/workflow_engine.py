@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 
-from machine.files import is_running
+from machine.whole_files import is_running
 
 VARIABLE = "JOB_OF_ENGINE"
 INTERVAL = 0.5  # seconds between two looks at the engine

@@ -23,6 +23,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from machine.command_line import run_script
+
 import layers
 from catalogue.likely_path import classes_of
 from engine.examples import Examples
@@ -30,7 +32,6 @@ from engine.network import Network, draw_network, find_device, load_network
 from engine.options import Options, shared_parser
 from galaxy.decision_tree import GALAXY_ZOO_2
 from machine.arrays import save_gz
-from machine.command_line import run_script
 from machine.files import DataError
 from survey import folders, images
 from survey.folds import Fold, load_predictions, predicted, product

@@ -4,12 +4,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from machine.command_line import hms
+
 import numpy as np
 
 from catalogue.likely_path import in_words
 from galaxy import thumbnails
 from galaxy.tree import Tree
-from machine.command_line import hms
 from machine.files import DataError, read_text
 from report import figures, reliability
 from report.galaxies import MAX_ROWS, Column, Galaxies, spread_evenly

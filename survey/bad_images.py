@@ -15,13 +15,16 @@ import numpy as np
 
 from galaxy import jpeg
 from machine import seals
-from machine.files import DataError, read_text, remove_leftovers, replacing, shown
+from machine.files import DataError, open_file, read_text, remove_leftovers, replacing, shown
 from machine.processes import mapping
 from machine.progress import showing
 from survey import decoded_cache, folders, images, ram_copies
 
 ON_BAD_IMAGE = ("fail", "skip")
 NUM_LISTED = 10
+# A stored result begins so.
+_STARTS = (b'{"seal": "galaxyseal', b'{"listing": ')
+_HEAD_BYTES = 100
 IMAGES_A_TASK = 32
 # Up to this number, one process is faster than the start of several.
 FEW_IMAGES = 500
@@ -83,15 +86,14 @@ def find_bad(subset: str, num_workers: int | None = None) -> dict[int, str]:
 
 
 def _is_own(path: Path) -> bool:
-    """Return whether a file may be a stored result, whole or damaged: it is no other text and no other object."""
+    """Return whether a file may be a stored result, whole or damaged."""
     try:
-        text = read_text(path, "move it away").strip()
-        values = json.loads(text)
-    except (DataError, RecursionError):
-        return True
-    except ValueError:
-        return text[:1] in ("", "{", "[") or not text.isprintable()
-    return not isinstance(values, dict) or bool(values.keys() & {"seal", "listing", "bad"})
+        with open_file(path, "") as file:
+            head = file.read(_HEAD_BYTES)
+    except DataError:
+        return False
+    # An empty file, or one of zeros, is left by a power cut.
+    return head.startswith(_STARTS) or not head.strip(b"\0")
 
 
 def describe(subset: str, ids: Sequence[int] | np.ndarray, bad: Mapping[int, str]) -> str:

@@ -17,7 +17,7 @@ from zipfile import ZipInfo
 
 from galaxy import jpeg
 from machine import zips
-from machine.files import DataError, link_or_copy, need_room, remove_leftovers
+from machine.files import DataError, link_or_copy, need_room, remove_leftovers, shown
 from machine.progress import showing
 from survey.folders import SUBSETS, Folders
 from survey.images import ID, is_image
@@ -199,9 +199,14 @@ def _first_of(old: SourceFile | None, new: SourceFile) -> SourceFile:
 def _is_missing(path: Path, file: SourceFile) -> bool:
     """Return whether a file has to be written; raises DataError if a different one exists."""
     try:
-        size = path.stat().st_size
+        status = path.stat()
     except FileNotFoundError:
+        if path.is_symlink():
+            raise DataError(f"{shown(path)} is a link to nothing; move it away") from None
         return True
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"{shown(path)} is a folder, pipe or device; move it away")
+    size = status.st_size
     if size not in (0, file.size):  # a power cut can leave an empty file
         raise DataError(
             f"{path} already exists, and differs from the one of {file.origin} ({size} bytes, not {file.size}); "

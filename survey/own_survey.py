@@ -20,6 +20,7 @@ from machine.files import DataError, need_room, open_file, remove_leftovers, rep
 from machine.processes import mapping
 from machine.products import Product
 from machine.progress import showing
+from machine.tables import inert, original, printable
 from survey import label_weights, own_labels
 from survey.folders import SUBSETS, Folders
 from survey.images import ID, is_image, split, write_labels_csv
@@ -141,8 +142,12 @@ def _read_own_ids(folders: Folders) -> list[Galaxy]:
     open_file(path, "delete it").close()
     try:
         with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            rows = csv.DictReader(file)
+            if path.stat().st_size and tuple(rows.fieldnames or ()) != _COLUMNS:
+                raise DataError(f"{path} is not of this project; move it away, or name another folder with --data")
             return [
-                Galaxy(int(row["id"]), row["name"], row["subset"], Path(row["file"])) for row in csv.DictReader(file)
+                Galaxy(int(row["id"]), original(row["name"]), row["subset"], Path(original(row["file"])))
+                for row in rows
             ]
     except (ValueError, KeyError, TypeError, csv.Error):
         raise DataError(f"{path} is damaged; delete it and data/raw, or name another folder with --data") from None
@@ -181,7 +186,10 @@ def _claim(folders: Folders, old: list[Galaxy], new: list[Galaxy]) -> None:
     ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_COLUMNS)
-        writer.writerows((galaxy.id, galaxy.name, galaxy.subset, galaxy.file) for galaxy in new)
+        for galaxy in new:
+            # A spreadsheet would run some names as formulas.
+            name, path = (inert(printable(str(text))) for text in (galaxy.name, galaxy.file))
+            writer.writerow((galaxy.id, name, galaxy.subset, path))
 
 
 def _convert(folders: Folders, galaxies: list[Galaxy], num_workers: int | None) -> None:

@@ -6,13 +6,14 @@ Source: documentation of 2014, 2.1.5 and 3.4.
 from functools import partial
 from pathlib import Path
 
+from machine.command_line import positive_int, script_parser
+
 import numpy as np
 
 from galaxy.affine import CENTRE
 from galaxy.photometry import find_galaxy, flux_radius, fwhm, kron_radius, petrosian_radius
 from machine import locks, products, seals
 from machine.arrays import load_rows, read_seal, save_gz, save_rows
-from machine.command_line import positive_int, script_parser
 from machine.files import remove_leftovers, shown
 from machine.processes import mapping
 from machine.products import Product

@@ -9,6 +9,7 @@ import numpy as np
 
 from galaxy.decision_tree import GALAXY_ZOO_2
 from galaxy.tree import Tree
+from machine import seals
 from machine.files import DataError, replacing
 from machine.gzip_writer import GzipWriter
 
@@ -20,11 +21,11 @@ def no_submission(tree: Tree) -> str | None:
     return f"expected the answers of Kaggle's tree in a submission, got those of the tree {tree.name}"
 
 
-def write_submission(path: str | Path, ids: np.ndarray, predictions: np.ndarray) -> None:
+def write_submission(path: str | Path, ids: np.ndarray, predictions: np.ndarray, source: str = seals.NO_SOURCE) -> None:
     """Write predictions (n, answers) of the test images ids (n,) in Kaggle's format, `.csv.gz`.
 
-    The file is complete or absent, and equal predictions give equal bytes. Raises DataError for another shape, NaN or a
-    value outside of [0, 1].
+    `source` is that of the seal. The file is complete or absent, and equal predictions give equal bytes. Raises
+    DataError for another shape, NaN or a value outside of [0, 1].
     """
     expected = (len(ids), GALAXY_ZOO_2.num_answers)
     if predictions.shape != expected:
@@ -41,7 +42,7 @@ def write_submission(path: str | Path, ids: np.ndarray, predictions: np.ndarray)
     with (
         replacing(path, sealed=True) as temporary,
         temporary.open("wb") as raw,
-        GzipWriter(raw) as file,
+        GzipWriter(raw, source) as file,
     ):
         file.write(",".join(("GalaxyID", *GALAXY_ZOO_2.columns)).encode() + b"\n")
         for id, row in zip(ids.tolist(), predictions.tolist(), strict=True):

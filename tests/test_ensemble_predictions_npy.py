@@ -157,6 +157,24 @@ def test_models_are_chosen_by_name(prepared_survey: Survey, run_main, capsys):
         run_main(ensemble, "--root", prepared_survey.root, "--only", "nobody")
 
 
+def test_blends_of_other_predictions_or_options_are_announced(prepared_survey: Survey, run_main, capsys):
+    names = write_models(prepared_survey, 2)
+
+    def announced(*flags: str) -> bool:
+        run_main(ensemble, "--root", prepared_survey.root, *flags)
+        return "exist, from other inputs or options, and will be replaced" in capsys.readouterr().out
+
+    assert [announced(), announced(), announced("--obey-tree"), announced("--only", names[0])] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+    path = folders.current.augmented("test", names[0])
+    save_gz(path, load_gz(path)[::-1])
+    assert [announced("--only", names[0]), announced("--only", names[0])] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("excluded", "complaint"),
     [

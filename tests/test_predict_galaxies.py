@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from machine.command_line import run_script
+
 import crafted_images as crafted
 import cv2
 import exported
@@ -39,7 +41,6 @@ from engine.prediction import predict as predict_with_torch
 from galaxy import thumbnails
 from galaxy.decision_tree import GALAXY_ZOO_2
 from machine import seals, shared_folders
-from machine.command_line import run_script
 from machine.files import DataError
 from machine.tables import read_columns
 from predict_galaxies import catalogue

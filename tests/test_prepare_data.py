@@ -39,6 +39,7 @@ import prepare_data
 from engine import prediction
 from galaxy.answer_names import PUBLISHED_NAMES
 from galaxy.decision_tree import GALAXY_ZOO_2
+from machine.tables import original
 from survey import folders, images
 from survey.folders import use_folders
 
@@ -330,13 +331,15 @@ class TestOwnGalaxies:
         prepare_own(run_main, own)
 
     def test_names_of_any_bytes_come_through(self, own: Path, run_main):
-        names = ['a "b", c', "x\ny", "<script>", "é", os.fsdecode(b"\xff\xfe")]
+        names = ['a "b", c', "x\ny", "<script>", "é", "=1+1", r"\x3d", os.fsdecode(b"\xff\xfe")]
         for name in names:
             write_jpeg(own / "cutouts" / f"{name}.jpg", draw_blob(np.random.default_rng(5)))
         root = prepare_own(run_main, own)
         path = root / "data" / "own_ids.csv"
-        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            assert set(names) <= {row["name"] for row in csv.DictReader(file)}
+        with path.open(newline="", encoding="utf-8") as file:
+            cells = [row["name"] for row in csv.DictReader(file)]
+        assert set(names) <= set(map(original, cells))
+        assert not [cell for cell in cells if cell.startswith("=")]
 
     def test_killed_again_and_again_it_ends_with_the_same_files(self, own: Path, run_main):
         def bring(root: str) -> None:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from machine.command_line import run_script
+
 import numpy as np
 import pytest
 import simplejpeg
@@ -29,7 +31,6 @@ from engine.optimizers import SGD, Adadelta, Adagrad, AdamW, Momentum, Nesterov,
 from engine.options import Options
 from galaxy.decision_tree import GALAXY_ZOO_2
 from machine.arrays import load_pickle, save_gz
-from machine.command_line import run_script
 from survey import folders, images
 from survey.draws import Draw
 from survey.views import Views

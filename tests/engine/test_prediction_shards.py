@@ -3,6 +3,8 @@
 import dataclasses
 import shutil
 
+from machine.command_line import shard_of
+
 import numpy as np
 import pytest
 import tiny
@@ -14,7 +16,6 @@ from engine import part_sharing, prediction, record
 from engine.prediction import Prediction
 from engine.prediction_shards import PredictionStore, Shard, merge
 from machine.arrays import load_gz, save_named
-from machine.command_line import shard_of
 from machine.files import DataError
 from survey import folders
 

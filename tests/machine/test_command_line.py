@@ -4,11 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
+from machine.command_line import Parser, hms, natural_int, positive_int, run_script, script_parser
+
 import pytest
 from tiny import ROOT
 
 from machine import command_line
-from machine.command_line import Parser, hms, natural_int, positive_int, run_script, script_parser
 from machine.files import DataError
 from machine.version import VERSION
 

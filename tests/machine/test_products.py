@@ -62,3 +62,14 @@ def test_some_files_are_never_replaced(obstacle: str, tmp_path: Path):
         path = tmp_path / ("a" * 250)
     with pytest.raises(DataError, match=r"^nothing is written: .*; move them away or name other outputs$"):
         products.check([Product(path)], inputs, overwrite=True)
+
+
+def test_products_of_other_inputs_are_announced(tmp_path: Path, capsys):
+    source, other = seals.source_of("these models"), seals.source_of("other models")
+    for name, its in (("same", source), ("old", seals.NO_SOURCE), ("a\nb", other), ("c", other)):
+        write_own(tmp_path / name, its)
+    (tmp_path / "mine").write_text("mine")
+    products.announce(Product(tmp_path / name, source) for name in ("same", "old", "a\nb", "c", "mine", "new"))
+    assert capsys.readouterr().out == (
+        f"{tmp_path}/a\\nb, {tmp_path}/c exist, from other inputs or options, and will be replaced\n"
+    )

@@ -4,10 +4,11 @@ import errno
 import os
 import threading
 
+from machine.command_line import run_script
+
 import pytest
 
 from machine import shared_folders
-from machine.command_line import run_script
 from machine.files import DataError, open_file, replacing
 from machine.shared_folders import is_lost, touch
 from machine.signals import UNFINISHED

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from machine.command_line import run_script
+
 import cv2
 import numpy as np
 import pyarrow as pa
@@ -22,7 +24,6 @@ import export_model
 import predict_galaxies
 from machine import table_writers
 from machine.arrays import load_pickle
-from machine.command_line import run_script
 from machine.files import DataError
 from machine.tables import read_columns
 from survey import decoded_cache, folders, images

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from machine.command_line import run_script
+
 import numpy as np
 import pytest
 import torch
@@ -35,7 +37,6 @@ import prepare_data
 import show_results
 from engine import prediction, training
 from machine.arrays import save_gz
-from machine.command_line import run_script
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks")
 

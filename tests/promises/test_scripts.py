@@ -1,8 +1,10 @@
 """What holds for every script: help, wrong arguments, and that importing reads nothing."""
 
+import os
 import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from tiny import ROOT
@@ -83,6 +85,31 @@ def test_the_version_is_answered(script, monkeypatch, capsys):
         run(script, monkeypatch, "--version")
     assert stop.value.code == 0
     assert capsys.readouterr().out == f"{script} of version {VERSION}\n"
+
+
+MODELS = ("try_", "predict_augmented_npy_")
+# Of the scripts of models, one per sequence of imports.
+IMPORTING = [script for script in SCRIPTS if not script.startswith(MODELS)] + [
+    "try_convnet_cc_multirotflip_3x69r45_bigger.py",
+    "try_convnet_cc_multirotflip_3x69r45_pysex.py",
+    "try_finetune_efficientnet_lite0.py",
+    "try_finetune_efficientnet_lite1.py",
+    "predict_augmented_npy_bigger.py",
+]
+
+
+@pytest.mark.parametrize("script", IMPORTING)
+def test_a_package_that_cannot_be_imported_is_one_line(script: str, empty_folder: Path):
+    for package in ("numpy", "torch", "pandas", "cv2"):
+        (empty_folder / f"{package}.py").write_text("raise ImportError('libm.so.7: cannot open shared object file')")
+    environment = os.environ | {"PYTHONPATH": str(empty_folder)}
+    command = [sys.executable, str(ROOT / script), "--help"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: libm.so.7: cannot open shared object file; install the packages of requirements.txt "
+        "(pip install -r requirements.txt)\n"
+    )
 
 
 def test_importing_the_pipeline_does_not_import_torch():

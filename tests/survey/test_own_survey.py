@@ -38,7 +38,7 @@ def test_a_claim_is_read_back_and_removes_images_that_are_not_used(tmp_path: Pat
     folders = Folders(tmp_path)
     folder = folders.raw_images("train")
     folder.mkdir(parents=True)
-    old = [Galaxy(id, name, "train", Path(f"{name}.jpg")) for id, name in ((1, 'a "b", c'), (2, "x\ny"), (3, "z"))]
+    old = [Galaxy(id, name, "train", Path(f"{name}.jpg")) for id, name in ((1, 'a "b", c'), (2, "=x\ny"), (3, "z"))]
     own_survey._claim(folders, [], old)
     assert own_survey._read_own_ids(folders) == old
     for galaxy in old:
