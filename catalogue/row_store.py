@@ -17,7 +17,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from machine import seals
-from machine.files import DataError, open_file, remove_leftovers, replacing, shown
+from machine.files import DataError, open_file, read_text, remove_leftovers, replacing, shown
 from machine.seals import Seal
 from machine.table_writers import SEAL
 
@@ -63,8 +63,8 @@ class RowStore:
 
     def _read_note(self) -> str | None:
         try:
-            return json.loads(self._note.read_text())
-        except (OSError, ValueError):
+            return json.loads(read_text(self._note, "delete it"))
+        except (DataError, ValueError, RecursionError):
             return None
 
     def __len__(self) -> int:

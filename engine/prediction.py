@@ -154,6 +154,7 @@ class Prediction:
             path = shard.path(work.product)
             if shard.is_made(work.product):
                 print(f"{path} exists already")
+                partial_path(path).unlink(missing_ok=True)  # a kill came just before its removal
                 continue
             with self._rows(work, work.good[shard.first : shard.stop], path, shard.key) as rows:
                 shard.save(work.product, rows)

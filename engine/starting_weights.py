@@ -16,8 +16,8 @@ import torch
 import layers
 from engine.network import Network
 from machine import seals
-from machine.arrays import load_arrays, load_pickle, save_named
-from machine.files import DataError, file_checksum, first_line, replacing
+from machine.arrays import load_arrays, load_pickle, write_named
+from machine.files import DataError, file_checksum, first_line, read_text, replacing
 from machine.products import Product
 from machine.version import VERSION
 from survey import folders
@@ -140,14 +140,10 @@ def read(path: Path) -> StartingWeights:
 
 def _checked(path: Path) -> str:
     """Return the SHA-256 of a file of starting weights; raises DataError if its card states another one."""
+    sha256, card = file_checksum(path), path.with_suffix(".json")
     try:
-        sha256 = file_checksum(path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); {_REMEDY}") from None
-    card = path.with_suffix(".json")
-    try:
-        expected = json.loads(card.read_text())["sha256"] if card.exists() else sha256
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        expected = json.loads(read_text(card, _REMEDY))["sha256"] if card.exists() else sha256
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{card} is damaged ({first_line(error)}); fetch it again, or {_REMEDY}") from None
     if sha256 != expected:
         raise DataError(f"{path}: expected the SHA-256 of its card, {card.name}; fetch both again, or {_REMEDY}")
@@ -171,23 +167,28 @@ def write(path: Path, name: str, network: Network, facts: Mapping[str, str]) -> 
     own = [layer for layer in layers.all_layers(network.output_layer) if layer.params or layer.state]
     values = [compact(value) for value in layers.get_param_values(network.output_layer)]
     beside, page = path.with_suffix(".json"), path.with_suffix(".md")
-    beside.unlink(missing_ok=True)  # the earlier card describes another file
-    save_named(path, compressed=True, **{f"{index:04d}": value for index, value in enumerate(values)})
-    card = {
-        "sha256": file_checksum(path),
-        "seal": seals.blank(),
-        "name": name,
-        "layers": [describe_layer(layer) for layer in own],
-        "parameters": sum(param.numel() for param in network.parameters),
-        "version of the project": VERSION,
-        "facts": dict(facts),
-    }
-    with replacing(beside, sealed=True) as temporary:
-        temporary.write_text(json.dumps(card, indent=1) + "\n")
-    lines = [f"# {path.stem}", f"Weights of {name}, from which a training starts: `--start-from {path.name}`."]
-    lines += [f"{title[:1].upper()}{title[1:]}: {text}" for title, text in facts.items()]
-    lines += [f"Layers with parameters, from the top down: {', '.join(card['layers'])}."]
-    lines += [f"{card['parameters']:,} parameters; matrices and filters in 16 bits. SHA-256: `{card['sha256']}`"]
-    with replacing(page, sealed=True) as temporary:
-        temporary.write_text("\n\n".join([*lines, f"<!-- {seals.blank()} -->"]) + "\n", encoding="utf-8")
+    # The weights take their place first, the cards follow.
+    with (
+        replacing(page, sealed=True) as new_page,
+        replacing(beside, sealed=True) as new_card,
+        replacing(path) as new_weights,
+    ):
+        write_named(new_weights, compressed=True, **{f"{index:04d}": value for index, value in enumerate(values)})
+        seals.press(new_weights)
+        card = {
+            "sha256": file_checksum(new_weights),
+            "seal": seals.blank(),
+            "name": name,
+            "layers": [describe_layer(layer) for layer in own],
+            "parameters": sum(param.numel() for param in network.parameters),
+            "version of the project": VERSION,
+            "facts": dict(facts),
+        }
+        new_card.write_text(json.dumps(card, indent=1) + "\n")
+        lines = [f"# {path.stem}", f"Weights of {name}, from which a training starts: `--start-from {path.name}`."]
+        lines += [f"{title[:1].upper()}{title[1:]}: {text}" for title, text in facts.items()]
+        lines += [f"Layers with parameters, from the top down: {', '.join(card['layers'])}."]
+        lines += [f"{card['parameters']:,} parameters; matrices and filters in 16 bits. SHA-256: `{card['sha256']}`"]
+        new_page.write_text("\n\n".join([*lines, f"<!-- {seals.blank()} -->"]) + "\n", encoding="utf-8")
+        beside.unlink(missing_ok=True)  # the earlier card describes another file
     print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB), {beside.name} and {page.name}")

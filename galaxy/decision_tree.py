@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from galaxy.tree import Question, Tree, from_plain
-from machine.files import DataError, first_line
+from machine.files import DataError, first_line, read_text
 
 # Kaggle's table has six decimals: the sum of seven answers differs from its parent answer by at most 8 * 0.5e-6.
 TOLERANCE = 1e-5
@@ -280,10 +280,8 @@ def find_tree(name: str) -> Tree:
     if path.suffix != ".toml":
         raise DataError(f"expected a tree of {', '.join(TREES)}, or a .toml file that declares one, got {name}")
     try:
-        if path.stat().st_size > MAX_TOML_BYTES:
-            raise ValueError(f"it has more than {MAX_TOML_BYTES} bytes")
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:  # text that is no TOML is a ValueError
+        values = tomllib.loads(read_text(path, "name another file", MAX_TOML_BYTES))
+    except (ValueError, RecursionError) as error:  # text that is no TOML is a ValueError
         raise DataError(f"{path} cannot be read as TOML ({first_line(error)}); correct it") from None
     try:
         return from_plain({"name": path.stem, **values})

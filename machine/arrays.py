@@ -182,10 +182,15 @@ def save_pickle(path: str | Path, value: object, source: str = seals.NO_SOURCE) 
 def save_named(path: str | Path, durable: bool = True, compressed: bool = False, **arrays: ArrayLike) -> None:
     """Write arrays by name as `.npz`, whole or not at all; the comment of the zip is a seal."""
     with replacing(path, durable, sealed=True) as temporary:
-        with temporary.open("wb") as file:
-            (np.savez_compressed if compressed else np.savez)(file, **arrays)
-        with zipfile.ZipFile(temporary, "a") as archive:
-            archive.comment = seals.blank().encode()
+        write_named(temporary, compressed, **arrays)
+
+
+def write_named(path: Path, compressed: bool = False, **arrays: ArrayLike) -> None:
+    """Write arrays by name to a temporary file `.npz` with a blank seal."""
+    with path.open("wb") as file:
+        (np.savez_compressed if compressed else np.savez)(file, **arrays)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = seals.blank().encode()
 
 
 def load_named(path: str | Path) -> dict[str, np.ndarray]:

@@ -29,7 +29,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from machine import seals
-from machine.files import DataError, file_checksum, open_file, replacing, shown
+from machine.files import DataError, file_checksum, open_file, read_text, replacing, shown
 from machine.products import Product
 from machine.seals import Seal
 from machine.tables import escaped, inert, printable, provenance
@@ -184,9 +184,9 @@ def _write_csv_metadata(path: Path, schema: pa.Schema, checksums: list[str], sou
 def _checksums_of(path: Path) -> list[str]:
     """Return the checksums of a CSV that its metadata know."""
     try:
-        checksums = json.loads(_metadata_beside(path).read_text())["sha256"]
+        checksums = json.loads(read_text(_metadata_beside(path), "delete it"))["sha256"]
         return [str(checksum) for checksum in checksums][:3]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (DataError, ValueError, KeyError, TypeError, RecursionError):
         return []
 
 

@@ -112,8 +112,8 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def file_checksum(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
+    """Return the SHA-256 of a regular file; raises DataError for another one."""
+    with open_file(path, "name another file") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -157,14 +157,13 @@ def build(subset: str, num_workers: int | None = None) -> Path:
     if done is None:
         remove(subset)
         need_room(target.parent, math.prod(wanted["shape"]))
+        _write_journal(journal, key, {})  # first: it shows whose map this is
         open_memmap(partial_map, mode="w+", dtype=np.uint8, shape=tuple(wanted["shape"])).flush()
-        _allocate(partial_map)
         done = {}
+    _allocate(partial_map)
     # Blocks that changed since they were written are decoded again.
     done = {first: checksum for first, checksum in done.items() if _checksum(partial_map, first) == checksum}
-    # Rewritten, since an interrupt can leave half a line at the end.
-    with replacing(journal) as temporary:
-        temporary.write_text("".join(f"{line}\n" for line in (key, *(f"{first} {crc}" for first, crc in done.items()))))
+    _write_journal(journal, key, done)  # again, since an interrupt can leave half a line at the end
     source = folders.current.raw_images(subset)
     _decode([images.image_path(source, id) for id in wanted["ids"]], partial_map, journal, done, num_workers)
     if manifest(subset) != wanted:
@@ -251,6 +250,12 @@ def _allocate(path: Path) -> None:
         raise
 
 
+def _write_journal(journal: Path, key: str, done: dict[int, int]) -> None:
+    """Write the key of a map and the CRC-32 of each finished block by its first image."""
+    with replacing(journal) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in (key, *(f"{first} {crc}" for first, crc in done.items()))))
+
+
 def _read_journal(journal: Path, key: str) -> dict[int, int] | None:
     """Return the CRC-32 of each finished block by its first image; None if the journal belongs to another map."""
     try:
@@ -269,7 +274,8 @@ def remove(subset: str) -> bool:
     except DataError as error:
         print(f"kept: {error}")
         return False
-    files = [file for suffix in (".json", ".npy", ".part", ".blocks") if (file := target.with_suffix(suffix)).exists()]
+    # The two that show whose map this is come last.
+    files = [file for suffix in (".npy", ".part", ".blocks", ".json") if (file := target.with_suffix(suffix)).exists()]
     for file in files:
         file.unlink()
     forget()

@@ -7,7 +7,7 @@ import numpy as np
 from galaxy.decision_tree import TOLERANCE
 from galaxy.tree import Tree
 from machine.arrays import load_array
-from machine.files import DataError
+from machine.files import DataError, read_text
 from survey.folders import Folders
 from survey.folds import without_fold
 from survey.survey_tree import read_tree
@@ -38,10 +38,10 @@ def find_models(folders: Folders, part: str) -> list[str]:
 def check_model_tree(folders: Folders, name: str, tree: Tree) -> None:
     """Raise DataError if the run record of a model says that it answers the questions of another tree."""
     try:
-        record = json.loads(folders.analysis(twin_of(name)).with_suffix(".json").read_text())
+        record = json.loads(read_text(folders.analysis(twin_of(name)).with_suffix(".json"), "train again"))
         declared = record["experiment"]["tree"]
         other, checksum = str(declared["name"]), declared["sha256"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (DataError, ValueError, KeyError, TypeError, RecursionError):
         return  # records of earlier versions, and models of 2014, have the only tree
     if checksum != tree.checksum:
         raise DataError(

@@ -159,8 +159,7 @@ def trained(folder: Path) -> None:
     """A survey with a trained tiny network."""
     ready(folder)
     (folder / "facts.json").write_text('{"data": "blobs"}')
-    made = run(COMMANDS["training"].line, folder)
-    assert made.status == 0, made.text
+    _make(folder, COMMANDS["training"].line)
 
 
 def predicted(folder: Path) -> None:
@@ -176,9 +175,37 @@ def predicted(folder: Path) -> None:
 def sharded(folder: Path) -> None:
     """Two images, and the tables of two shards."""
     images(folder)
-    for index in (1, 2):
-        made = run((*CATALOGUE, "--output", "c.parquet", "--shard", f"{index}/2"), folder)
+    _make(folder, *((*CATALOGUE, "--output", "c.parquet", "--shard", f"{index}/2") for index in (1, 2)))
+
+
+def described(folder: Path) -> None:
+    """Two images, and their catalogue with features."""
+    images(folder)
+    _make(folder, (*CATALOGUE, "--output", "c.parquet", "--features"))
+
+
+def _make(folder: Path, *lines: tuple[str, ...]) -> None:
+    for line in lines:
+        made = run(line, folder)
         assert made.status == 0, made.text
+
+
+def in_shards(folder: Path) -> None:
+    """A survey with the predictions of two shards."""
+    trained(folder)
+    _make(folder, *((*COMMANDS["prediction"].line, "--shard", f"{index}/2") for index in (1, 2)))
+
+
+def positions(folder: Path) -> None:
+    """An image of the sky, and a table of positions."""
+    field(folder)
+    (folder / "positions.csv").write_text("id,x,y\n7,100,100\n8,200,50\n")
+
+
+def with_copies(folder: Path) -> None:
+    """A survey with copies of its images, and decoded ones."""
+    with_ram(folder)
+    _make(folder, COMMANDS["RAM copies"].line, COMMANDS["decoded maps"].line)
 
 
 def download(folder: Path) -> None:
@@ -240,6 +267,14 @@ COMMANDS = {
         field,
         "field.fits",
     ),
+    "positions": Command(
+        ("predict_galaxies.py", "field.fits", *CATALOGUE[2:], "--at", "positions.csv", "--output", "f.parquet"),
+        positions,
+        "positions.csv",
+    ),
+    "search": Command(
+        ("predict_galaxies.py", "--like", "0", "--from", "c.parquet", "--output", "near.csv"), described, "c.parquet"
+    ),
     "training": Command(("train.py", *ON_CPU, "--checkpoint-every", "1"), ready, AN_IMAGE),
     "prediction": Command(("predict.py", *ON_CPU, "--chunk-size", "60"), trained, "analysis/final/tiny.pkl"),
     "shard of predictions": Command(
@@ -247,6 +282,12 @@ COMMANDS = {
     ),
     "export": Command(
         ("export.py", "tiny", *ON_CPU, "--output", "own.onnx", "--facts", "facts.json"), trained, "facts.json"
+    ),
+    "merged predictions": Command(
+        ("predict.py", *ON_CPU, "--chunk-size", "60", "--merge-shards", "2"), in_shards, "analysis/final/tiny.pkl"
+    ),
+    "starting weights": Command(
+        ("export.py", "tiny", *ON_CPU, "--starting-weights", "own.npz", "--facts", "facts.json"), trained, "facts.json"
     ),
     "results": Command(
         ("show_results.py", *HERE, "--output", "r.png", "--report", "r.html"),
@@ -274,6 +315,7 @@ COMMANDS = {
         ("simulate_galaxies.py", *HERE, *ONE, "--num-train", "3", "--num-test", "1"), empty, "notes.txt"
     ),
     "RAM copies": Command(("copy_data_to_shm.py", *HERE, "--ram", "ram"), with_ram, AN_IMAGE),
+    "removal of copies": Command(("copy_data_to_shm.py", *HERE, "--ram", "ram", "--remove"), with_copies, AN_IMAGE),
     "decoded maps": Command(("copy_data_to_shm.py", *HERE, "--ram", "ram", "--decoded", *ONE), with_ram, AN_IMAGE),
 }
 
