@@ -21,7 +21,7 @@ from numpy.lib.format import open_memmap
 
 from galaxy.affine import IMAGE_SHAPE
 from machine import files, processes
-from machine.files import DataError, read_text, replacing, shown
+from machine.files import DataError, read_text, remove_leftovers, replacing, shown
 from machine.progress import showing
 from survey import folders, images, ram_copies
 from survey.folders import Folders
@@ -147,6 +147,7 @@ def build(subset: str, num_workers: int | None = None) -> Path:
     target = path(subset)
     wanted = manifest(subset)
     partial_map, journal = target.with_suffix(".part"), target.with_suffix(".blocks")
+    remove_leftovers(journal, target.with_suffix(".json"))
     if find(subset) is not None:
         if _HEADER.match(_text(journal)):  # a kill came just before its removal
             journal.unlink()
@@ -275,6 +276,7 @@ def remove(subset: str) -> bool:
         print(f"kept: {error}")
         return False
     # The two that show whose map this is come last.
+    remove_leftovers(*map(target.with_suffix, (".blocks", ".json")))
     files = [file for suffix in (".npy", ".part", ".blocks", ".json") if (file := target.with_suffix(suffix)).exists()]
     for file in files:
         file.unlink()

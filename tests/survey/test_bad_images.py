@@ -183,14 +183,13 @@ def rewrite(change) -> object:
 DAMAGES = {
     "empty": lambda path: path.write_bytes(b""),
     "cut": lambda path: path.write_bytes(path.read_bytes()[:-9]),
-    "no text": lambda path: path.write_bytes(bytes(range(256))),
-    "another value": rewrite(lambda scan: 7),
-    "a list": rewrite(lambda scan: [scan]),
+    "no text": lambda path: path.write_bytes(path.read_bytes()[:50] + bytes(range(256))),
+    "zeros": lambda path: path.write_bytes(bytes(100)),
     "without a list of bad images": rewrite(lambda scan: {"listing": scan["listing"]}),
     "with another kind of list": rewrite(lambda scan: scan | {"bad": ["3"]}),
     "with words for indices": rewrite(lambda scan: scan | {"bad": {"three": "is missing"}}),
     "of other images": rewrite(lambda scan: scan | {"listing": "0"}),
-    "deeply nested": lambda path: path.write_text("[" * 100_000),
+    "deeply nested": lambda path: path.write_text('{"listing": ' + "[" * 100_000),
 }
 
 
@@ -321,3 +320,13 @@ class TestMemory:
         assert find_bad("test") == {}
         assert decoded == []
         assert images.ids_of("test").tolist() == prepared_survey.test_ids.tolist()
+
+
+@pytest.mark.parametrize("content", [b"my notes\nof two lines", b"\xff\xd8\xff\xe0 a picture", b'{"mine": 1}', b"7"])
+def test_a_file_of_somebody_under_the_name_of_the_result_stays(prepared_survey: Survey, content: bytes, capsys):
+    path = folders.current.scan("test")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    assert find_bad("test") == {}
+    assert path.read_bytes() == content
+    assert "is not of this project" in capsys.readouterr().out

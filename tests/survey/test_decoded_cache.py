@@ -1,8 +1,11 @@
 """Decoded images: the pixels of the JPEGs as they are now, built once, whatever interrupts it."""
 
 import dataclasses
+import itertools
 import json
 import os
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -157,3 +160,33 @@ def test_the_map_of_another_survey_and_the_file_of_a_user_stay(ram):
     with pytest.raises(DataError, match="exists and is not of this project"):
         decoded_cache.build("train", num_workers=1)
     assert target.exists()
+
+
+def test_a_build_or_a_removal_that_is_killed_at_any_file_goes_on(ram, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def killing(name: str, count: int, function: Callable[[], object]) -> bool:
+        """Run a function; return whether it was ended before the n-th call of a method of paths."""
+        original, calls = getattr(Path, name), itertools.count(1)
+
+        def method(path: Path, *arguments: object, **options: object) -> object:
+            if next(calls) == count:
+                raise Killed
+            return original(path, *arguments, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, name, method)
+            try:
+                function()
+            except Killed:
+                return True
+        return False
+
+    for name, count in itertools.product(("replace", "unlink"), range(1, 6)):
+        killing(name, count, lambda: decoded_cache.build("test", 1))
+        decoded_cache.build("test", 1)
+        decoded_cache.verify("test")
+        killing(name, count, lambda: decoded_cache.remove("test"))
+        decoded_cache.remove("test")
+        assert not list(decoded_cache.path("test").parent.iterdir())

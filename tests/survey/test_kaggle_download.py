@@ -13,6 +13,7 @@ from tiny import files_of, is_killed_at_file
 from machine.files import DataError
 from survey import kaggle_download
 from survey.folders import Folders
+from survey.kaggle_download import SourceFile
 
 TRAIN = {f"{id}.jpg": f"train {id}".encode() * 50 for id in (7, 100008, 100023, 587722981736120347)}
 TEST = {f"{id}.jpg": f"test {id}".encode() * 50 for id in (3, 100018)}
@@ -264,3 +265,13 @@ def test_killed_and_run_again_it_ends_with_the_same_files(tmp_path: Path, root: 
     assert counts == sorted(counts)
     kaggle_download.bring([place], Folders(root))
     assert raw_of(root) == EXPECTED
+
+
+def test_a_link_to_nothing_and_a_pipe_are_not_replaced(tmp_path: Path):
+    file = SourceFile("download", "7.jpg", 6, Path.touch, 6)
+    (tmp_path / "link").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    for name, reason in (("link", "a link to nothing"), ("pipe", "a folder, pipe or device")):
+        with pytest.raises(DataError, match=reason):
+            kaggle_download._is_missing(tmp_path / name, file)
+    assert kaggle_download._is_missing(tmp_path / "new", file)

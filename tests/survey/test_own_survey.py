@@ -48,6 +48,14 @@ def test_a_claim_is_read_back_and_removes_images_that_are_not_used(tmp_path: Pat
     assert [path.name for path in folder.iterdir()] == ["1.jpg"]
 
 
+def test_a_table_of_somebody_is_not_taken_for_ids(tmp_path: Path):
+    folders = Folders(tmp_path)
+    own_survey.own_ids(folders).parent.mkdir(parents=True)
+    own_survey.own_ids(folders).write_text("id,name\n1,mine\n")
+    with pytest.raises(DataError, match=r"own_ids\.csv is not of this project; move it away"):
+        own_survey._read_own_ids(folders)
+
+
 def test_a_claim_leaves_other_data_unchanged(tmp_path: Path):
     folders = Folders(tmp_path)
     foreign = folders.raw_images("test") / "7.jpg"
