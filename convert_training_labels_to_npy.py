@@ -8,13 +8,14 @@ Source: documentation of 2014, 3.4 and 5.4.
 from machine.command_line import run_script, script_parser
 
 from survey.folders import use_folders
-from survey.preparation import write_labels
+from survey.preparation import alone, write_labels
 
 
 def main() -> None:
     args = script_parser(__doc__).parse_args()
     use_folders(args.root, args.data)
-    write_labels(args.overwrite)
+    with alone():
+        write_labels(args.overwrite)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from galaxy.tree import Tree
 from machine import products, seals
 from machine.arrays import save_gz
 from machine.files import DataError, file_checksum, open_file, replacing
+from machine.locks import alone
 from machine.products import Product
 from machine.progress import showing
 from machine.seals import Seal
@@ -179,6 +180,12 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     args = parse()
     folders = use_folders(args.root, args.data)
+    with alone(folders.lock("models", "blend"), "blending"):
+        run(args, folders)
+
+
+def run(args: argparse.Namespace, folders: Folders) -> None:
+    """Fit the weights, and write the blends and the name of the best one."""
     models = find_blendable(folders, args.exclude, args.only)
     inputs = [
         folders.augmented(part, name)

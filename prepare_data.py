@@ -17,7 +17,7 @@ from machine.command_line import positive_int, run_script, script_parser
 import numpy as np
 
 from galaxy.decision_tree import TREES, find_tree
-from machine import locks, products
+from machine import products
 from machine.files import DataError, remove_leftovers
 from survey import images, kaggle_download, label_weights, own_survey, preparation, status, vote_counts
 from survey.folders import SUBSETS, Folders, use_folders
@@ -125,7 +125,7 @@ def write_arrays(folders: Folders, overwrite: bool) -> None:
 def main() -> None:
     args = parse()
     folders = use_folders(args.root, args.data)
-    with locks.alone(folders.lock("data", "prepare"), "preparation of the data"):
+    with preparation.alone():
         arrays = [folders.data / name for name in ("train_ids.npy", "test_ids.npy", "solutions_train.npy")]
         arrays += [label_weights.weights_npy(), vote_counts.counts_npy()]
         inputs = [*(args.kaggle or []), *([args.labels] if args.labels else []), folders.labels_csv]

@@ -19,12 +19,13 @@ import simplejpeg
 
 from galaxy.decision_tree import GALAXY_ZOO_2, TREES, find_tree
 from galaxy.tree import Tree
-from machine import locks, products
+from machine import products
 from machine.cores import available_cores
 from machine.files import DataError, open_file, remove_leftovers, replacing, shown
 from machine.processes import Start, mapping
 from machine.products import Product
 from machine.progress import showing
+from survey import preparation
 from survey.folders import SUBSETS, Folders, adopt, use_folders
 from survey.images import read_labels_csv, write_labels_csv
 from survey.simulated_image import Traits, render
@@ -282,7 +283,7 @@ def main() -> None:
     args = parser.parse_args()
     folders = use_folders(args.root, args.data)
     survey = Survey(args.seed, find_tree(args.tree), args.votes_per_galaxy)
-    with locks.alone(folders.lock("data", "prepare"), "preparation of the data"):
+    with preparation.alone():
         write_survey(folders, survey, {"train": args.num_train, "test": args.num_test}, args.num_workers)
 
 

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
@@ -23,6 +23,8 @@ from machine.workflow_engine import end_with_engine
 
 PAGES = (".html", ".htm")
 FIGURES = (".png", ".svg", ".pdf")
+# What a loader of libraries says.
+_WITHOUT_MEMORY = ("failed to map segment", "cannot allocate memory")
 
 
 class Parser(argparse.ArgumentParser):
@@ -143,7 +145,7 @@ def run_script(main: Callable[[], None], kept: str = "earlier files are unchange
         with ending_in_order():
             end_with_engine()
             main()
-    except (DataError, OSError, BrokenProcessPool) as error:
+    except (DataError, OSError, BrokenExecutor) as error:
         if not is_lost(error):
             sys.exit(_line(str(error)))
         _complain(_line(f"{error}; a file system was lost: when it is back, run the same command again"))
@@ -160,12 +162,12 @@ def run_script(main: Callable[[], None], kept: str = "earlier files are unchange
 
 def _end_before_start(error_type: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Report an exception outside of `run_script` in one line: a package that is missing, a fault in a flag."""
-    if isinstance(error, ImportError):
-        _complain(_line(f"{error}; install the packages of requirements.txt (pip install -r requirements.txt)"))
-    elif isinstance(error, DataError | OSError):
+    if isinstance(error, DataError | OSError):
         _complain(_line(str(error)))
     elif isinstance(error, Exception):
         _complain(_line(_unexpected(error)))
+    elif isinstance(error, KeyboardInterrupt):
+        _complain("interrupted before the start; run the same command again")
     else:
         sys.__excepthook__(error_type, error, trace)
 
@@ -197,10 +199,15 @@ def _complain(line: str) -> None:
 
 
 def _unexpected(error: Exception) -> str:
-    """Return the message for an exception that no code expects; write its traceback to a file."""
+    """Return the message for an exception that no code expects; write its traceback to a file.
+
+    No file is needed where memory, threads or a package are missing.
+    """
     name = f"{type(error).__name__}: {first_line(error)}"
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or any(words in str(error) for words in _WITHOUT_MEMORY):
         return f"memory ran out ({name}); allow this command more (ulimit -v), or end other programs"
+    if isinstance(error, ImportError):
+        return f"{error}; install the packages of requirements.txt (pip install -r requirements.txt)"
     if isinstance(error, RuntimeError) and "start new thread" in str(error):
         return f"no thread can be started ({name}); allow more processes (ulimit -u), or end other programs"
     try:

@@ -12,6 +12,7 @@ import os
 import re
 import socket
 import stat
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,9 @@ except ImportError:  # not on Windows
 _HELD = (errno.EACCES, errno.EAGAIN)
 # The content of a lock file: process and host.
 _HOLDER = re.compile(rb"|[0-9]{1,10} [^\s]{0,300}")
+# The locks that threads of this process hold, such as cells of a notebook.
+_own: set[str] = set()
+_registering = threading.Lock()
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
@@ -39,10 +43,21 @@ def alone(path: Path, work: str) -> Iterator[None]:
     seconds.
     """
     missing = [folder for folder in path.parents if not folder.exists()]
-    descriptor = _take_in_time(path, work, time.monotonic() + patience())
+    name = os.path.realpath(path)
+    # The system grants a process its own lock again, and the end of either block would release both.
+    with _registering:
+        if name in _own:
+            raise DataError(_held_by(work, _holder()))
+        _own.add(name)
+    try:
+        descriptor = _take_in_time(path, work, time.monotonic() + patience())
+    except BaseException:
+        _own.discard(name)
+        raise
     try:
         yield
     finally:
+        _own.discard(name)
         if descriptor is not None:
             with contextlib.suppress(OSError):
                 path.unlink()  # while it is locked: `_is_named` shows a waiting process that the file is gone
@@ -91,7 +106,7 @@ def _take(path: Path, work: str) -> int | None:
                 raise
             if _is_named(descriptor, path):
                 os.ftruncate(descriptor, 0)
-                os.write(descriptor, f"{os.getpid()} {socket.gethostname()}".encode())
+                os.write(descriptor, _holder().encode())
                 return descriptor
             os.close(descriptor)  # the earlier holder removed this file meanwhile
     except OSError as error:
@@ -125,6 +140,11 @@ def _is_named(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:
         return False
+
+
+def _holder() -> str:
+    """Return the content of the lock files of this process."""
+    return f"{os.getpid()} {socket.gethostname()}"
 
 
 def _held_by(work: str, holder: str) -> str:

@@ -4,6 +4,7 @@ Every product is written through `replacing`. Inputs are opened with `open_file`
 """
 
 import contextlib
+import errno
 import functools
 import hashlib
 import os
@@ -177,6 +178,8 @@ def open_file(path: str | Path, hint: str) -> BinaryIO:
     except FileNotFoundError:
         raise DataError(f"{path} is missing; {hint}") from None
     except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+        if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
+            raise DataError(f"{path} cannot be opened ({error.strerror}); allow more open files (ulimit -n)") from None
         reason = getattr(error, "strerror", None) or first_line(error)
         raise DataError(f"{path} cannot be read ({reason}); allow reading or {hint}") from None
     if file is None:

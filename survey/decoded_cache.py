@@ -21,7 +21,7 @@ from numpy.lib.format import open_memmap
 
 from galaxy.affine import IMAGE_SHAPE
 from machine import files, processes
-from machine.files import DataError, read_text, remove_leftovers, replacing, shown
+from machine.files import DataError, open_file, read_text, remove_leftovers, replacing, shown
 from machine.progress import showing
 from survey import folders, images, ram_copies
 from survey.folders import Folders
@@ -149,7 +149,7 @@ def build(subset: str, num_workers: int | None = None) -> Path:
     partial_map, journal = target.with_suffix(".part"), target.with_suffix(".blocks")
     remove_leftovers(journal, target.with_suffix(".json"))
     if find(subset) is not None:
-        if _HEADER.match(_text(journal)):  # a kill came just before its removal
+        if _is_journal(journal):  # a kill came just before its removal
             journal.unlink()
         return target
     _check_owner(target, wanted["survey"])
@@ -202,6 +202,16 @@ def _check_owner(target: Path, survey: object) -> None:
     for file in others:
         if os.path.islink(file) or (file.exists() and not file.is_file()):
             raise DataError(f"{shown(file)} is a link, a folder or a pipe; move it away, or {remedy}")
+
+
+def _is_journal(file: Path) -> bool:
+    """Return whether a file may be a journal, whole or damaged."""
+    try:
+        with open_file(file, "") as opened:
+            content = opened.read(_MAX_MANIFEST)
+    except DataError:
+        return False
+    return len(content.translate(None, b"0123456789abcdef \n")) <= len(content) // 10
 
 
 def _text(file: Path) -> str:

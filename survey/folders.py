@@ -73,6 +73,10 @@ class Folders:
         """Return the lock file that a process holds during its work ('train', 'predict') on an experiment."""
         return self.root / "analysis" / "locks" / f"{name}.{work}"
 
+    def data_lock(self, work: str) -> Path:
+        """Return the lock file of work on the data folder, which several roots can share."""
+        return self.data / f".{work}.lock"
+
     def augmented(self, part: str, name: str) -> Path:
         """Return the file of an experiment's predictions, averaged over transforms, for 'valid' or 'test'."""
         return self.predictions / "augmented" / part / f"{name}.npy.gz"

@@ -5,18 +5,25 @@ Each public function is one of 2014's preparation scripts; `prepare_data.py` cal
 Source: documentation of 2014, 2.2.2, 3.4 and 5.4.
 """
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from galaxy.decision_tree import TOLERANCE
+from machine import locks
 from machine.arrays import read_seal, save_array
 from machine.files import DataError
 from machine.products import Product, check
 from survey import folders
 from survey.images import ids_of, list_ids, read_labels_csv
 from survey.survey_tree import read_tree
+
+
+def alone() -> contextlib.AbstractContextManager[None]:
+    """Hold the lock of the data folder: ids, labels and images belong together."""
+    return locks.alone(folders.current.data_lock("prepare"), "preparation of the data")
 
 
 def product(path: Path) -> Product:

@@ -120,6 +120,6 @@ def run(catalogue: PysexParams, description: str) -> None:
     )
     args = parser.parse_args()
     use_folders(args.root, args.data, args.from_ram)
-    with locks.alone(folders.current.lock(catalogue.name, "extract"), f"the extraction of {catalogue.name}"):
+    with locks.alone(folders.current.data_lock(catalogue.name), f"the extraction of {catalogue.name}"):
         for subset in SUBSETS:
             extract(catalogue, subset, args.num_workers, args.overwrite)

@@ -146,7 +146,7 @@ class TestKaggle:
     def test_two_at_once_are_refused(self, survey: Survey, run_main):
         use_folders(survey.root)
         with (
-            held(folders.current.lock("data", "prepare")),
+            held(folders.current.data_lock("prepare")),
             pytest.raises(SystemExit, match="preparation of the data is under way already"),
         ):
             prepare(run_main, "--root", survey.root)

@@ -115,10 +115,14 @@ class TestBeforeTheStart:
         end(ImportError, ModuleNotFoundError("No module named 'torch'"), None)
         end(ZeroDivisionError, ZeroDivisionError("a\nb"), None)
         end(OSError, OSError("gone"), None)
-        first, second, third = capsys.readouterr().err.splitlines()
+        end(ImportError, ImportError("a.so: failed to map segment from shared object"), None)
+        end(KeyboardInterrupt, KeyboardInterrupt(), None)
+        first, second, third, fourth, fifth = capsys.readouterr().err.splitlines()
         assert first.startswith("error: No module named 'torch'; install the packages of requirements.txt")
         assert second.startswith("error: unexpected ZeroDivisionError: a; this is a fault of the project")
         assert third == "error: gone"
+        assert fourth.startswith("error: memory ran out (ImportError: a.so: failed to map segment")
+        assert fifth == "interrupted before the start; run the same command again"
         Path(second.rpartition(" ")[2]).unlink()
 
     def test_it_is_set_for_commands_only(self, monkeypatch: pytest.MonkeyPatch):

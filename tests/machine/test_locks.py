@@ -79,6 +79,21 @@ def test_other_work_continues_beside_it(tmp_path: Path):
         assert (tmp_path / "x.predict").read_text() == f"{os.getpid()} {socket.gethostname()}"
 
 
+def test_a_thread_of_the_same_process_is_refused_and_does_not_release_the_lock(tmp_path: Path):
+    path, other_name = tmp_path / "x.train", tmp_path / "." / "link" / "x.train"
+    (tmp_path / "link").symlink_to(tmp_path)
+    with alone(path, "training of x"):
+        for _ in range(2):
+            with (
+                pytest.raises(DataError, match=rf"under way already, in process {os.getpid()} on"),
+                alone(other_name, "training of x"),
+            ):
+                pytest.fail("two threads hold it")
+        assert run_second(path).returncode == 1
+    with alone(path, "training of x"):
+        pass
+
+
 def test_the_lock_of_a_killed_process_is_released(tmp_path: Path):
     path = tmp_path / "x.train"
     with holder(path) as first:
