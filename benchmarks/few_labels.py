@@ -33,8 +33,8 @@ from survey.predictions import rmse
 from try_finetune_efficientnet_lite0 import EXPERIMENT
 
 NUM_DRAWS = 5
-# A run has 20 passes over the galaxies, and at least as many examples as for 100 of them.
-PASSES, LEAST, CHUNK_SIZE = 20, 100, 320
+# A run has 20 passes over the galaxies, and at least as many examples as for 200 of them.
+PASSES, LEAST, CHUNK_SIZE = 20, 200, 320
 STARTS = {"galaxies": "galaxies", "2014": "ImageNet", "random": "random weights"}
 
 
@@ -103,6 +103,7 @@ def main() -> None:
     flags = script_parser(__doc__)
     flags.add_argument("--start-from", metavar="FILE", help="weights of a network that never saw these galaxies")
     flags.add_argument("--labels", type=positive_int, nargs="+", default=[25, 50, 100, 200, 400], metavar="N")
+    flags.add_argument("--starts", choices=STARTS, nargs="+", default=list(STARTS), help="default: all")
     flags.add_argument("--draws", type=positive_int, default=NUM_DRAWS, metavar="N", help="default: %(default)s")
     flags.add_argument("--num-workers", type=positive_int, default=1, metavar="N")
     flags.add_argument("--output", type=Path, default=RESULTS, metavar="DIR", help="default: %(default)s")
@@ -112,7 +113,7 @@ def main() -> None:
     options = Options(
         root=args.root, data=args.data, device="cpu", num_workers=args.num_workers, start_from=args.start_from
     )
-    starts = [start for start in STARTS if start != "galaxies" or args.start_from]
+    starts = [start for start in args.starts if start != "galaxies" or args.start_from]
     for draw, num_labels, start in itertools.product(range(args.draws), args.labels, starts):
         key = {"draw": draw, "labels": num_labels, "start": start}
         results.add(key, partial(learn, num_labels, start, draw, options))
