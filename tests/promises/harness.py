@@ -13,11 +13,12 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import cv2
 import numpy as np
+import similar
 from astropy.io import fits
 from commands_in_processes import run_here
 from fields import draw_field
@@ -232,6 +233,23 @@ def cutouts(folder: Path) -> None:
     (folder / "votes.csv").write_text("\n".join(cells) + "\n")
 
 
+def labelled(folder: Path) -> None:
+    """A catalogue with features in two files, and a table of labels."""
+    similar.write(folder, similar.features(100, 10), 2)
+    _write_labels(folder, (f"g{row}" for row in range(0, 100, 2)))
+
+
+def own_labels(folder: Path) -> None:
+    """Your own images with a table of one label each."""
+    cutouts(folder)
+    _write_labels(folder, (f"g{number}" for number in range(12)))
+
+
+def _write_labels(folder: Path, names: Iterable[str]) -> None:
+    lines = [f"{name},{'other' if index % 3 else 'ring'}" for index, name in enumerate(names)]
+    (folder / "labels.csv").write_text("\n".join(["id_str,label", *lines]) + "\n")
+
+
 def with_ram(folder: Path) -> None:
     """A survey with its arrays, and a folder for copies."""
     ready(folder)
@@ -275,6 +293,11 @@ COMMANDS = {
     "search": Command(
         ("predict_galaxies.py", "--like", "0", "--from", "c.parquet", "--output", "near.csv"), described, "c.parquet"
     ),
+    "search by labels": Command(
+        ("predict_galaxies.py", "--labels", "labels.csv", "--from", "2_0.parquet", "2_1.parquet", "--output", "r.fits"),
+        labelled,
+        "labels.csv",
+    ),
     "training": Command(("train.py", *ON_CPU, "--checkpoint-every", "1"), ready, AN_IMAGE),
     "prediction": Command(("predict.py", *ON_CPU, "--chunk-size", "60"), trained, "analysis/final/tiny.pkl"),
     "shard of predictions": Command(
@@ -305,6 +328,9 @@ COMMANDS = {
     "download": Command(("prepare_data.py", *HERE, "--kaggle", "download"), download, "download/images_test_rev1.zip"),
     "own galaxies": Command(
         ("prepare_data.py", *HERE, "--images", "cutouts", "--labels", "votes.csv", *ONE), cutouts, "cutouts/g0.png"
+    ),
+    "own labels": Command(
+        ("prepare_data.py", *HERE, "--images", "cutouts", "--labels", "labels.csv", *ONE), own_labels, "labels.csv"
     ),
     "training ids": Command(("create_train_ids_file.py", *HERE), raw, TABLE),
     "test ids": Command(("create_test_ids_file.py", *HERE), raw, TABLE),
