@@ -56,6 +56,7 @@ def learning_curves(runs: Mapping[str, tuple[Sequence[float], Mapping[int, float
             ax.plot(np.arange(1, len(train) + 1), train, color=colour, linewidth=1, alpha=0.55)
             ax.plot(list(valid), list(valid.values()), "o-", color=colour, markersize=3.5, linewidth=1.8, label=name)
         ax.set(xlabel="chunk", ylabel="RMSE")
+        ax.xaxis.get_major_locator().set_params(integer=True)
         ax.grid(axis="y", linewidth=0.6)
         ax.legend(fontsize=8)
 

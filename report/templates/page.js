@@ -372,7 +372,7 @@
     byId("choices").hidden = false;
     byId("answer").append(...questions.map((question) => make("optgroup", { label: question.text },
       ...question.answers.map((answer, k) => option(question.first + k, answer)))));
-    byId("answers").append(...[...new Set(answersOf.flat())].map((answer) => option(answer)));
+    byId("known-answers").append(...[...new Set(answersOf.flat())].map((value) => make("option", { value })));
     byId("order").append(option("", "file order"), ...fields.map((each) => option(each.key, each.title.toLowerCase())));
     if (flags) {
       const number = (test) => count(indices.filter(test).length);

@@ -88,7 +88,13 @@ class TestEverywhere:
 
     def look(self, it: browsing.Opened, width: int) -> None:
         assert it.page.evaluate("document.documentElement.scrollWidth") <= width
+        ids = it.page.evaluate("[...document.querySelectorAll('[id]')].map(each => each.id)")
+        assert len(ids) == len(set(ids))
+        assert "undefined" not in it.page.inner_text("body")
         assert it.violations() == []
+        it.page.emulate_media(media="print")
+        assert it.violations() == []
+        it.page.emulate_media(media="screen")
 
 
 def test_hostile_text_stays_text(browser: "Browser", catalogue: Path):
