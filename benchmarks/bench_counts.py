@@ -2,10 +2,11 @@
 
     python benchmarks/bench_counts.py
 
-A small network sees the visible traits of simulated galaxies in place of their images, so that a run takes seconds. Fewer steps than the default end before the errors do.
+A small network sees the visible traits of simulated galaxies in place of their images, so that a run takes seconds.
 Volunteers answer the questions of Galaxy Zoo 2: 5, 10 or 40 a galaxy, or a mixture of the three. The score is the RMSE
 against the true votes of other galaxies, those of infinitely many volunteers; coverage is the part of the true
-fractions of question 1 within the central 68 % of the Dirichlet distribution. Results: doc/trees.md.
+fractions of question 1 within the central 68 % of the Dirichlet distribution. In 600 steps the likelihood is not yet at
+its best. Results: doc/trees.md.
 """
 
 import argparse

@@ -141,8 +141,8 @@ def _noise(results: Results, best: str) -> list[Section]:
     rows = [(results.tree.question(n).text, errors[n], floor.by_question[n]) for n in results.tree.numbers]
     table = Table(f"RMSE of {best} by question", ("question", "RMSE", "noise floor"), rows)
     text = (
-        f"The error that the crowd's own noise leaves, at {floor.source} per galaxy: that of perfect predictions. It is "
-        f"{floor.total:.4f} over all answers."
+        f"The error that the crowd's own noise leaves, at {floor.source} per galaxy: that of perfect predictions. It "
+        f"is {floor.total:.4f} over all answers."
     )
     return [Section("noise", "Noise of the crowd", [table], text)]
 
