@@ -34,13 +34,12 @@ import backbones
 import custom
 import layers
 import realtime_augmentation as ra
-from benchmarks.cross_validation import predict_both
 from benchmarks.ensemble_results import class_flags, scorer
 from benchmarks.measuring import KeptResults, table
 from catalogue import label_fit
 from catalogue.calibration import fit_features
 from catalogue.columns import as_stored
-from engine import training
+from engine import prediction, training
 from engine.checkpoints import Progress
 from engine.experiment import Experiment
 from engine.options import Options
@@ -216,6 +215,15 @@ def scores(run: training.Run, predictions: np.ndarray, is_right: IsRight, views:
     """Return accuracy and RMSE of the validation galaxies; `views` follows their names."""
     error = rmse(predictions, run.labels[run.valid_indices])
     return {f"accuracy{views}": float(is_right(predictions).mean()), f"rmse{views}": float(error)}
+
+
+def predict_both(run: training.Run) -> tuple[np.ndarray, np.ndarray]:
+    """Return a run's predictions (n, 37) of the validation galaxies by one view and by all; delete its checkpoint."""
+    one_view = run.predict(run.valid_indices, "train")
+    with run.trainer.predicting():
+        averaged = prediction.predict(run.network, run.examples, run.valid_indices, "train")
+    run.store.clear()
+    return one_view, averaged
 
 
 def measured(choice: str, seed: int, num_examples: int, options: Options, is_right: IsRight) -> dict[str, float | None]:

@@ -11,17 +11,14 @@ from skimage.transform import AffineTransform
 from tiny import CPU, OPTIONS
 
 import layers
-import try_finetune_efficientnet_lite0
 from benchmarks import bench_finetuning as bench
-from benchmarks import cross_validation, ensemble_results
+from benchmarks import ensemble_results
 from benchmarks.bench_finetuning import PlainNetwork, PlainTraining
 from benchmarks.peers import Work
 from doc.plain_pytorch import loader
 from engine.examples import Examples
 from engine.network import Network
-from machine.arrays import load_gz
 from survey import folders, images
-from survey.predictions import rmse
 
 
 @pytest.fixture
@@ -85,36 +82,3 @@ def test_a_prediction_belongs_to_the_class_whose_mean_votes_are_nearest(tables):
     assert is_right(of_valid).all()
     of_valid[1] = means[1 - int(smooth[-2])]
     assert is_right(of_valid).tolist() == [True, False, True]
-
-
-def test_each_galaxy_is_predicted_by_a_network_that_never_saw_it(
-    prepared_survey, tables, tmp_path, run_main, monkeypatch, capsys
-):
-    small = dataclasses.replace(bench.EXPERIMENT, batch_size=8, chunk_size=16)
-    monkeypatch.setattr(try_finetune_efficientnet_lite0, "EXPERIMENT", small)
-    flags = ["--root", prepared_survey.root, *tables, "--folds", 2, "--epochs", 1, "--output", tmp_path / "folds"]
-    run_main(cross_validation, *flags, bench.EXPERIMENT.name)
-    labels = images.load_labels()
-    predictions = np.empty((2, *labels.shape))
-    for fold in range(2):
-        indices = cross_validation.fold_of(len(labels), fold, 2)
-        predictions[:, indices] = load_gz(
-            tmp_path / "folds" / "cross_validation" / f"{bench.EXPERIMENT.name}_1epochs_fold{fold}of2.npy.gz"
-        )
-    assert (predictions[0] != predictions[1]).any()
-    last = capsys.readouterr().out.splitlines()[-1].split("|")
-    assert [cell.strip() for cell in (last[1], last[2], last[4])] == [
-        "all",
-        f"{rmse(predictions[0], labels):.4f}",
-        f"{rmse(predictions[1], labels):.4f}",
-    ]
-    written = (tmp_path / "folds" / "cross_validation").stat().st_mtime_ns
-    run_main(cross_validation, *flags, bench.EXPERIMENT.name)
-    assert (tmp_path / "folds" / "cross_validation").stat().st_mtime_ns == written
-    assert not list((prepared_survey.root / "analysis").rglob("*.pt"))
-
-
-def test_folds_share_no_galaxy_and_hold_all():
-    train, valid = cross_validation.split_of(30, fold=1, num_folds=3)
-    assert valid.tolist() == list(range(1, 30, 3))
-    assert sorted([*train, *valid]) == list(range(30))
