@@ -10,19 +10,20 @@ import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from machine.command_line import Parser, natural_int, positive_int, run_script, shard_of
 
-import pandas
-
-from catalogue.columns import Choices
 from catalogue.framing import CHOICES
-from catalogue.job import Catalogue, catalogued, merge
-from catalogue.request import Request
-from catalogue.similar_rows import LIMIT, Search, find
 from galaxy.stretch import STRETCHES
 from machine import products
 from machine.files import DataError, first_line, shown
+
+# Worker processes import this script, but frame images only: functions import what reads models and tables.
+if TYPE_CHECKING:
+    import pandas
+
+    from catalogue.job import Catalogue
 
 EXAMPLES = (
     "python predict_galaxies.py my_galaxies --output catalogue.parquet --report catalogue.html",
@@ -37,6 +38,8 @@ EXAMPLES = (
     "python predict_galaxies.py --labels labels.csv --from catalogue.parquet --output ranked.parquet",
 )
 KEPT = "finished parts of the catalogue are kept in a hidden folder beside it"
+# Rows of a search.
+LIMIT = 1_000
 _SEARCH = ("tables", "like", "labels", "wanted", "limit")
 _CHOICES = ("framing", "stretch", "weighted", "full", "detect", "features")
 
@@ -64,7 +67,7 @@ def catalogue(
     overwrite: bool = False,
     num_workers: int | None = None,
     threads: int | None = None,
-) -> pandas.DataFrame:
+) -> "pandas.DataFrame":
     """Catalogue images of galaxies, or with `detect` the galaxies in images of the sky; return a row for each.
 
         from predict_galaxies import catalogue
@@ -82,6 +85,10 @@ def catalogue(
 
     Raises DataError, with one line, where the arguments, a model or a folder cannot be used.
     """
+    from catalogue.columns import Choices
+    from catalogue.job import catalogued
+    from catalogue.request import Request
+
     detect = detect or at is not None
     choices = Choices(framing=framing, stretch=stretch, weighted=weighted, full=full, detect=detect, features=features)
     request = Request(
@@ -118,7 +125,7 @@ def find_similar(
     model: str | os.PathLike | Sequence[str | os.PathLike] = (),
     root: str | os.PathLike = ".",
     overwrite: bool = False,
-) -> pandas.DataFrame:
+) -> "pandas.DataFrame":
     """Search catalogues with features for galaxies `like` examples, or for those that `labels` describe.
 
         from predict_galaxies import find_similar
@@ -131,6 +138,8 @@ def find_similar(
     labelled ones: columns `like_rank` and `like_distance`, or `like_score` and `like_probability`, then all columns of
     the catalogue. Raises DataError, with one line, where the arguments or a file cannot be used.
     """
+    from catalogue.similar_rows import Search, find
+
     search = Search(
         tables=[Path(name) for name in _texts(tables)],
         like=_texts(like),
@@ -153,7 +162,7 @@ def _path(name: str | os.PathLike | None) -> Path | None:
     return None if name is None else Path(name)
 
 
-def _show(made: Catalogue) -> None:
+def _show(made: "Catalogue") -> None:
     """Write the page and draw the tree, where they are asked for; raises DataError where that fails."""
     if not (made.plan.request.report or made.plan.request.draw):
         return
@@ -166,7 +175,7 @@ def _show(made: Catalogue) -> None:
         raise DataError(f"the table is complete, but its page or tree cannot be drawn ({reason})") from None
 
 
-def _draw(made: Catalogue) -> None:
+def _draw(made: "Catalogue") -> None:
     request, schema = made.plan.request, made.plan.schema
     from report import catalogue_page, field_section, page  # a table needs neither templates nor figures
 
@@ -189,6 +198,8 @@ def _search(args: argparse.Namespace) -> None:
     """Search catalogues, say how the rows are ranked, and where they are."""
     if args.report or args.draw or args.shard:
         raise DataError("expected --like and --labels without --report, --draw and --shard; they rank rows")
+    from catalogue.similar_rows import Search, find
+
     names = (*_SEARCH, "output", "model", "root", "overwrite")
     found = find(Search(**{name: getattr(args, name) for name in names}))
     print(f"ranked {found.note}")
@@ -204,6 +215,10 @@ def _run(args: argparse.Namespace) -> None:
     if args.tables:
         _search(args)
         return
+    from catalogue.columns import Choices
+    from catalogue.job import catalogued, merge
+    from catalogue.request import Request
+
     if args.merge:
         if args.report or args.draw:
             raise DataError("expected --merge without --report and --draw; make the page from the images, in one run")

@@ -14,7 +14,7 @@ import numpy as np
 
 from catalogue.field_tiles import MISSING, Field, Tile, open_field, segments_of
 from catalogue.flags import NO_OBJECT, NOT_JUDGED
-from catalogue.framing import REACH, SIDE, Frame, Measurement, cut, frame_of, measure
+from catalogue.framing import REACH, SIDE, Frame, Measurement, cut, frame_of, measure, trimmed
 from catalogue.targets import Lock, Recipe, Rejected, framed_or_rejected
 from galaxy.image_names import parse
 from galaxy.pictures import MIN_SIDE, Picture
@@ -48,7 +48,7 @@ class FieldObject:
         """Cut the object out and frame it; stars and tiny objects are rejected."""
         if self.reason:
             return Rejected(NOT_JUDGED, "; ".join(filter(None, (self.reason, self.field.note))))
-        return framed_or_rejected(lambda: frame_object(self, recipe.stretch, recipe.radius))
+        return framed_or_rejected(lambda: trimmed(frame_object(self, recipe.stretch, recipe.radius), recipe.reach))
 
 
 def cut_out(target: FieldObject, stretch: str | None, radius: float, masked: bool = True) -> Picture:

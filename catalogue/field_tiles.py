@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
 from catalogue.reading import read
 from galaxy.detection import MESH, OBJECT, find_objects
-from galaxy.fits_images import opened, read_bands
 from galaxy.image_formats import Unreadable, format_of
 from galaxy.image_names import parse
 from galaxy.missing_pixels import missing_by_band
@@ -53,7 +53,7 @@ class Field:
     def bands(self, rows: slice, columns: slice) -> np.ndarray:
         """Read a region: (planes, rows, columns), linear light in the file's precision; raises Unreadable."""
         if isinstance(self.pixels, Path) and self.pixels.suffix != ".npy":
-            with opened(self.pixels) as image:
+            with _fits_images().opened(self.pixels) as image:
                 return image.read(rows, columns)
         return np.moveaxis(self._array()[rows, columns], 2, 0)
 
@@ -108,6 +108,12 @@ class Field:
         return _loaded(self.pixels)
 
 
+def _fits_images() -> ModuleType:
+    from galaxy import fits_images  # astropy takes long to import, and JPEGs do not need it
+
+    return fits_images
+
+
 def _missing_in_any(bands: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return where any band (bands, rows, columns) lacks data, and which bands have some: others do not count."""
     by_band = missing_by_band(bands)
@@ -136,7 +142,7 @@ def open_field(path: Path, folder: Path | None = None) -> Field:
     file = parse(path).path
     linear = format_of(file)[0] == "FITS"
     if linear and not is_packed(file):
-        with opened(path, verify=True) as image:
+        with _fits_images().opened(path, verify=True) as image:
             planes, rows, columns = image.shape
             note = image.note
         if not (min(rows, columns) >= MIN_SIDE and max(rows, columns) <= MAX_FIELD_SIDE):
@@ -144,7 +150,7 @@ def open_field(path: Path, folder: Path | None = None) -> Field:
         return Field(path, path, planes, rows, columns, True, note=note)
     missing = None
     if linear:
-        bands, _, _, note = read_bands(path, _check_decoded)
+        bands, _, _, note = _fits_images().read_bands(path, _check_decoded)
         pixels = np.moveaxis(bands, 0, 2)
     else:
         picture = read(path, choose_reduction=_check_decoded)
@@ -166,7 +172,7 @@ def light_unit(paths: Iterable[Path]) -> str:
     units = set()
     for path in paths:
         try:
-            with opened(path) as hdu:
+            with _fits_images().opened(path) as hdu:
                 units.add(str(hdu.header.get("BUNIT", "")).strip())
         except (Unreadable, OSError):
             units.add("")

@@ -10,6 +10,7 @@ within 11 % in radius and 1 pixel of 424 in position. Measuring at 424 pixels ha
 cost.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import cv2
@@ -28,8 +29,8 @@ from catalogue.flags import (
     STAR,
 )
 from catalogue.star_galaxy import SPIKES, SPIKES_SATURATED
-from galaxy.affine import IMAGE_SHAPE, place_matrices
 from galaxy.detection import spikes
+from galaxy.image_geometry import CENTRE, IMAGE_SHAPE, place_matrices
 from galaxy.photometry import Source, detect, petrosian_radius
 from galaxy.pictures import MIN_SIDE, Picture
 
@@ -204,14 +205,31 @@ def _sky(pixels: np.ndarray, segmentation: np.ndarray) -> tuple[float, float, fl
     """Return the median colour of the sky's pixels, or of all pixels if objects cover the image."""
     step = max(1, max(pixels.shape) // MEASURED_SIDE)
     pixels = pixels[::step, ::step]
-    free = cv2.resize((segmentation == 0).astype(np.uint8), pixels.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0
-    return _median_colour(pixels[free] if free.any() else pixels.reshape(-1, 3))
+    free = cv2.resize((segmentation == 0).astype(np.uint8), pixels.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    indices = np.flatnonzero(free)
+    if not len(indices):
+        return _median_colour(pixels.reshape(-1, 3))
+    return _median_colour(pixels[np.divmod(_thinned(indices), pixels.shape[1])])
+
+
+def _thinned(values: np.ndarray) -> np.ndarray:
+    """Return at least 10,000 of the values (n, ...), at equal steps."""
+    return values[:: max(1, len(values) // 10_000)]
 
 
 def _median_colour(colours: np.ndarray) -> tuple[float, float, float]:
     """Return the median of colours (n, 3), from about 10,000 of them."""
-    channels = np.ascontiguousarray(colours[:: max(1, len(colours) // 10_000)].T)
+    channels = np.ascontiguousarray(_thinned(colours).T)
+    if channels.dtype == np.uint8:
+        return tuple(_median_of_bytes(channel) for channel in channels)
     return tuple(float(value) for value in np.median(channels, axis=1))
+
+
+def _median_of_bytes(values: np.ndarray) -> float:
+    """Return the median of values (n,) uint8, by counting them."""
+    at_most = np.cumsum(np.bincount(values, minlength=256))
+    low, high = np.searchsorted(at_most, [(len(values) - 1) // 2, len(values) // 2], side="right")
+    return (int(low) + int(high)) / 2
 
 
 def frame(picture: Picture, choice: str, radius: float) -> Frame:
@@ -254,6 +272,25 @@ def frame_of(
     )
 
 
+def trimmed(frame: Frame, reach: float) -> Frame:
+    """Return a frame without the pixels that are farther than `reach` from its middle, in x or y, pixels of 424.
+
+    A frame travels between processes. Where its pixels end nearer, views mirror them: there they all stay.
+    """
+    if not np.isfinite(reach):
+        return frame
+    matrix, window = frame.frame_to_image, []
+    for axis, length in ((1, frame.pixels.shape[0]), (0, frame.pixels.shape[1])):
+        # Interpolation reads a pixel more; positions are rounded.
+        middle, half = matrix[axis, axis] * CENTRE + matrix[axis, 2], matrix[axis, axis] * reach + 3
+        start, stop = math.floor(middle - half), math.ceil(middle + half) + 1
+        window.append(slice(start, stop) if start >= 0 and stop <= length else slice(0, length))
+    rows, columns = window
+    pixels = np.ascontiguousarray(frame.pixels[rows, columns])
+    origin = np.array([[0, 0, columns.start], [0, 0, rows.start], [0, 0, 0]])
+    return replace(frame, pixels=pixels, frame_to_image=matrix - origin)
+
+
 def _filled(picture: Picture, sky: tuple[float, float, float] | None) -> np.ndarray:
     """Return the pixels of a picture with sky where there is no data."""
     colour = _median_colour(picture.pixels[~picture.missing]) if sky is None else sky
@@ -287,7 +324,9 @@ def cut(
         sky = _median_colour(pixels.reshape(-1, 3))
     # The canvas has downsampled pixels: the square around a large galaxy would take much memory.
     canvas = np.empty((size // times, size // times, 3), pixels.dtype)
-    canvas[:] = np.array(sky).round() if pixels.dtype == np.uint8 else sky
+    # Copying a row is many times as fast as filling pixel by pixel.
+    canvas[0] = np.array(sky).round() if pixels.dtype == np.uint8 else sky
+    canvas[1:] = canvas[0]
     if inside.size:
         _paste(canvas, inside, (inside_y.start - top) / times, (inside_x.start - left) / times, times)
     middle = [(centre - start + 0.5) / times - 0.5 for centre, start in ((x, left), (y, top))]

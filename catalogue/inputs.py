@@ -22,6 +22,8 @@ from machine.table_cells import TableColumn
 LISTS = (".txt", ".list", ".lst")
 TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".ecsv", ".vot", ".votable")
 MAX_LIST_BYTES = 2**30
+# Suffixes of images, the longest first.
+_ENDINGS = sorted((suffix for of_format in SUFFIXES.values() for suffix in of_format), key=len, reverse=True)
 _ID, _FILE = "id_str", "file_loc"
 # float64 holds every whole number up to this one.
 MAX_EXACT = 2**53
@@ -202,12 +204,11 @@ def _ids(names: Sequence[str]) -> list[str]:
 
 
 def _stem(name: str) -> str:
-    if (path := parse(name).path) != Path(name) and name.startswith(os.fspath(path)):  # `a.fits[SCI,2]`
+    if "[" in name and (path := parse(name).path) != Path(name) and name.startswith(os.fspath(path)):  # `a.fits[SCI,2]`
         return _stem(os.fspath(path)) + name[len(os.fspath(path)) :]
     base = os.path.basename(name)
-    endings = sorted((suffix for of_format in SUFFIXES.values() for suffix in of_format), key=len, reverse=True)
     lower = base.lower()
-    return next((base[: -len(end)] for end in endings if lower.endswith(end) and len(base) > len(end)), base)
+    return next((base[: -len(end)] for end in _ENDINGS if lower.endswith(end) and len(base) > len(end)), base)
 
 
 def _table_suffix(path: Path) -> str | None:

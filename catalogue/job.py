@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas
 import pyarrow as pa
 from pyarrow import compute
 
@@ -36,6 +36,9 @@ from machine.files import DataError
 from machine.locks import alone
 from machine.passed_columns import passed_fields
 from machine.shared_folders import touch
+
+if TYPE_CHECKING:
+    import pandas
 
 SAMPLE_ROWS = 100
 
@@ -109,7 +112,7 @@ class Catalogue:
         """Positions, sizes, classes and fractions of all objects of fields, and their status."""
         return pa.concat_tables(self.rows.tables(["status", *field_overlays.COLUMNS]))
 
-    def to_pandas(self) -> pandas.DataFrame:
+    def to_pandas(self) -> "pandas.DataFrame":
         """Return all rows as a DataFrame."""
         return pa.concat_tables([self.plan.schema.empty_table(), *self.rows]).to_pandas()
 

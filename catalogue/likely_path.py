@@ -56,9 +56,9 @@ class PathRule:
             path, fraction = max(totals.items(), key=lambda item: item[1])
         else:
             path = self._path(votes)
-            totals, _ = self.tree.question_totals(votes)
-            fractions = votes / np.maximum(totals[self.tree.question_of], 1e-12)
-            fraction = float(np.prod([fractions[self.tree.column(*step)] for step in path]))
+            totals = [votes[self.tree.slices[question]].sum() for question, _ in path]
+            given = [votes[self.tree.column(*step)] for step in path]
+            fraction = float(np.prod(np.divide(given, np.maximum(totals, 1e-12))))
         words = [self.tree.words[self.tree.column(*step)] for step in path if not self._is_default(*step)]
         return ", ".join(words), min(1.0, fraction)
 

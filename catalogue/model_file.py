@@ -9,7 +9,8 @@ Source: ONNX; ONNX Runtime.
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from catalogue import card as cards
 from catalogue.card import Card
 from catalogue.framing import Frame
 from catalogue.graph_checks import CONCENTRATIONS, FEATURES, HINT, OUTPUTS, validate
-from galaxy.affine import CENTRE, place_matrices
+from galaxy.image_geometry import CENTRE, place_matrices
 from galaxy.warping import touched_parts, warp_views
 from machine.cores import available_cores
 from machine.files import DataError, first_line, open_file
@@ -48,6 +49,12 @@ class Answers:
     features: np.ndarray | None = None
     concentrations: np.ndarray | None = None
 
+    @classmethod
+    def concatenated(cls, answers: Sequence["Answers"]) -> "Answers":
+        """Return the answers for all images of several calls, in order."""
+        names = [each.name for each in fields(cls) if getattr(answers[0], each.name) is not None]
+        return cls(**{name: np.concatenate([getattr(each, name) for each in answers]) for name in names})
+
 
 class Model:
     """A validated model file, ready to predict."""
@@ -74,6 +81,11 @@ class Model:
         except Exception as error:  # ONNX Runtime has no common exception
             raise DataError(f"{path} cannot be used ({first_line(error)}); {HINT}") from None
 
+        outputs = {each.name: each.shape for each in self._session.get_outputs()}
+        # Number of features of an image; 0 if the model returns none.
+        self.num_features: int = outputs[FEATURES][1] if FEATURES in outputs else 0
+        # Whether the model returns the concentrations of Dirichlet distributions.
+        self.has_concentrations = CONCENTRATIONS in outputs
         self.num_views = self.card.num_views if views is None else views
         num = len(self.card.test_transforms)
         if not 1 <= self.num_views <= num:
@@ -96,16 +108,6 @@ class Model:
         return self.path, self.path.with_suffix(".json")
 
     @property
-    def num_features(self) -> int:
-        """Number of features of an image; 0 if the model returns none."""
-        return next((each.shape[1] for each in self._session.get_outputs() if each.name == FEATURES), 0)
-
-    @property
-    def has_concentrations(self) -> bool:
-        """Whether the model returns the concentrations of Dirichlet distributions."""
-        return any(each.name == CONCENTRATIONS for each in self._session.get_outputs())
-
-    @property
     def name(self) -> str:
         """Name of the experiment."""
         return self.card.name
@@ -123,16 +125,29 @@ class Model:
 
     def views(self, frame: Frame) -> list[np.ndarray]:
         """Return the views of a framed galaxy: arrays (transforms, rows, columns, 3) of the card's sizes."""
-        card, frame_to_image = self.card, frame.frame_to_image
-        if np.isfinite(frame.target_radius):
-            # Several models share a frame, which has the radius of the first one.
-            rescaling = place_matrices(CENTRE, CENTRE, card.framing_radius / frame.target_radius)
-            frame_to_image = frame_to_image @ rescaling
-        matrices = (frame_to_image @ card.test_transforms[: self.num_views])[:, None] @ card.ds_transforms
+        card = self.card
+        matrices = self._matrices(frame.frame_to_image, frame.target_radius)
         [region] = touched_parts(matrices[None], card.target_sizes, frame.pixels.shape)
         outs = [np.empty((self.num_views, *size, 3), np.float32) for size in card.target_sizes]
         warp_views(frame.pixels, region.tolist(), matrices, outs)
         return outs
+
+    def _matrices(self, frame_to_image: np.ndarray, target_radius: float) -> np.ndarray:
+        """Return the matrices (transforms, views, 3, 3) from pixels of the views to those of a frame."""
+        card = self.card
+        # Several models share a frame, which has the radius of the first one.
+        if np.isfinite(target_radius) and target_radius != card.framing_radius:
+            frame_to_image = frame_to_image @ place_matrices(CENTRE, CENTRE, card.framing_radius / target_radius)
+        return (frame_to_image @ card.test_transforms[: self.num_views])[:, None] @ card.ds_transforms
+
+    def reach(self, target_radius: float) -> float:
+        """Return the farthest that views reach from the middle of a frame, in x or y, pixels of 424."""
+        matrices = self._matrices(np.eye(3), target_radius)
+        corners = np.array(
+            [[(0, 0, 1), (0, y, 1), (x, 0, 1), (x, y, 1)] for y, x in np.array(self.card.target_sizes) - 1]
+        )
+        reached = np.einsum("tvij,vcj->tvci", matrices[..., :2, :], corners)
+        return float(np.abs(reached - CENTRE).max())
 
     def predict(self, frames: list[Frame]) -> Answers:
         """Predict framed galaxies in one call of the network; raises DataError if the network fails."""

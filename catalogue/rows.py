@@ -17,7 +17,7 @@ from catalogue.flags import FAR, NO_OBJECT, OK, SHAPE, UNREADABLE, contradicts
 from catalogue.framing import Frame
 from catalogue.inputs import Inputs, Selection
 from catalogue.likely_path import PathRule, path_rule
-from catalogue.model_file import Model
+from catalogue.model_file import Answers, Model
 from catalogue.read_ahead import framed_ahead
 from catalogue.row_store import RowStore
 from catalogue.targets import Recipe, Rejected
@@ -79,19 +79,26 @@ def make_rows(
     rows = np.concatenate([np.arange(0), *(np.arange(*each) for each in ranges)])
     # The first model's radius frames the images; the others scale their views.
     rule = path_rule([model.card for model in models])
-    recipe = Recipe(choices.stretch, choices.framing, models[0].card.framing_radius)
+    reach = max(model.reach(models[0].card.framing_radius) for model in models)
+    reach = max(reach, thumbnails.REACH) if store.with_pictures else reach
+    recipe = Recipe(choices.stretch, choices.framing, models[0].card.framing_radius, reach)
     results = framed_ahead(Selection(inputs.targets, rows), recipe, num_workers)
     with showing(total=len(inputs), initial=len(inputs) - len(rows), unit="image") as bar:
         for index, (start, stop) in zip(missing, ranges, strict=True):
             columns, pictures = _blank(schema, stop - start), []
             columns["id_str"][:] = [tables.printable(text) for text in inputs.ids[start:stop]]
             columns["file_loc"][:] = [tables.printable(text) for text in inputs.names[start:stop]]
+            answered: dict[int, list[Answers]] = {}
             for row, result in enumerate(islice(results, stop - start)):
-                for name, value in _row_or_reason(result, models, choices, rule).items():
+                values, answers = _row_or_reason(result, models, rule)
+                for name, value in values.items():
                     columns[name][row] = value
+                if answers:
+                    answered[row] = answers
                 if store.with_pictures:
                     pictures.append(_picture(result, max_picture_bytes))
                 bar.update()
+            _set_answers(columns, answered, models, choices)
             flags = columns["flag"]
             columns |= {name: values[start:stop] for name, values in inputs.known.items()}
             columns["flag"] = columns["flag"] | flags
@@ -111,40 +118,60 @@ def _blank(schema: pa.Schema, num_rows: int) -> dict[str, np.ndarray]:
     return columns | {name: np.full(num_rows, None) for name in ("reason", "most_likely_path")}
 
 
+def _set_answers(
+    columns: dict[str, np.ndarray], answered: dict[int, list[Answers]], models: Sequence[Model], choices: Choices
+) -> None:
+    """Set the columns of the answers, where `answered` has the answers of each model by row."""
+    if not answered:
+        return
+    rows = list(answered)
+    answers = [Answers.concatenated(of_model) for of_model in zip(*answered.values(), strict=True)]
+    for name, values in answer_values(_mean(answers), answers, models, choices).items():
+        columns[name][rows] = values
+    if choices.features:
+        columns[FEATURE_COLUMN][rows] = as_stored(answers[0].features)
+
+
+def _mean(answers: Sequence[Answers]) -> np.ndarray:
+    """Return the mean of the predictions of models, (n, answers)."""
+    return np.mean([each.predictions for each in answers], axis=0, dtype=np.float64)
+
+
 def _row_or_reason(
-    result: Frame | Rejected, models: Sequence[Model], choices: Choices, rule: PathRule
-) -> dict[str, object]:
-    """Return the values of a row; the reason where its prediction fails."""
+    result: Frame | Rejected, models: Sequence[Model], rule: PathRule
+) -> tuple[dict[str, object], list[Answers]]:
+    """Return the values of a row and the answers of the models; the reason where its prediction fails."""
     try:
-        return _row(result, models, choices, rule)
+        return _row(result, models, rule)
     except DataError:  # the model's fault
         raise
     except Exception as error:  # a runtime can raise anything; the other rows must not be lost
         reason = f"cannot be predicted ({type(error).__name__}: {first_line(error)})"
-        return _row(Rejected(UNREADABLE, reason), models, choices, rule)
+        return _row(Rejected(UNREADABLE, reason), models, rule)
 
 
-def _row(result: Frame | Rejected, models: Sequence[Model], choices: Choices, rule: PathRule) -> dict[str, object]:
-    """Return the values of a row: the reason of a rejected target, or the answers of the models for a frame."""
+def _row(result: Frame | Rejected, models: Sequence[Model], rule: PathRule) -> tuple[dict[str, object], list[Answers]]:
+    """Return the values of a row that are not answers, and the answers of the models.
+
+    A rejected target has a reason, and no answers.
+    """
     if isinstance(result, Rejected):
-        return {"status": result.status, "reason": tables.printable(result.reason)}
+        return {"status": result.status, "reason": tables.printable(result.reason)}, []
     # One galaxy at a time: in a batch, the last digits would depend on its neighbours.
     answers = [model.predict([result]) for model in models]
-    predictions = np.mean([each.predictions for each in answers], axis=0, dtype=np.float64)
     ranks = [
         calibration.rank(each.distances, model.card.distances) for model, each in zip(models, answers, strict=True)
     ]
     farther_than = np.mean(ranks)
-    path, fraction = rule.most_likely(predictions[0])
+    path, fraction = rule.most_likely(_mean(answers)[0])
     flags = result.flags
     if farther_than > FAR_FROM or flags & NO_OBJECT:
         flags |= FAR
     if contradicts(path, result.axis_ratio):
         flags |= SHAPE
-    return {
+    values = {
         "status": OK,
         "reason": tables.printable(result.note) or None,
-        **{name: values[0] for name, values in answer_values(predictions, answers, models, choices).items()},
         "most_likely_path": path,
         "most_likely_path_fraction": fraction,
         "flag": flags,
@@ -156,8 +183,8 @@ def _row(result: Frame | Rejected, models: Sequence[Model], choices: Choices, ru
         "petrosian_radius": result.radius,
         "axis_ratio": result.axis_ratio,
         "frame_scale": result.scale,
-        **({FEATURE_COLUMN: as_stored(answers[0].features)[0]} if choices.features else {}),
     }
+    return values, answers
 
 
 def _contradicted_at_detection(columns: Mapping[str, np.ndarray]) -> np.ndarray:

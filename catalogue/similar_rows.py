@@ -24,7 +24,7 @@ from machine import products, seals, table_writers, tables
 from machine.files import DataError, file_checksum, shown
 from machine.locks import alone
 
-LIMIT, MAX_LIMIT, MAX_EXAMPLES = 1_000, 1_000_000, 1_000
+MAX_LIMIT, MAX_EXAMPLES = 1_000_000, 1_000
 _PREFIX = "like_"
 
 
@@ -40,7 +40,7 @@ class Search:
     labels: Path | None = None
     wanted: str | None = None
     output: Path | None = None
-    limit: int = LIMIT
+    limit: int
     model: Sequence[str] = ()
     root: Path = Path(".")
     overwrite: bool = False

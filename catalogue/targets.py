@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from catalogue import framing
 from catalogue.flags import UNREADABLE
 from catalogue.framing import Frame
@@ -19,11 +21,15 @@ Lock = Callable[[], AbstractContextManager]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a target becomes a frame: the stretch, the framing, the Petrosian radius of training images (pixels)."""
+    """How a target becomes a frame: the stretch, the framing, the Petrosian radius of training images (pixels).
+
+    `reach`: pixels that are farther from the middle of the frame, in x or y, are not needed.
+    """
 
     stretch: str | None
     framing: str
     radius: float
+    reach: float = np.inf
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,8 @@ class FileTarget:
         """Read and frame the file."""
 
         def framed() -> Frame:
-            return framing.frame(read(self.path, recipe.stretch, lock), recipe.framing, recipe.radius)
+            frame = framing.frame(read(self.path, recipe.stretch, lock), recipe.framing, recipe.radius)
+            return framing.trimmed(frame, recipe.reach)
 
         return framed_or_rejected(framed)
 

@@ -14,7 +14,7 @@ import torch
 from skimage.transform import AffineTransform
 from torch import Tensor
 
-from galaxy.affine import IMAGE_SHAPE
+from galaxy.image_geometry import IMAGE_SHAPE
 from survey import images
 from survey.chunk_workers import Layout, Plan, Workers, make_chunks
 from survey.decoded_cache import load_pixels

@@ -12,10 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from skimage.transform import AffineTransform
 
-IMAGE_SHAPE = (424, 424, 3)
-IMAGE_HEIGHT, IMAGE_WIDTH, _ = IMAGE_SHAPE
-# The middle of an image, counted from 0. As in 2014, positions of SExtractor, counted from 1, are compared with it.
-CENTRE = (IMAGE_SHAPE[0] - 1) / 2
+from galaxy.image_geometry import IMAGE_HEIGHT, IMAGE_WIDTH
 
 tform_identity = AffineTransform()
 _centre = (IMAGE_WIDTH / 2 - 0.5, IMAGE_HEIGHT / 2 - 0.5)
@@ -115,16 +112,6 @@ def random_perturbation_transform(
     """Draw one perturbation as a transform; see `random_perturbations`."""
     ranges = zoom_range, rotation_range, shear_range, translation_range
     return AffineTransform(matrix=random_perturbations(1, *ranges, do_flip, rng)[0])
-
-
-def place_matrices(x: ArrayLike, y: ArrayLike, scale: ArrayLike = 1.0) -> np.ndarray:
-    """Return the matrices (n, 3, 3) that move (x, y) to the centre and enlarge by `scale`: output -> input pixel."""
-    scale = np.broadcast_to(scale, np.shape(x))
-    places = np.zeros((*np.shape(x), 3, 3))
-    places[..., 0, 0] = places[..., 1, 1] = 1 / scale
-    places[..., 0, 2], places[..., 1, 2] = x - CENTRE / scale, y - CENTRE / scale
-    places[..., 2, 2] = 1
-    return places
 
 
 def view_matrices(ds_transforms: list[AffineTransform], perturbations: ArrayLike, places: ArrayLike) -> np.ndarray:

@@ -30,6 +30,8 @@ class ImageName:
 def parse(name: Path | str) -> ImageName:
     """Return what a name says."""
     text, hdu, bands = str(name), None, ()
+    if "[" not in text and "{" not in text:  # most names
+        return ImageName((Path(name),))
     while (match := _BRACKETS.search(text)) and not os.path.exists(text):
         text = text[: match.start()]
         if match[1].startswith("bands="):

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import simplejpeg
 
-from galaxy.affine import IMAGE_SHAPE
 from galaxy.image_formats import Unreadable, identify, read_content
+from galaxy.image_geometry import IMAGE_SHAPE
 from machine.files import first_line
 
 # The largest JPEG of 424x424 pixels, noise at quality 100, takes 740 kB.

@@ -8,6 +8,8 @@ there the pixels at the border of the area continue its value.
 All comparisons are relative to the noise of the image, so the result does not depend on units.
 """
 
+import functools
+
 import cv2
 import numpy as np
 
@@ -77,12 +79,11 @@ def missing_in_picture(pixels: np.ndarray) -> np.ndarray:
     sky that is clipped to black is data: its black is patchy.
     """
     black = _BLACK if pixels.dtype == np.uint8 else 0
-    # Ten times as fast as max(axis=2).
-    brightest = np.maximum(np.maximum(pixels[..., 0], pixels[..., 1]), pixels[..., 2])
+    brightest = brightest_channel(pixels)
     dark = brightest <= black
+    if not cv2.erode(dark.astype(np.uint8), np.ones((_SOLID_BLOCK, _SOLID_BLOCK), np.uint8)).any():
+        return np.zeros(dark.shape, bool)
     solid = _opened(dark)
-    if not solid.any():
-        return solid
     area = _grown(solid, _JPEG_BLOCK)
     beside = _grown(area, _BESIDE) & ~area
     if not beside.any() or dark[beside].mean() > _MAX_BLACK_BESIDE:
@@ -92,6 +93,11 @@ def missing_in_picture(pixels: np.ndarray) -> np.ndarray:
     if (dark & ~zero & _grown(filled, _JPEG_BLOCK)).sum() < _RIPPLE * (filled & ~_shrunk(filled)).sum():
         return _with_mixed(brightest, np.ones(zero.shape, bool), filled | (_grown(filled, _JPEG_BLOCK) & zero), 0)
     return solid | (area & (brightest <= 16 * black))
+
+
+def brightest_channel(pixels: np.ndarray) -> np.ndarray:
+    """Return the highest channel of each pixel (rows, columns, 3) uint8 or float32, twenty times as fast as max."""
+    return functools.reduce(np.maximum, cv2.split(pixels))
 
 
 def _constant_areas(band: np.ndarray, finite: np.ndarray) -> list[tuple[float, np.ndarray]]:

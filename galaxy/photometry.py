@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 import sep
 
-from galaxy.affine import CENTRE
+from galaxy.image_geometry import CENTRE
 
 # Width of the prior exp(-d^2 / sigma^2) on the distance d to the centre, pixels squared; no factor 2, as in 2014.
 PRIOR_SIGMA_SQUARED = 5000
@@ -83,16 +83,25 @@ def petrosian_radius(source: Source) -> float:
     If the brightness stays above a fifth, the last radius of the scan counts. Neighbours' pixels are masked.
     """
     cxx, cyy, cxy = sep.ellipse_coeffs(source.a, source.b, source.theta)
-    y, x = (np.arange(size) - middle for size, middle in zip(source.data_sub.shape, (source.y, source.x), strict=True))
+    # No pixel farther than MAX_RADIUS semi-major axes counts.
+    reach = MAX_RADIUS * source.a
+    region = tuple(
+        slice(max(0, int(middle - reach)), max(1, int(middle + reach) + 2)) for middle in (source.y, source.x)
+    )
+    light, neighbours = source.data_sub[region], source.neighbours[region]
+    y, x = (
+        np.arange(part.start, part.start + size) - middle
+        for part, size, middle in zip(region, light.shape, (source.y, source.x), strict=True)
+    )
     squared_radius = cxx * x**2 + cyy * y[:, None] ** 2 + cxy * x * y[:, None]  # (rows, columns)
-    counts = ~source.neighbours & (squared_radius <= MAX_RADIUS**2)
+    counts = ~neighbours & (squared_radius <= MAX_RADIUS**2)
 
     edges = np.multiply.outer(PETROSIAN_SCAN, (1, ANNULUS_MIDDLE, ANNULUS_END))  # (scan, 3)
     levels = np.unique(edges)
     ring = np.searchsorted(levels, np.sqrt(squared_radius[counts]))  # levels[ring - 1] < radius <= levels[ring]
     within = np.searchsorted(levels, edges)
     area = np.cumsum(np.bincount(ring, minlength=len(levels)))[within]
-    flux = np.cumsum(np.bincount(ring, source.data_sub[counts], minlength=len(levels)))[within]
+    flux = np.cumsum(np.bincount(ring, light[counts], minlength=len(levels)))[within]
     with np.errstate(divide="ignore", invalid="ignore"):  # an annulus without pixels does not stop the scan
         brightness = (flux[:, 2] - flux[:, 0]) / (area[:, 2] - area[:, 0])
         faint = brightness < PETROSIAN_RATIO * flux[:, 1] / area[:, 1]

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from galaxy.image_formats import Unreadable
-from galaxy.missing_pixels import missing_in_picture, missing_pixels
+from galaxy.missing_pixels import brightest_channel, missing_in_picture, missing_pixels
 
 MIN_SIDE, MAX_SIDE = 30, 20_000
 # A larger image is averaged down to at most this many pixels.
@@ -179,6 +179,8 @@ def _at_highest(pixels: np.ndarray) -> np.ndarray:
     highest = np.iinfo(pixels.dtype).max
     if pixels.ndim == 2:
         return pixels == highest
+    if pixels.dtype == np.uint8:
+        return brightest_channel(pixels) == highest
     saturated = pixels[..., 0] == highest
     for channel in range(1, pixels.shape[2]):
         saturated |= pixels[..., channel] == highest

@@ -15,6 +15,8 @@ QUALITIES = (82, 70, 55, 35)
 MAX_BYTES = 20_000
 # Pixels cut from each side of the frame (424 pixels): a picture shows the galaxy and a little sky.
 CROP = 108
+# Farthest pixel of a picture from the middle of the frame, in x or y, and one more.
+REACH = 424 / 2 - CROP + 1
 
 
 def most_shown(with_labels: bool) -> int:

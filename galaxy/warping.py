@@ -7,13 +7,16 @@ Source: documentation of 2014, 3.2.2.
 
 import functools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from skimage.transform import AffineTransform
 
-from galaxy.affine import IMAGE_HEIGHT, IMAGE_WIDTH
+from galaxy.image_geometry import IMAGE_HEIGHT, IMAGE_WIDTH
 from machine.files import DataError
+
+if TYPE_CHECKING:
+    from skimage.transform import AffineTransform
 
 _BORDERS = {
     "reflect": cv2.BORDER_REFLECT_101,
@@ -35,7 +38,7 @@ def _need_exact_positions() -> None:
 
 
 def fast_warp(
-    img: np.ndarray, tf: AffineTransform, output_shape: tuple[int, int] = (53, 53), mode: str = "reflect"
+    img: np.ndarray, tf: "AffineTransform", output_shape: tuple[int, int] = (53, 53), mode: str = "reflect"
 ) -> np.ndarray:
     """Sample a float image (rows, columns[, channels]) bilinearly at `tf` of every output pixel -> float32."""
     _need_exact_positions()

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from skimage.transform import AffineTransform
 
-from galaxy.affine import place_matrices
+from galaxy.image_geometry import place_matrices
 from machine.arrays import load_array
 from machine.files import DataError
 from survey import folders, images

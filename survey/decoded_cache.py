@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.format import open_memmap
 
-from galaxy.affine import IMAGE_SHAPE
+from galaxy.image_geometry import IMAGE_SHAPE
 from machine import files, processes
 from machine.files import DataError, open_file, read_text, remove_leftovers, replacing, shown
 from machine.progress import showing

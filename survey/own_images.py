@@ -15,9 +15,9 @@ import numpy as np
 import simplejpeg
 
 from galaxy import jpeg
-from galaxy.affine import IMAGE_SHAPE
 from galaxy.image_files import read
 from galaxy.image_formats import Unreadable
+from galaxy.image_geometry import IMAGE_SHAPE
 from machine.files import DataError, link_or_copy, replacing
 from survey.own_labels import IMAGE_SUFFIXES
 

@@ -10,7 +10,7 @@ from machine.command_line import positive_int, script_parser
 
 import numpy as np
 
-from galaxy.affine import CENTRE
+from galaxy.image_geometry import CENTRE
 from galaxy.photometry import find_galaxy, flux_radius, fwhm, kron_radius, petrosian_radius
 from machine import locks, products, seals
 from machine.arrays import load_rows, read_seal, save_gz, save_rows

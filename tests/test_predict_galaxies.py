@@ -585,7 +585,15 @@ def test_an_image_without_answers_has_no_tree_but_its_row(folder: Path, predict:
     assert (folder.parent / "out.csv").is_file() and not (folder.parent / "tree.png").exists()
 
 
-def test_a_table_needs_no_templates_and_no_figures():
-    code = "import sys, predict_galaxies; print(sys.modules.keys() & {'jinja2', 'matplotlib', 'torch'})"
+@pytest.mark.parametrize(
+    ("modules", "unneeded"),
+    [
+        ("predict_galaxies, catalogue.job", {"jinja2", "matplotlib", "torch", "scipy", "astropy", "pandas"}),
+        # A worker process imports the script and what frames images.
+        ("predict_galaxies, catalogue.read_ahead", {"scipy", "astropy", "pandas", "pyarrow", "onnxruntime"}),
+    ],
+)
+def test_a_table_of_pictures_needs_few_libraries(modules: str, unneeded: set[str]):
+    code = f"import sys, {modules}; print(sys.modules.keys() & {unneeded})"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("set()\n", "")

@@ -11,8 +11,8 @@ import pytest
 import simplejpeg
 
 import simulate_galaxies
-from galaxy.affine import IMAGE_SHAPE
 from galaxy.decision_tree import GALAXY_ZOO_2
+from galaxy.image_geometry import IMAGE_SHAPE
 from machine.files import DataError
 from survey import images, simulated_votes
 from survey.folders import SUBSETS, Folders

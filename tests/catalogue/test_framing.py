@@ -242,3 +242,28 @@ def test_the_axis_ratio_is_that_of_the_galaxy(axis_ratio: float):
     pixels = np.clip(10 + light[..., None] + np.random.default_rng(0).normal(0, 1, (424, 424, 3)), 0, 255)
     frame = framing.frame(picture(pixels.astype(np.uint8)), "auto", 60.0)
     assert frame.axis_ratio == pytest.approx(axis_ratio, abs=0.04)
+
+
+@pytest.mark.parametrize(
+    ("shape", "choice"), [((424, 424), "auto"), ((300, 500), "auto"), ((1300, 1200), "auto"), ((424, 424), "sdss")]
+)
+def test_a_trimmed_frame_has_the_same_view(shape: tuple[int, int], choice: str):
+    frame = framing.frame(picture(cv2.resize(blob(), shape[::-1])), choice, RADIUS)
+    assert frame.radius > 0
+    reach = 4.0 * 26
+    small = framing.trimmed(frame, reach)
+    assert small.pixels.size < 0.5 * frame.pixels.size
+    np.testing.assert_allclose(view_of(small), view_of(frame), atol=1e-6)
+    np.testing.assert_array_equal(framing.trimmed(frame, np.inf).pixels, frame.pixels)
+
+
+def test_a_frame_that_views_leave_keeps_the_pixels_that_they_mirror():
+    frame = framing.frame(picture(blob()), "sdss", RADIUS)
+    small = framing.trimmed(frame, 220.0)
+    np.testing.assert_array_equal(view_of(small, side=100, step=4.4), view_of(frame, side=100, step=4.4))
+
+
+@pytest.mark.parametrize("number", [1, 2, 9, 10, 1001])
+def test_the_median_colour_is_the_median_of_each_channel(number: int):
+    colours = np.random.default_rng(number).integers(0, 256, (number, 3), dtype=np.uint8)
+    assert framing._median_colour(colours) == tuple(np.median(colours, axis=0))

@@ -54,6 +54,19 @@ def test_a_galaxy_s_prediction_does_not_depend_on_those_beside_it():
     assert np.ptp(together.predictions, axis=0).max() > 1e-3
 
 
+def test_no_view_reads_farther_than_the_reach_of_a_model():
+    model = Model(exported.tiny_model(), threads=1)
+    [each] = frames(1)
+    inside = 1 + int(np.ceil(model.reach(np.nan)))
+    assert inside < 212
+    views = model.views(each)
+    low, high = int(211.5 - inside), int(211.5 + inside) + 2
+    each.pixels[:low] = each.pixels[high:] = each.pixels[:, :low] = each.pixels[:, high:] = 255
+    np.testing.assert_equal(model.views(each), views)
+    each.pixels[low + 4] = 255
+    assert any((now != before).any() for now, before in zip(model.views(each), views, strict=True))
+
+
 def renamed(model: onnx.ModelProto) -> None:
     [card] = [each for each in model.metadata_props if each.key == cards.KEY]
     card.value = json.dumps({**json.loads(card.value), "name": "another"})

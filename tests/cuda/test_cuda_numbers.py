@@ -21,7 +21,7 @@ from engine.examples import Examples
 from engine.network import PRECISIONS, Network, use_precision
 from engine.options import Options
 from galaxy import warping
-from galaxy.affine import IMAGE_SHAPE
+from galaxy.image_geometry import IMAGE_SHAPE
 from survey import images
 from survey.decoded_cache import load_pixels
 

@@ -175,3 +175,9 @@ def test_limits_of_sep_are_restored():
     before = detection.sep.get_extract_pixstack(), detection.sep.get_sub_object_limit()
     find(draw((100, 100, 300, 5, 1, 0)))
     assert (detection.sep.get_extract_pixstack(), detection.sep.get_sub_object_limit()) == before
+
+
+@pytest.mark.parametrize("shape", [(7, 1), (7, 2), (7, 9), (7, 10), (240,)])
+def test_medians_are_those_of_numpy(shape: tuple[int, ...]):
+    values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    np.testing.assert_array_equal(detection._medians(values), np.median(values, axis=-1))
