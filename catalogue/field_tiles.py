@@ -20,6 +20,7 @@ from galaxy.missing_pixels import missing_by_band
 from galaxy.packed_files import is_packed
 from galaxy.pictures import MIN_SIDE, Picture, picture_of_bands
 from machine import seals
+from machine.arrays import write_array
 from machine.files import load_named, replacing, save_named
 
 # Sides of a tile without its overlap, and of the overlap, pixels: whole meshes, so that tiles share one background.
@@ -163,7 +164,7 @@ def open_field(path: Path, folder: Path | None = None) -> Field:
         if array is not None:
             saved[name] = folder / f"{name}.npy"
             with replacing(saved[name], durable=False) as temporary, temporary.open("wb") as file:
-                np.save(file, array)
+                write_array(file, array)
     return Field(path, saved["pixels"], planes, rows, columns, linear, saved.get("missing"), note)
 
 

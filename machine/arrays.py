@@ -7,6 +7,7 @@ import pickle
 import zipfile
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import BinaryIO
 
 import numpy as np
@@ -37,7 +38,15 @@ def duplicate(ids: np.ndarray) -> int | None:
 def save_array(path: str | Path, array: np.ndarray) -> None:
     """Write a `.npy` file, whole or not at all."""
     with replacing(path) as temporary, temporary.open("wb") as file:
-        np.save(file, array)
+        write_array(file, array)
+
+
+def write_array(file: BinaryIO | GzipWriter, array: np.ndarray) -> None:
+    """Write an array to an open file, as `np.save` does.
+
+    To a file of Python, `np.save` writes in C, and does not notice that the last kilobytes find no room.
+    """
+    np.save(SimpleNamespace(write=file.write), array, allow_pickle=False)
 
 
 def _read_header(file: BinaryIO, kinds: str) -> tuple[tuple[int, ...], np.dtype, bool]:
@@ -169,7 +178,7 @@ def save_gz(path: str | Path, array: ArrayLike, source: str = seals.NO_SOURCE) -
     if not str(path).endswith(".gz"):
         return save_array(path, array)
     with replacing(path, sealed=True) as temporary, temporary.open("wb") as raw, GzipWriter(raw, source) as file:
-        np.save(file, array)
+        write_array(file, array)
 
 
 def save_pickle(path: str | Path, value: object, source: str = seals.NO_SOURCE) -> None:
@@ -227,7 +236,7 @@ def load_arrays(path: str | Path, remedy: str) -> dict[str, np.ndarray]:
 def save_rows(path: Path, rows: np.ndarray, source: str) -> None:
     """Write rows of numbers of unfinished work as `.npy`, whole or not at all; a seal follows the last number."""
     with replacing(path, sealed=True) as temporary, temporary.open("wb") as file:
-        np.save(file, rows)
+        write_array(file, rows)
         file.write(seals.blank(source).encode())
 
 

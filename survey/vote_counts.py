@@ -13,7 +13,7 @@ import numpy as np
 
 from galaxy.tree import Tree
 from machine.arrays import load_array, save_array
-from machine.files import DataError, open_file, replacing
+from machine.files import DataError, read_text, replacing
 from machine.products import check
 from survey import folders
 from survey.folders import Folders
@@ -21,6 +21,7 @@ from survey.images import ids_of
 from survey.preparation import product, rows_of
 from survey.survey_tree import read_tree
 
+_MAX_BYTES = 2**28
 _HINT = "prepare the data again (prepare_data.py), or delete it"
 
 
@@ -48,11 +49,9 @@ def write_counts_csv(path: Path, ids: Sequence[int], counts: np.ndarray, tree: T
 
 def _read_csv(path: Path, tree: Tree) -> tuple[np.ndarray, np.ndarray]:
     """Read ids (n,) int64 and counts (n, questions) float32; raises DataError."""
-    with open_file(path, _HINT) as raw:
-        lines = raw.read().decode("utf-8-sig", "replace").splitlines()
-    names, *rows = csv.reader(lines) if lines else [[]]
-    wanted = _columns(tree)
+    lines, wanted = read_text(path, _HINT, _MAX_BYTES).splitlines(), _columns(tree)
     try:
+        names, *rows = csv.reader(lines) if lines else [[]]
         columns = [names.index(name) for name in wanted]
         table = [[row[column] for column in columns] for row in rows if row]
         ids = np.array([int(row[0]) for row in table], np.int64)
@@ -60,7 +59,7 @@ def _read_csv(path: Path, tree: Tree) -> tuple[np.ndarray, np.ndarray]:
         counts = counts.reshape(len(ids), len(wanted) - 1)
         if not (np.isfinite(counts).all() and (counts >= 0).all()) or len(np.unique(ids)) < len(ids):
             raise ValueError
-    except (ValueError, IndexError):
+    except (ValueError, IndexError, OverflowError, csv.Error):
         raise DataError(f"{path}: expected {', '.join(wanted[:3])}, ... with each id once; {_HINT}") from None
     return ids, counts
 
@@ -69,7 +68,9 @@ def write_counts(overwrite: bool = False) -> None:
     """Write the counts (num_train, questions) float32, one row per training id, if there is a table; print a line."""
     table, path = counts_csv(), counts_npy()
     if not table.exists():
-        path.unlink(missing_ok=True)
+        if path.exists():
+            path.unlink()
+            print(f"removed {path}: {table.name} is gone")
         return
     ids, counts = _read_csv(table, read_tree(folders.current))
     check([product(path)], overwrite=overwrite)

@@ -1,6 +1,8 @@
 """Arrays on disk: written arrays are read back, and damaged, foreign or too large files are refused."""
 
 import gzip
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 from crafted import npy_header, number_arrays
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import ROOT
 
 from machine import arrays
 from machine.arrays import load_array, load_gz, save_array, save_gz
@@ -196,3 +199,17 @@ def test_a_long_array_of_the_expected_shape_takes_the_memory_of_its_bytes_only(t
         assert tracemalloc.get_traced_memory()[1] < 5e6
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
+@pytest.mark.parametrize("name", ["a.npy", "a.npy.gz"])
+def test_an_array_whose_end_finds_no_room_is_not_written(tmp_path: Path, name: str):
+    script = (
+        "import resource, sys; import numpy as np; from machine.arrays import save_gz\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))\n"
+        "save_gz(sys.argv[1], np.random.default_rng(0).random(300))"
+    )
+    path = tmp_path / name
+    done = subprocess.run([sys.executable, "-c", script, path], cwd=ROOT, capture_output=True, text=True)
+    assert "cannot be written (File too large)" in done.stderr
+    assert not list(tmp_path.iterdir())

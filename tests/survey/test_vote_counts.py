@@ -40,7 +40,17 @@ def test_without_a_table_there_are_no_counts(table: Path):
     assert vote_counts.load_counts() is None and not vote_counts.counts_npy().exists()
 
 
-@pytest.mark.parametrize("text", ["", "GalaxyID\n1\n", "GalaxyID,class_total\n1\n", "GalaxyID,class_total\n1,-2\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "GalaxyID\n1\n",
+        "GalaxyID,class_total\n1\n",
+        "GalaxyID,class_total\n1,-2\n",
+        f"GalaxyID,class_total\n{10**30},2\n",
+        f"GalaxyID,class_total\n1,{'9' * 200_000}\n",
+    ],
+)
 def test_a_damaged_table_gives_one_line(table: Path, text: str):
     table.write_text(text)
     with pytest.raises(DataError, match=r"training_counts\.csv: expected GalaxyID, class_total"):
