@@ -9,6 +9,7 @@ grey gives three equal channels.
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ from galaxy import jpeg
 from galaxy.image_files import read
 from galaxy.image_formats import Unreadable
 from galaxy.image_geometry import IMAGE_SHAPE
-from machine.files import DataError, link_or_copy, replacing
+from machine.files import DataError, link_or_copy, replacing, shown
 from survey.own_labels import IMAGE_SUFFIXES
 
 # A square of 8192 pixels: a larger image is a mosaic, not a cutout.
@@ -53,11 +54,15 @@ def find_images(folder: Path, left_out: Path) -> dict[str, Path]:
 
 
 def _files(folder: Path, left_out: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=_refuse_folder):
         folders[:] = sorted(
             name for name in folders if name[0] != "." and Path(parent, name).resolve() != left_out.resolve()
         )
         yield from (path for name in sorted(names) if name[0] != "." and (path := Path(parent, name)).is_file())
+
+
+def _refuse_folder(error: OSError) -> NoReturn:
+    raise DataError(f"{shown(error.filename)} cannot be read ({error.strerror}); allow reading, or move it away")
 
 
 def bring(source: Path, target: Path) -> None:

@@ -169,3 +169,18 @@ def test_a_folder_without_images_is_told(tmp_path: Path):
         own_images.find_images(tmp_path, tmp_path / "data")
     with pytest.raises(DataError, match=r"expected a folder of images, but .* is missing"):
         own_images.find_images(tmp_path / "none", tmp_path / "data")
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write_jpeg(tmp_path / "cutouts" / "a.jpg", draw_blob(np.random.default_rng(1)))
+    (tmp_path / "cutouts" / "closed").mkdir()
+    scandir = os.scandir
+
+    def refuse(folder: str) -> object:
+        if str(folder).endswith("closed"):
+            raise PermissionError(13, "Permission denied", folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match=r"closed cannot be read \(Permission denied\); allow reading"):
+        own_images.find_images(tmp_path / "cutouts", tmp_path / "data")
