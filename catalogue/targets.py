@@ -14,6 +14,7 @@ from catalogue.framing import Frame
 from catalogue.reading import read
 from galaxy.image_formats import Unreadable
 from machine.files import first_line
+from machine.shared_folders import is_of_system
 
 # Returns the lock that is held while a large image is decoded.
 Lock = Callable[[], AbstractContextManager]
@@ -74,4 +75,6 @@ def framed_or_rejected(make_frame: Callable[[], Frame]) -> Frame | Rejected:
     except Unreadable as reason:
         return Rejected(UNREADABLE, str(reason))
     except Exception as error:  # sep, astropy and damaged files can raise anything; the other rows must not be lost
+        if is_of_system(error):
+            raise
         return Rejected(UNREADABLE, f"cannot be measured ({type(error).__name__}: {first_line(error)})")

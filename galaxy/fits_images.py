@@ -24,6 +24,7 @@ from galaxy.image_formats import Unreadable
 from galaxy.image_names import ImageName, chosen, parse
 from galaxy.packed_files import is_packed, unpack
 from machine.files import first_line
+from machine.shared_folders import is_of_system
 
 # Bytes of a header block, and blocks of a header; real headers have a few.
 _BLOCK, MAX_HEADER_BLOCKS = 2880, 400
@@ -157,6 +158,8 @@ def _reasons() -> Iterator[None]:
     except Unreadable:
         raise
     except Exception as error:  # a damaged file can raise anything
+        if is_of_system(error):
+            raise
         raise Unreadable(f"cannot be decoded as FITS ({_words(error)})") from None
 
 

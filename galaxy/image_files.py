@@ -15,6 +15,7 @@ from galaxy.image_headers import jpeg_frame, png_header
 from galaxy.image_names import parse
 from galaxy.pictures import Lock, Picture, Request, check_decoded_bytes, picture_of_bands, picture_of_pixels
 from machine.files import first_line
+from machine.shared_folders import is_of_system
 
 # Bytes of a file that is read as a whole.
 MAX_FILE_BYTES = 2**30
@@ -41,6 +42,8 @@ def read(
     except Unreadable:
         raise
     except Exception as error:  # a damaged file can raise anything
+        if is_of_system(error):
+            raise
         raise Unreadable(f"cannot be read ({first_line(error)})") from None
 
 

@@ -9,6 +9,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from machine.shared_folders import is_of_system
+
 # The formats that are read, and the endings of their files' names.
 SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -108,4 +110,6 @@ def _reasons() -> Iterator[None]:
     except FileNotFoundError:
         raise Unreadable("is missing") from None
     except OSError as error:
+        if is_of_system(error):
+            raise
         raise Unreadable(f"cannot be read ({error.strerror})") from None

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from galaxy.image_formats import Unreadable
 from machine.files import first_line
+from machine.shared_folders import is_of_system
 
 # Bytes of an unpacked file.
 MAX_UNPACKED = 2**29
@@ -40,6 +41,8 @@ def unpack(path: Path) -> io.BytesIO:
             with bz2.open(path) if start.startswith(_BZIP2) else gzip.open(path) as packed:
                 content = packed.read(MAX_UNPACKED + 1)
     except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
+        if is_of_system(error):
+            raise
         raise Unreadable(f"cannot be unpacked ({first_line(error)})") from None
     if len(content) > MAX_UNPACKED:
         raise Unreadable(f"is too large: it unpacks to more than {MAX_UNPACKED} bytes; unpack it, and name the result")

@@ -15,6 +15,7 @@ from galaxy.image_formats import Unreadable
 from galaxy.pictures import Picture, Request, check_decoded_bytes, is_large, picture_of_pixels, without_alpha
 from galaxy.tiff_segments import read_samples
 from machine.files import first_line
+from machine.shared_folders import is_of_system
 
 MAX_PAGES = 100
 # Bytes of a strip of rows.
@@ -34,6 +35,8 @@ def read_tiff(path: Path, request: Request) -> Picture:
     except Unreadable:
         raise
     except Exception as error:  # a damaged file can raise anything
+        if is_of_system(error):
+            raise
         raise Unreadable(f"cannot be decoded as a TIFF ({first_line(error)})") from None
 
 

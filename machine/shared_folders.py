@@ -14,6 +14,8 @@ from machine.whole_files import DataError
 PATIENCE = 60.0
 _NAMES = ("ESTALE", "EIO", "ENOTCONN", "ETIMEDOUT", "EHOSTDOWN", "EHOSTUNREACH", "EREMOTEIO", "ENODEV", "ESHUTDOWN")
 _LOST = {getattr(errno, name) for name in _NAMES if hasattr(errno, name)}
+# One file can cause an EIO.
+_OF_SYSTEM = {errno.EMFILE, errno.ENFILE} | _LOST - {errno.EIO}
 
 
 def is_lost(error: BaseException | None) -> bool:
@@ -23,6 +25,11 @@ def is_lost(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def is_of_system(error: BaseException) -> bool:
+    """Return whether an error says nothing about the file that was to be read: all files after it would fail, too."""
+    return isinstance(error, OSError) and error.errno in _OF_SYSTEM
 
 
 def touch(folder: Path, seconds: float = PATIENCE) -> None:

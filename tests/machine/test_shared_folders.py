@@ -2,12 +2,14 @@
 
 import errno
 import os
+import re
 import threading
 
 from machine.command_line import run_script
 
 import pytest
 
+from catalogue.targets import FileTarget, Recipe, Rejected
 from machine import shared_folders
 from machine.files import DataError, open_file, replacing
 from machine.shared_folders import is_lost, touch
@@ -56,6 +58,20 @@ def test_a_data_error_keeps_the_lost_file_system_as_its_cause(tmp_path, monkeypa
         with pytest.raises(DataError) as read:
             open_file(tmp_path / "a", "write it")
     assert is_lost(written.value) and is_lost(read.value)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ESTALE], ids=errno.errorcode.get)
+def test_a_fault_of_the_system_is_not_a_row_of_a_catalogue(number, tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+
+    def fail(*_: object, **__: object) -> None:
+        raise lose(number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(tmp_path), "open", fail)
+        with pytest.raises(OSError, match=re.escape(os.strerror(number))):
+            FileTarget(tmp_path / "a.png").frame(Recipe(None, "auto", 50.0))
+    assert isinstance(FileTarget(tmp_path / "a.png").frame(Recipe(None, "auto", 50.0)), Rejected)
 
 
 @pytest.mark.parametrize("error", [lose(errno.ENOENT), lose(errno.ENOSPC), DataError("no galaxy"), None])
