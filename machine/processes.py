@@ -49,7 +49,10 @@ class Start:
 
 def _start_worker(start: Start) -> None:
     """Start a worker: it ends with its parent, and its parent handles Ctrl-C and SIGUSR1."""
-    exit_with_parent()
+    try:
+        exit_with_parent()
+    except RuntimeError:  # no thread can be started: the parent reports a worker that died
+        os._exit(1)
     for name in ("SIGINT", "SIGUSR1"):  # batch systems send SIGUSR1 to all processes of a job
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
@@ -77,13 +80,16 @@ def pool(
     with contextlib.ExitStack() as stack:
         try:
             executor = ProcessPoolExecutor(num_workers or available_cores(), context, _start_worker, (start,))
-            stack.callback(executor.shutdown, cancel_futures=True)
             _start_all(executor)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "start new thread" not in str(error):
+                raise
+            reason = getattr(error, "strerror", error)
             raise DataError(
-                f"worker processes cannot be started ({error.strerror}); run again with {remedy}, or make room in "
+                f"worker processes cannot be started ({reason}); run again with {remedy}, or make room in "
                 "/dev/shm for their locks (mount -o remount,size=64M /dev/shm)"
             ) from None
+        stack.callback(executor.shutdown, cancel_futures=True)
         try:
             yield executor
         except BrokenProcessPool:
@@ -99,7 +105,7 @@ def _start_all(executor: ProcessPoolExecutor) -> None:
     before = set(multiprocessing.active_children())
     try:
         executor.submit(int)
-    except OSError:
+    except (OSError, RuntimeError):
         # The pool does not know the workers that did start; they would wait for tasks without end.
         for process in set(multiprocessing.active_children()) - before:
             process.kill()

@@ -256,7 +256,9 @@ def _allocate(path: Path) -> None:
         size = path.stat().st_size
         path.unlink()
         if error.errno != errno.ENOSPC:
-            raise
+            raise DataError(
+                f"{shown(path)} cannot be written ({error.strerror}); name another folder with --ram"
+            ) from error
         need_room(path.parent, size)
         raise
 
