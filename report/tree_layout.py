@@ -90,10 +90,11 @@ def layout_of(tree: Tree) -> Layout:
     return Layout(tree, placed, width, height)
 
 
-def _place_by_level(tree: Tree) -> tuple[dict[str, tuple[float, float, float]], float, float]:
-    """Return x, y and fan of each question by name, and the width and height of the canvas.
+def _place_by_level(tree: Tree) -> tuple[dict[str, tuple], float, float]:
+    """Return x, y, fan, order and below of each question by name, and the width and height of the canvas.
 
-    A question stands right of all that lead to it, at the mean height of their answers if there is room.
+    A question stands right of all that lead to it, at the mean height of their answers if there is room. Its title is
+    below the bar where the branches arrive from above.
     """
     levels: dict[int, int] = {}
     wanted: dict[int, list[float]] = {}
@@ -117,7 +118,11 @@ def _place_by_level(tree: Tree) -> tuple[dict[str, tuple[float, float, float]], 
     low = max(y[n] + heights[n] / 2 for n in y)
     height = max(low - top, _HEIGHT)
     shift = (height - low - top) / 2
-    positions = {tree.question(n).name: (362 + _LEVEL * levels[n], y[n] + shift, y[n] + shift) for n in tree.order}
+    positions = {}
+    for n in tree.order:
+        start = float(np.mean(wanted[n])) if n in wanted else PICTURE[1] + PICTURE[2] / 2 - shift
+        name, at = tree.question(n).name, y[n] + shift
+        positions[name] = 362 + _LEVEL * levels[n], at, at, (), start < y[n] - PITCH / 2
     return positions, 362 + _LEVEL * (max(levels.values()) + 1), height
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from tiny import draw_labels
 
 from catalogue.likely_path import answers_of, in_words
-from galaxy.decision_tree import GALAXY_ZOO_2
+from galaxy.decision_tree import GALAXY_ZOO_2, GALAXY_ZOO_EUCLID
 from report import tree_layout
 from report.tree_layout import BROAD, FULL, PITCH, layout_of
 
@@ -121,3 +121,9 @@ def test_a_branch_that_carries_its_name_ends_further_right():
     [odd] = [branch for branch in branches(votes) if (branch.question, branch.answer) == (6, 2)]
     assert star.points[-1][0] == LAYOUTS[1].x + tree_layout.LEVEL_TO
     assert odd.points[-1][0] == LAYOUTS[6].x + tree_layout.END
+
+
+def test_titles_of_questions_below_their_branches_are_below_the_bar():
+    layout = tree_layout.layout_of(GALAXY_ZOO_EUCLID)
+    below = {own.title for own in layout.questions.values() if own.below}
+    assert {"Problem", "Artifact"} <= below and not {"Round?", "Merging?", "Clumps?"} & below
