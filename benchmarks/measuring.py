@@ -68,7 +68,7 @@ def environment() -> dict[str, str]:
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     described = {
         "Python": platform.python_version(),
-        "PyTorch": torch.__version__,
+        "PyTorch": str(torch.__version__),  # a subclass of str, which pytest-xdist cannot send
         "NumPy": np.__version__,
         "OpenCV": cv2.__version__,
         "CPU": f"{cpu_model()}, {available_cores()} cores{load}",
