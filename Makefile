@@ -106,7 +106,7 @@ model: .venv/installed
 	    $(BIN)/python try_$(OF_TODAY).py --root $(VOTES) --fold $$fold/5 --epochs 40 --start-from $(START) && \
 	    $(BIN)/python predict_augmented_npy_$(OF_TODAY).py --root $(VOTES) --fold $$fold/5 || exit 1; done
 	$(BIN)/python models/teach.py --root $(VOTES) --classes $(CLASSES)
-	$(BIN)/python try_$(STUDENT).py --root $(VOTES) --all-galaxies --num-chunks 38 --start-from $(START) \
+	$(BIN)/python try_$(STUDENT).py --root $(VOTES) --all-galaxies --num-chunks 50 --start-from $(START) \
 	    --teacher class_and_votes
 	$(BIN)/python export_model.py try_$(STUDENT) --root $(VOTES) --all-galaxies --calibrate-with class_and_votes \
 	    --views 2 --weights int8 --facts models/facts.json --output models/lite0.onnx --overwrite

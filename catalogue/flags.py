@@ -49,7 +49,7 @@ DEFINITIONS = (
     FlagDefinition(
         SEVERAL, "several", f"another object within its radius has more than {COMPANION:.0%} of the galaxy's flux"
     ),
-    FlagDefinition(BORDER, "border", "the galaxy touches the border of the image"),
+    FlagDefinition(BORDER, "border", "the galaxy touches the border of the image", untrusted="cut by the border"),
     FlagDefinition(
         SATURATED,
         "saturated",

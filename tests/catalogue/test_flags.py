@@ -23,9 +23,9 @@ def test_descriptions_state_the_thresholds_of_the_code():
         assert limit in FLAGS[flags.SHAPE]
 
 
-def test_rows_that_are_far_stars_faint_or_of_another_shape_are_not_trusted():
+def test_rows_that_are_cut_far_stars_faint_or_of_another_shape_are_not_trusted():
     assert flags.are_trusted(np.array([0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 33, 1024])).tolist() == [
-        True, True, True, True, True, True, False, False, True, True, False, False, False,
+        True, True, True, True, False, True, False, False, True, True, False, False, False,
     ]  # fmt: skip
 
 
