@@ -59,7 +59,7 @@ test-workflow: .venv/installed workflow/.venv/installed
 	$(BIN)/python -m pytest tests/workflow
 
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 
 # What only an accelerator shows; a test that hangs or crashes costs the others nothing. Writes cuda.xml and cuda.md.
 test-cuda: .venv/installed

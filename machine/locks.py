@@ -110,6 +110,10 @@ def _take(path: Path, work: str) -> int | None:
                 return descriptor
             os.close(descriptor)  # the earlier holder removed this file meanwhile
     except OSError as error:
+        if file := next((folder for folder in path.parents if folder.exists() and not folder.is_dir()), None):
+            raise DataError(
+                f"{file}: expected a folder, got a file; move it or name another folder with --root"
+            ) from error
         raise DataError(
             f"{path} cannot be written ({error.strerror or error}); allow writing or name another folder with --root"
         ) from error

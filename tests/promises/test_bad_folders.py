@@ -70,7 +70,7 @@ FOLDERS = {
         (create_test_ids_file, {"--data": "file"}, lambda s: put(s.root / "file"), "--data: expected a folder, but"),
     ],
     "file where a folder is to be": [
-        (create_train_ids_file, {}, move_data, "cannot be read (Not a directory)"),
+        (create_train_ids_file, {}, move_data, "data: expected a folder, got a file"),
         (
             ensemble_predictions_npy,
             {},
@@ -181,7 +181,7 @@ def test_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pyte
     save_gz(path, np.arange(5))
     before = files_of(tmp_path)
 
-    def interrupted(file: object, array: np.ndarray) -> None:
+    def interrupted(file: object, array: np.ndarray, **options: object) -> None:
         file.write(b"half an array")
         raise KeyboardInterrupt
 

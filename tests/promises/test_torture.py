@@ -3,6 +3,7 @@
 A short form for every day; with TORTURE=1 in the environment, at least twenty kills of training and of prediction.
 """
 
+import contextlib
 import dataclasses
 import os
 import random
@@ -78,6 +79,17 @@ def main() -> None:
     {"train": training.main, "predict": prediction.main}[sys.argv.pop(1)](EIGHT_CHUNKS)
 
 
+def used_shared_memory() -> set[str]:
+    """Return the names in /dev/shm that a living process has mapped."""
+    names = set()
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        with contextlib.suppress(OSError):  # the process has ended
+            names |= {
+                line.split("/dev/shm/")[1].split()[0] for line in maps.read_text().splitlines() if "/dev/shm/" in line
+            }
+    return names
+
+
 class Victim:
     """A script that is killed in a session of its own, and what it leaves behind."""
 
@@ -94,7 +106,8 @@ class Victim:
         return sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
 
     def new_in_shared_memory(self) -> set[str]:
-        return set(os.listdir("/dev/shm")) - self.in_shared_memory
+        """Return the names that no living process uses: other tests have theirs meanwhile."""
+        return set(os.listdir("/dev/shm")) - self.in_shared_memory - used_shared_memory()
 
     def remove_products(self) -> None:
         for path in set(self.products()) - self.inputs:
@@ -114,10 +127,11 @@ class Victim:
         self.kills += process.returncode != 0
         # The names that other programs have there meanwhile come and go.
         deadline = time.monotonic() + 30
-        while (processes_of_session(process.pid) or self.new_in_shared_memory()) and time.monotonic() < deadline:
+        while (
+            left := processes_of_session(process.pid) or self.new_in_shared_memory()
+        ) and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert not processes_of_session(process.pid)
-        assert not self.new_in_shared_memory()
+        assert not left
         assert len(list(self.root.rglob(".*.part"))) <= 1
         return process.returncode != 0
 
