@@ -79,15 +79,13 @@ def main() -> None:
     {"train": training.main, "predict": prediction.main}[sys.argv.pop(1)](EIGHT_CHUNKS)
 
 
-def used_shared_memory() -> set[str]:
-    """Return the names in /dev/shm that a living process has mapped."""
-    names = set()
+def used_shared_memory() -> set[int]:
+    """Return the inodes in /dev/shm that a living process has mapped; a semaphore's maps have another name."""
+    inodes = set()
     for maps in Path("/proc").glob("[0-9]*/maps"):
         with contextlib.suppress(OSError):  # the process has ended
-            names |= {
-                line.split("/dev/shm/")[1].split()[0] for line in maps.read_text().splitlines() if "/dev/shm/" in line
-            }
-    return names
+            inodes |= {int(line.split()[4]) for line in maps.read_text().splitlines() if "/dev/shm/" in line}
+    return inodes
 
 
 class Victim:
@@ -107,7 +105,12 @@ class Victim:
 
     def new_in_shared_memory(self) -> set[str]:
         """Return the names that no living process uses: other tests have theirs meanwhile."""
-        return set(os.listdir("/dev/shm")) - self.in_shared_memory - used_shared_memory()
+        used, names = used_shared_memory(), set()
+        for name in set(os.listdir("/dev/shm")) - self.in_shared_memory:
+            with contextlib.suppress(FileNotFoundError):
+                if Path("/dev/shm", name).stat().st_ino not in used:
+                    names.add(name)
+        return names
 
     def remove_products(self) -> None:
         for path in set(self.products()) - self.inputs:

@@ -83,7 +83,7 @@ def test_each_command_runs(clone: Path):
     assert len(cells) == 1 + page.count("```sh\n") + page.count("```python\n")
     printed = "".join(output.get("text", "") for cell in cells for output in cell.outputs)
     assert "990 objects; 300 are large enough to have a visible shape" in printed
-    assert "209 of these 300 are unlike the training images" in printed
+    assert "220 of these 300 are not to be trusted" in printed
     assert "cutouts: the fraction" in printed and "better: the fraction" in printed
     for name in ("hubble.parquet", "hubble.html", "cutouts.html", "tree.png", "own.onnx", "survey/report.html"):
         assert (clone / "tutorial" / name).stat().st_size > 1000

@@ -11,6 +11,7 @@ from made_pages import HOSTILE
 
 from catalogue import answer_columns
 from catalogue.columns import Choices
+from catalogue.flags import are_trusted
 from galaxy.decision_tree import GALAXY_ZOO_2
 from machine import tables
 from machine.files import DataError
@@ -55,12 +56,12 @@ def test_all_rows_are_counted_and_unread_files_listed():
 def test_the_first_note_says_how_many_rows_can_be_trusted_and_why_the_others_cannot():
     schema, parts, _ = made_pages.catalogue(60)
     rows = np.arange(60)
-    ok, far = rows % 7 != 6, rows % 5 == 0
+    ok, far, cut = rows % 7 != 6, rows % 5 == 0, rows % 3 == 0
     assert catalogue_page.build(parts, schema).notes[0] == (
-        f"{(ok & ~far).sum()} of {ok.sum()} rows with answers can be trusted. Do not trust the others: "
-        f"{(ok & far).sum()} unlike the training images."
+        f"{(ok & ~far & ~cut).sum()} of {ok.sum()} rows with answers can be trusted. Do not trust the others: "
+        f"{(ok & cut).sum()} cut by the border, {(ok & far).sum()} unlike the training images."
     )
-    near = [table.filter(np.asarray(table["flag"]) & 32 == 0) for table in parts]
+    near = [table.filter(are_trusted(np.asarray(table["flag"]))) for table in parts]
     built = catalogue_page.build(near, schema)
     assert built.notes == [f"{built.galaxies.trusted.sum()} of {len(built.galaxies)} rows with answers can be trusted."]
 
