@@ -2,9 +2,9 @@
 
     python benchmarks/few_labels.py --root VOTES --start-from CLASSES/analysis/final/try_finetune_efficientnet_lite0.pkl
 
-Each draw leaves out another fifth of the galaxies, and trains on a random part of the others. A run is scored by one
-view of the galaxies that its draw left out: RMSE, and the share of galaxies whose first question has the right largest
-answer. `--start-from` names weights that never saw these galaxies.
+Each draw leaves out another fifth of the galaxies, and trains on a random part of the others. A run predicts the
+galaxies that its draw left out from one view. The scores are the RMSE, and the share of galaxies for which the largest
+answer to the first question is also that of the votes. `--start-from` names weights that never saw these galaxies.
 
 Results are kept in `few_labels.json`: a run with a result is not repeated.
 """

@@ -291,7 +291,7 @@ def _facts(provenance: dict, tree: DecisionTree) -> Iterator[tuple[str, str]]:
             value = " ".join(tree.question(number).text for number in value)
         elif name == "classes":
             value = value or "none: the model predicts votes"
-        elif isinstance(value, dict):  # the model of the features, whose checksum is in the table below
+        elif isinstance(value, dict):  # the name and checksum of the model of the features
             value = value.get("name", "")
         yield name.replace("_", " "), str(value)
 

@@ -158,13 +158,14 @@ def build(subset: str, num_workers: int | None = None) -> Path:
     if done is None:
         remove(subset)
         need_room(target.parent, math.prod(wanted["shape"]))
-        _write_journal(journal, key, {})  # first: it shows whose map this is
+        # The journal names the survey of the map, so it is written before the map.
+        _write_journal(journal, key, {})
         open_memmap(partial_map, mode="w+", dtype=np.uint8, shape=tuple(wanted["shape"])).flush()
         done = {}
     _allocate(partial_map)
     # Blocks that changed since they were written are decoded again.
     done = {first: checksum for first, checksum in done.items() if _checksum(partial_map, first) == checksum}
-    _write_journal(journal, key, done)  # again, since an interrupt can leave half a line at the end
+    _write_journal(journal, key, done)  # an interrupt can leave half a line at the end
     source = folders.current.raw_images(subset)
     _decode([images.image_path(source, id) for id in wanted["ids"]], partial_map, journal, done, num_workers)
     if manifest(subset) != wanted:
@@ -287,7 +288,7 @@ def remove(subset: str) -> bool:
     except DataError as error:
         print(f"kept: {error}")
         return False
-    # The two that show whose map this is come last.
+    # The journal and the manifest name the survey of the map, so they are removed last.
     remove_leftovers(*map(target.with_suffix, (".blocks", ".json")))
     files = [file for suffix in (".npy", ".part", ".blocks", ".json") if (file := target.with_suffix(suffix)).exists()]
     for file in files:

@@ -203,7 +203,7 @@ def test_a_long_array_of_the_expected_shape_takes_the_memory_of_its_bytes_only(t
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
 @pytest.mark.parametrize("name", ["a.npy", "a.npy.gz"])
-def test_an_array_whose_end_finds_no_room_is_not_written(tmp_path: Path, name: str):
+def test_an_array_that_fills_the_disk_at_its_end_is_not_written(tmp_path: Path, name: str):
     script = (
         "import resource, sys; import numpy as np; from machine.arrays import save_gz\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))\n"
