@@ -38,7 +38,7 @@ from machine.products import Product
 from machine.version import VERSION
 from survey import folders, images
 from survey.predictions import rmse, twin_of
-from survey.survey_tree import check_tree
+from survey.survey_tree import read_tree
 
 # Training images for the framing radius, for distances, and for the ranges of activations in int8.
 NUM_FRAMED, NUM_MEASURED, NUM_RANGED = 400, 1000, 100
@@ -150,7 +150,6 @@ def _announce(step: int, work: str) -> None:
 def build(experiment: Experiment, options: Options, args: argparse.Namespace) -> tuple[onnx.ModelProto, card.Card]:
     """Export a trained experiment: return its graph and its card."""
     _announce(1, "the network is loaded, and all images are looked at")
-    check_tree(folders.current, experiment.tree, f"{experiment.name}.py")
     network = load_network(experiment, find_device(options.device), "float32")
     exported = Exported(experiment, network, args.views)
     labels = images.load_labels()
@@ -313,7 +312,7 @@ def main() -> None:
     def run() -> None:
         args.facts_file, args.facts = args.facts, read_facts(args.facts) if args.facts else {}
         options.use_folders()
-        experiment = named(find_experiment(args.name), options.all_galaxies)
+        experiment = named(find_experiment(args.name).answering(read_tree(folders.current)), options.all_galaxies)
         if args.starting_weights:
             return write_starting_weights(experiment, options, args)
         output = args.output or folders.current.root / "models" / f"{twin_of(experiment.name)}.onnx"

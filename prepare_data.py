@@ -26,7 +26,7 @@ from survey.vote_columns import VOTE_ENDINGS, Choices
 # The first training script, for many galaxies and for few: a network of 2014 learns little from few.
 FOR_MANY = "try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense.py"
 FOR_FEW = "try_finetune_efficientnet_lite0.py"
-MANY = 20_000
+MANY, FEW = 20_000, 1000
 
 
 def parse() -> argparse.Namespace:
@@ -138,8 +138,9 @@ def main() -> None:
     if unready := [row for row in rows if row.needed and row.remedy]:
         raise DataError(f"not ready: {unready[0].what}: {unready[0].remedy}")
     flags = [word for flag, given in (("--root", args.root), ("--data", args.data)) if given for word in (flag, given)]
-    script = FOR_MANY if len(images.load_ids("train")) >= MANY else f"{FOR_FEW} --epochs 18"
-    print(f"everything is ready; next: python {script} {shlex.join(flags)}")
+    num = len(images.load_ids("train"))
+    for_few = f"{FOR_FEW} --epochs 18" if num >= FEW else f"{FOR_FEW} --epochs 40 --start-from lite0"
+    print(f"everything is ready; next: python {FOR_MANY if num >= MANY else for_few} {shlex.join(flags)}")
 
 
 if __name__ == "__main__":

@@ -1,16 +1,11 @@
-"""The value of each choice in Lite0's script: the script with one thing changed. And how well its features search.
+"""The value of each choice in Lite0's script: the script with one thing changed.
 
     python benchmarks/choices.py --root DIR --classes classes.csv --class-means class_mean_votes.csv [CHOICE ...]
-    python benchmarks/choices.py --rare --root DIR --classes ... --class-means ... [--start-from FILE]
 
-The first trains each choice with the same seeds, and validates it by one view and by the script's test transforms. The
-second trains nothing: one class is thinned to 2 %, one of its galaxies is the example, and 50 labels follow, always of
-the galaxy that ranks highest (doc/rare_galaxies.md). The features are those of ImageNet's weights, or of a file.
-
-Results are kept in `choices.json` and `rare_galaxies.json`: a run with a result is not repeated.
+Each choice is trained with the same seeds, and validated by one view and by the script's test transforms. Results are
+kept in `choices.json`: a run with a result is not repeated.
 """
 
-import argparse
 import contextlib
 import dataclasses
 import sys
@@ -22,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import pandas
 import torch
-from scipy.stats import rankdata
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -36,15 +30,11 @@ import layers
 import realtime_augmentation as ra
 from benchmarks.ensemble_results import class_flags, scorer
 from benchmarks.measuring import KeptResults, table
-from catalogue import label_fit
-from catalogue.calibration import fit_features
-from catalogue.columns import as_stored
 from engine import prediction, training
 from engine.checkpoints import Progress
 from engine.experiment import Experiment
 from engine.options import Options
 from galaxy.decision_tree import GALAXY_ZOO_2
-from survey import images
 from survey.folders import use_folders
 from survey.predictions import rmse
 from try_finetune_efficientnet_lite0 import EXPERIMENT
@@ -198,8 +188,6 @@ CHOICES: dict[str, Experiment] = {
     "views that grow: 96, 128, 160 pixels": seen(pixels=160, growing=True),
     "a head from a ridge solution": EXPERIMENT,
 }  # fmt: skip
-# Share of a thinned class in a search.
-RARE = 0.02
 # Called before the first step of a run.
 PREPARATIONS = {"views that grow: 96, 128, 160 pixels": grow, "a head from a ridge solution": fit_head}
 IsRight = Callable[[np.ndarray], np.ndarray]
@@ -258,67 +246,17 @@ def print_choices(results: pandas.DataFrame) -> None:
     print(table(head, rows))
 
 
-def find_rare(stored: np.ndarray, is_rare: np.ndarray, seed: int, num_labels: int) -> dict[str, float]:
-    """Search a thinned class by labels of the galaxy that ranks highest; `stored` (n, k) are whole features.
-
-    Returns how many were found, how many random labels would find, and the AUROC of the last ranking over the galaxies
-    without a label.
-    """
-    others, rare = np.flatnonzero(~is_rare), np.random.default_rng(seed).permutation(np.flatnonzero(is_rare))
-    rare = rare[: round(len(others) * RARE / (1 - RARE))]
-    rows = np.concatenate([rare, others])
-    features, wanted, labelled = stored[rows].astype(float), np.arange(len(rows)) < len(rare), [0]
-    for _ in range(num_labels + 1):
-        if wanted[labelled].all():
-            away = [np.square(features - features[row]).sum(1) for row in labelled]
-            scores = -np.min(away, axis=0)
-        else:
-            scores = label_fit.fit(features[labelled], wanted[labelled]).scores(features)
-        rest = np.setdiff1d(np.arange(len(rows)), labelled)
-        labelled.append(int(rest[scores[rest].argmax()]))
-    found = int(wanted[labelled[1:-1]].sum())
-    rest = np.setdiff1d(np.arange(len(rows)), labelled[:-1])
-    ranks, num = rankdata(scores[rest])[wanted[rest]], wanted[rest].sum()
-    auroc = (ranks.mean() - (num + 1) / 2) / (len(rest) - num) if num else np.nan
-    return {"rare": len(rare), "found": found, "random": num_labels * len(rare) / len(rows), "auroc": float(auroc)}
-
-
-def search(args: argparse.Namespace, options: Options) -> None:
-    """Print a row for each class: means over the seeds."""
-    results = KeptResults(args.output / "rare_galaxies.json")
-    run = training.Run.prepare(dataclasses.replace(EXPERIMENT, name="rare"), options)
-    features = features_of(run, np.arange(len(run.labels))).numpy()
-    statistics = fit_features(features)
-    stored = as_stored((features - statistics.mean) @ statistics.axes)
-    classes = pandas.read_csv(args.classes).set_index("GalaxyID")["class"].loc[images.load_ids("train")].to_numpy()
-    start = args.start_from or "ImageNet"
-    for name in dict.fromkeys(classes):
-        for seed in range(args.seeds):
-            results.add(
-                {"class": name, "start": start, "seed": seed}, partial(find_rare, stored, classes == name, seed, 50)
-            )
-    kept = pandas.DataFrame(each for each in results if each["start"] == start)
-    print(table(["class", "seeds", "rare", "found", "random", "AUROC"],
-                rows_of(kept, ["class"], ["rare", "found", "random", "auroc"])))  # fmt: skip
-
-
 def main() -> None:
     parser = class_flags(__doc__)
     parser.add_argument("--examples", type=positive_int, default=16000, metavar="N", help="examples of each run")
     parser.add_argument("--seeds", type=positive_int, default=1, metavar="N", help="default: %(default)s")
     parser.add_argument("--num-workers", type=positive_int, default=1, metavar="N")
-    parser.add_argument("--rare", action="store_true", help="search rare galaxies by the features")
-    parser.add_argument("--start-from", metavar="FILE", help="with --rare: trained weights (default: ImageNet's)")
     parser.add_argument("choices", nargs="*", metavar="CHOICE", help=f"of: {'; '.join(CHOICES)} (default: all)")
     args = parser.parse_args()
     if strangers := sorted(set(args.choices) - set(CHOICES)):
         parser.error(f"expected choices among {'; '.join(CHOICES)}, got {strangers[0]}")
     use_folders(args.root, args.data)
-    options = Options(
-        root=args.root, data=args.data, device="cpu", num_workers=args.num_workers, start_from=args.start_from
-    )
-    if args.rare:
-        return search(args, options)
+    options = Options(root=args.root, data=args.data, device="cpu", num_workers=args.num_workers)
     results = KeptResults(args.output / "choices.json")
     is_right = scorer(args.classes, args.class_means)
     for seed in range(args.seeds):

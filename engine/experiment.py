@@ -6,8 +6,10 @@ for (`--start-from`, `--teacher`).
 """
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -17,6 +19,7 @@ import layers
 from engine.optimizers import LowerRate
 from galaxy.decision_tree import GALAXY_ZOO_2
 from galaxy.tree import Tree
+from machine.files import DataError
 from survey.views import Views
 
 
@@ -138,7 +141,7 @@ class Experiment:
     weight_average: float | None
     validate_every: int
     seed: int
-    # The questions that the labels answer.
+    # The questions that the labels answer: those of Galaxy Zoo 2, or others that the script declares (`answering`).
     tree: Tree = GALAXY_ZOO_2
     # What `--start-from` changes, and how `--teacher` teaches; None: nothing, not at all.
     adaptation: Adaptation | None = None
@@ -153,6 +156,23 @@ class Experiment:
     def first_normalised_step(self) -> int:
         """The first step with normalised predictions, at latest after a third of a short run."""
         return min(self.num_steps_nonorm, self.num_chunks * self.steps_a_chunk // 3)
+
+    def answering(self, tree: Tree) -> "Experiment":
+        """Return the experiment for labels of a tree.
+
+        A script that declares no tree learns any, if its `build_network` has an argument `tree`. Raises DataError for
+        another tree than the script's.
+        """
+        if tree == self.tree:
+            return self
+        bound = self.build_network.keywords if isinstance(self.build_network, partial) else {}
+        free = "tree" in inspect.signature(self.build_network).parameters and "tree" not in bound
+        if self.tree != GALAXY_ZOO_2 or not free:
+            raise DataError(
+                f"expected labels of the tree {self.tree.name}, which {self.name}.py declares, got those of {tree.name}; "
+                f"prepare the data with prepare_data.py --tree, or declare that tree in the script"
+            )
+        return dataclasses.replace(self, tree=tree, build_network=partial(self.build_network, tree=tree))
 
     def adapted(self) -> "Experiment":
         """Return the experiment for a run that starts from a trained network."""

@@ -35,7 +35,7 @@ from machine.progress import showing
 from survey import folders, folds, images
 from survey.folders import SUBSETS
 from survey.predictions import describe_lost, rmse
-from survey.survey_tree import check_tree
+from survey.survey_tree import read_tree
 from survey.views import Views
 
 # Bytes of the views in one batch; activations take about forty times as much memory.
@@ -122,7 +122,7 @@ class Prediction:
         """Load the network, check all images, find shared parts; raises DataError."""
         device = find_device(options.device)
         precision = fastest_precision(device) if options.precision == "auto" else options.precision
-        check_tree(folders.current, experiment.tree, f"{experiment.name}.py")
+        experiment = experiment.answering(read_tree(folders.current))
         network = load_network(experiment, device, precision)
         self.examples = Examples(experiment, options, device)
         self.sharing = PartSharing(network, experiment.views, experiment.test_transforms)

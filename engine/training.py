@@ -42,7 +42,7 @@ from machine.signals import UNFINISHED, Stopped, StopRequest
 from survey import folders, images, label_weights
 from survey.predictions import rmse
 from survey.submission import no_submission, write_submission
-from survey.survey_tree import check_tree
+from survey.survey_tree import read_tree
 
 OnChunk = Callable[[Progress], None]
 
@@ -147,6 +147,7 @@ class Run:
         `split` replaces the indices of the galaxies for training and for validation. Raises DataError.
         """
         device = find_device(options.device)
+        experiment = experiment.answering(read_tree(folders.current))
         start = starting_weights.read(starting_weights.find(options.start_from)) if options.start_from else None
         # What a run does not use is not part of its identity.
         experiment = experiment.adapted() if start else dataclasses.replace(experiment, adaptation=None)
@@ -155,7 +156,6 @@ class Run:
         if start is not None:
             start.put_into(network)
         trainer = Trainer(experiment, network, options.graphs)
-        check_tree(folders.current, experiment.tree, f"{experiment.name}.py")
         labels, examples = images.load_labels(), Examples(experiment, options, device, teachers)
         train_indices, valid_indices = split or examples.split()
         label_weights.report(network.output_layer.error_of, train_indices)
@@ -342,6 +342,7 @@ def train(experiment: Experiment, options: Options, on_chunk: OnChunk | None = N
     """
     name = experiment.name
     with explain_out_of_memory(), alone(folders.current.lock(name, "train"), f"training of {name}"):
+        experiment = experiment.answering(read_tree(folders.current))
         inputs = [starting_weights.find(options.start_from)] if options.start_from else []
         products.check(map(Product, _products(experiment)), inputs, overwrite=options.overwrite)
         run = Run.prepare(experiment, options, on_chunk)

@@ -117,7 +117,7 @@ def read_classes(path: Path, stems: Collection[str], choices: Choices = NO_CHOIC
             f"{path}: expected 2 to {MAX_CLASSES} different labels, got {len(answers)}; label more galaxies"
         )
     labels = np.array([[name == answer for answer in answers] for name in classes.values()], dtype=np.float64)
-    print(f"{path}: one question, with the answers {', '.join(answers)}; train with tree=CLASSES({tuple(answers)!r})")
+    print(f"{path}: one question, with the answers {', '.join(answers)}")
     return CLASSES(answers), OwnLabels(list(classes), labels, None)
 
 

@@ -1,7 +1,7 @@
 """The decision tree of a data folder: that of data/tree.json, or of Galaxy Zoo 2 without one.
 
-The commands that read labels or predictions take the tree from here; a training script declares its own
-(`Experiment.tree`), which must be the same.
+The commands that read labels or predictions take the tree from here. A training script that declares a tree of its own
+(`Experiment.tree`) must declare the same one.
 """
 
 import json
@@ -43,12 +43,3 @@ def write_tree(folders: Folders, tree: Tree) -> None:
         return
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(tree.as_plain(), indent=1) + "\n")
-
-
-def check_tree(folders: Folders, tree: Tree, user: str) -> None:
-    """Raise DataError unless the labels of the data folder answer the questions of `tree`, which `user` declares."""
-    if (labelled := read_tree(folders)) != tree:
-        raise DataError(
-            f"{folders.data}: expected labels of the tree {tree.name}, which {user} declares, got those of "
-            f"{labelled.name}; prepare the data with prepare_data.py --tree, or declare that tree in the script"
-        )

@@ -79,13 +79,21 @@ class TestKaggle:
         )
         assert (ROOT / last.split()[5]).is_file()
 
-    @pytest.mark.parametrize(("num_many", "script"), [(31, "try_finetune"), (30, "try_convnet")])
+    @pytest.mark.parametrize(
+        ("num_few", "num_many", "command"),
+        [
+            (31, 31, r"try_finetune_\w+\.py --epochs 40 --start-from lite0"),
+            (30, 31, r"try_finetune_\w+\.py --epochs 18"),
+            (30, 30, r"try_convnet_\w+\.py"),
+        ],
+    )
     def test_the_next_command_fits_the_number_of_galaxies(
-        self, survey: Survey, run_main, capsys, monkeypatch, num_many: int, script: str
+        self, survey: Survey, run_main, capsys, monkeypatch, num_few: int, num_many: int, command: str
     ):
+        monkeypatch.setattr(prepare_data, "FEW", num_few)
         monkeypatch.setattr(prepare_data, "MANY", num_many)
         run_main(prepare_data, "--root", survey.root)
-        assert f"next: python {script}_" in capsys.readouterr().out.splitlines()[-1]
+        assert re.search(f"next: python {command} --root", capsys.readouterr().out.splitlines()[-1])
 
     def test_without_a_place_it_looks_in_the_data_folder(self, survey: Survey, run_main, capsys):
         run_main(prepare_data, "--root", survey.root)

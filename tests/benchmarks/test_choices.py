@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import similar
 import torch
 from tiny import CPU
 
@@ -101,12 +100,3 @@ def test_a_run_that_went_on_has_no_seconds(prepared_survey, tables, tmp_path, ru
     run_main(choices, *flags)
     assert capsys.readouterr().out.splitlines()[-1].split()[-2] == "-"
     assert json.loads((tmp_path / "choices.json").read_text())[0]["seconds"] is None
-
-
-def test_labels_find_a_rare_class_that_features_separate():
-    stored = similar.features(3000, 200)
-    found = choices.find_rare(stored, np.arange(3000) < 200, 0, 30)
-    assert found["rare"] == round(2800 * 0.02 / 0.98) and found["random"] == pytest.approx(0.6, rel=0.01)
-    assert found["found"] > 20 * found["random"] and 0.9 < found["auroc"] <= 1
-    without = choices.find_rare(stored[:, 3:], np.arange(3000) < 200, 0, 30)
-    assert without["found"] < 5 and 0.3 < without["auroc"] < 0.7

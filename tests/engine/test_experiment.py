@@ -11,7 +11,12 @@ from tiny import TINY, run
 
 import layers
 from engine.experiment import Cosine, Experiment, NormConstraint, Steps
+from galaxy.decision_tree import CLASSES
+from machine.files import DataError
 from try_convnet_cc_multirotflip_3x69r45_maxout2048_extradense import EXPERIMENT as BEST
+from try_finetune_efficientnet_lite1 import EXPERIMENT as LITE1
+
+TWO = CLASSES(["a", "b"])
 
 
 class TestExperiment:
@@ -25,6 +30,19 @@ class TestExperiment:
         for name in ("seed", "learning_rate", "views"):
             with pytest.raises(dataclasses.FrozenInstanceError):
                 setattr(BEST, name, None)
+
+    def test_a_script_without_a_tree_learns_that_of_the_labels(self):
+        answering = LITE1.answering(TWO)
+        assert answering.tree == TWO and answering.answering(TWO) is answering
+        assert answering.build_network(2)[1].get_output_shape() == (2, 2)
+        assert answering.build_network.keywords == {"variant": "lite1", "tree": TWO}
+        assert LITE1.answering(LITE1.tree) is LITE1
+
+    def test_labels_of_another_tree_give_one_line(self):
+        declared = LITE1.answering(TWO)
+        for experiment, tree in ((BEST, TWO), (declared, BEST.tree), (declared, CLASSES(["a", "c"]))):
+            with pytest.raises(DataError, match=f"tree {experiment.tree.name}, which {experiment.name}.py declares"):
+                experiment.answering(tree)
 
     def test_a_short_run_keeps_the_fractions_of_the_schedule(self):
         short = BEST.resized(25)

@@ -55,7 +55,7 @@ THREE = CLASSES(["elliptical", "spiral", "other"])
 OUTPUTS = {"plain": custom.OptimisedDivGalaxyOutputLayer, "dirichlet": custom.DirichletGalaxyOutputLayer}
 
 
-def build_network(batch_size: int, tree: Tree, output: str) -> tuple[list[layers.Layer], layers.Layer]:
+def build_network(batch_size: int, output: str, tree: Tree = TINY.tree) -> tuple[list[layers.Layer], layers.Layer]:
     """Return the input layer and the output layer of a network of two layers."""
     l0 = layers.Input2DLayer(batch_size, 3, 15, 15)
     l1 = layers.DenseLayer(layers.FlattenLayer(l0), 8, 0.1, 0.1, nonlinearity=layers.identity)
@@ -78,6 +78,12 @@ def experiment(tree: Tree, output: str) -> Experiment:
         learning_rate=Steps({0: 0.003}),
         num_steps_nonorm=0,
     )
+
+
+def undeclared(output: str) -> Experiment:
+    """Return an experiment that learns the tree of the labels."""
+    declared = experiment(TINY.tree, output)
+    return dataclasses.replace(declared, build_network=partial(build_network, output=output))
 
 
 def write_votes(root: Path, tree: Tree) -> None:
@@ -119,9 +125,12 @@ class Script:
         self.__name__, self.main = experiment.name, partial(main, experiment)
 
 
-@pytest.mark.parametrize(("tree", "outputs"), [(MINE, ("plain", "dirichlet")), (THREE, ("plain", "weighted"))])
+@pytest.mark.parametrize(
+    ("tree", "outputs", "declared"),
+    [(MINE, ("plain", "dirichlet"), True), (THREE, ("plain", "weighted"), True), (THREE, ("plain", "weighted"), False)],
+)
 def test_a_survey_with_its_own_questions_goes_through_everything(
-    tree: Tree, outputs: tuple[str, str], tmp_path: Path, run_main: Callable, capsys: pytest.CaptureFixture,
+    tree: Tree, outputs: tuple[str, str], declared: bool, tmp_path: Path, run_main: Callable, capsys: pytest.CaptureFixture,
     monkeypatch: pytest.MonkeyPatch, one_thread: None,
 ):  # fmt: skip
     write_votes(tmp_path, tree)
@@ -131,7 +140,7 @@ def test_a_survey_with_its_own_questions_goes_through_everything(
     assert np.load(tmp_path / "data" / "counts_train.npy").shape == (NUM_GALAXIES, len(tree.questions))
 
     flags = ("--device", "cpu", "--num-workers", 1)
-    first, second = (experiment(tree, output) for output in outputs)
+    first, second = (experiment(tree, output) if declared else undeclared(output) for output in outputs)
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         interrupt_after(patch, 4, signal.SIGINT)
         run(Script(second, training.main), *flags)

@@ -334,7 +334,7 @@ def test_a_table_of_classes_is_one_question(tmp_path: Path, capsys: pytest.Captu
     path.write_text("id_str,file_loc,label,time\na,x/a.jpg,ring,\nb,x/b.jpg,other,\na,x/a.jpg,ring,\n")
     tree, (names, labels, counts) = own_labels.read_classes(path, {"a", "b", "c"})
     assert (names, labels.tolist(), counts) == (["a", "b"], [[0, 1], [1, 0]], None)
-    assert tree.num_answers == 2 and "tree=CLASSES(('other', 'ring'))" in capsys.readouterr().out
+    assert tree.num_answers == 2 and "one question, with the answers other, ring" in capsys.readouterr().out
     for rows, message in {
         "a,ring\n": "expected 2 to 32 different labels, got 1",
         "a,ring\na,other\n": "a has the labels 'ring' and 'other'",

@@ -1,4 +1,4 @@
-"""The tree of a data folder: written, read, compared with a script's."""
+"""The tree of a data folder: written and read."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from galaxy.decision_tree import CLASSES, GALAXY_ZOO_2, GALAXY_ZOO_EUCLID
 from machine.files import DataError
 from survey.folders import Folders
-from survey.survey_tree import check_tree, read_tree, write_tree
+from survey.survey_tree import read_tree, write_tree
 
 
 def test_a_folder_without_a_tree_has_that_of_galaxy_zoo_2(tmp_path: Path):
@@ -18,13 +18,6 @@ def test_a_folder_without_a_tree_has_that_of_galaxy_zoo_2(tmp_path: Path):
         write_tree(folders, tree)
         assert read_tree(folders) == tree
     assert not list(folders.data.iterdir())
-
-
-def test_labels_of_another_tree_give_one_line(tmp_path: Path):
-    folders = Folders(tmp_path)
-    check_tree(folders, GALAXY_ZOO_2, "try_a.py")
-    with pytest.raises(DataError, match=r"of the tree euclid, which try_a.py declares, got those of gz2"):
-        check_tree(folders, GALAXY_ZOO_EUCLID, "try_a.py")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"name": "a", "questions": []}'])
