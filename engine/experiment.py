@@ -169,8 +169,8 @@ class Experiment:
         free = "tree" in inspect.signature(self.build_network).parameters and "tree" not in bound
         if self.tree != GALAXY_ZOO_2 or not free:
             raise DataError(
-                f"expected labels of the tree {self.tree.name}, which {self.name}.py declares, got those of {tree.name}; "
-                f"prepare the data with prepare_data.py --tree, or declare that tree in the script"
+                f"expected labels of the tree {self.tree.name}, which {self.name}.py declares, got those of "
+                f"{tree.name}; prepare the data with prepare_data.py --tree, or declare that tree in the script"
             )
         return dataclasses.replace(self, tree=tree, build_network=partial(self.build_network, tree=tree))
 

@@ -130,8 +130,8 @@ class Script:
     [(MINE, ("plain", "dirichlet"), True), (THREE, ("plain", "weighted"), True), (THREE, ("plain", "weighted"), False)],
 )
 def test_a_survey_with_its_own_questions_goes_through_everything(
-    tree: Tree, outputs: tuple[str, str], declared: bool, tmp_path: Path, run_main: Callable, capsys: pytest.CaptureFixture,
-    monkeypatch: pytest.MonkeyPatch, one_thread: None,
+    tree: Tree, outputs: tuple[str, str], declared: bool, tmp_path: Path, run_main: Callable,
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, one_thread: None,
 ):  # fmt: skip
     write_votes(tmp_path, tree)
     run = partial(lambda script, *flags: run_main(script, "--root", tmp_path, *flags))
