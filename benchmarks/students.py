@@ -1,17 +1,19 @@
 """A student beside its teachers, and beside the same network without teachers, on galaxies that none of them saw.
 
-    python benchmarks/students.py ROOT [ROOT ...] --seeds 1 [2 ...] [--start-from FILE] [NUMBERS]
+    python benchmarks/students.py ROOT --seeds 1 2 3 [--folds 3] [--start-from FILE] [--numbers W,U,C ...]
 
-A root is prepared (`prepare_data.py`), and each has its seed. The teachers are Lite0 without one of three folds each,
-under the script's eight views. Students with one view learn from their mean, from labelled and from test images. All
-are scored on the validation galaxies. `--numbers W,U,C` names label_weight, unlabelled and consistency of a student
-(doc/distillation.md). With `--own` the teachers predict the galaxies that they were trained on.
+The root is prepared (`prepare_data.py`). Each seed trains Lite0 on the labels alone. These networks together teach the
+students of all seeds, under the script's eight views. They saw the labels of the training galaxies, so they should
+teach the test images only: W, the weight of the label, is 1. With `--folds` each student has teachers of its own: a
+network without each fold. `--numbers` names label_weight, unlabelled and consistency of a student
+(doc/distillation.md). All are scored on the validation galaxies.
 
-Results are kept in `ROOT/students_SEED`: a run with a result is not repeated. The table has means over the roots.
+Results are kept in `ROOT/students`: a run with a result is not repeated. The table has means over the seeds.
 """
 
 import argparse
 import dataclasses
+import itertools
 import sys
 from functools import partial
 from pathlib import Path
@@ -24,21 +26,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from machine.command_line import positive_int, run_script
 
 from benchmarks.measuring import KeptResults, print_environment, table
-from benchmarks.peers import run_command
-from engine import prediction, training
+from engine import prediction, teaching, training
+from engine.examples import Examples
 from engine.experiment import Distillation, Experiment
+from engine.network import Network
 from engine.options import Options
-from machine.arrays import load_array, load_pickle
-from survey import folders, folds, images
+from machine.arrays import load_gz, save_gz
+from survey import folds, images
 from survey.folders import use_folders
 from survey.folds import Fold
 from survey.predictions import rmse
 from try_distilled_lite0 import EXPERIMENT
 
-TEACHER = "try_finetune_efficientnet_lite0"
-TEACH, PREDICT = TEACHER, "predict_augmented_npy_finetune_efficientnet_lite0"
-NUM_FOLDS, CHUNK_SIZE = 3, 800
-ALONE = "labels only"
+CHUNK_SIZE, ALONE = 800, "labels only"
 
 
 def numbers(text: str) -> Distillation:
@@ -47,80 +47,97 @@ def numbers(text: str) -> Distillation:
     return Distillation(label_weight=label_weight, unlabelled=unlabelled, consistency=consistency)
 
 
-def teach(num_folds: int, num_examples: int, seed: int, options: Options) -> dict[str, float]:
-    """Train and run the network of each fold; return the scores of one view, of eight, and of the mean of all."""
-    truth = images.load_labels()
-    valid = images.split(len(truth))[1]
-    where = ("--root", options.root, "--data", options.data)
-    one, eight = [], []
-    for fold in (Fold(index, num_folds) for index in range(1, num_folds + 1)):
-        fold_flag, start = fold.flag.split(), ("--start-from", options.start_from) if options.start_from else ()
-        run_command(
-            TEACH, *where, *fold_flag, *start, "--seed", 10 * seed + fold.index, "--device", "cpu",
-            "--num-chunks", round(num_examples / CHUNK_SIZE), "--chunk-size", CHUNK_SIZE, "--num-workers", 1,
-        )  # fmt: skip
-        run_command(PREDICT, *where, *fold_flag, "--device", "cpu", "--num-workers", 1)
-        name = TEACHER + fold.suffix
-        one.append(rmse(load_pickle(folders.current.analysis(name), name)["predictions"], truth[valid]))
-        rows = (len(folds.predicted(fold)), truth.shape[1])
-        seen = load_array(folds.product("train", name), PREDICT, rows, np.floating)
-        eight.append(rmse(seen[-len(valid) :], truth[valid]))
-    mean = folds.load_predictions(TEACHER, truth.shape[1])[0]
-    return {"one": float(np.mean(one)), "eight": float(np.mean(eight)), "all": rmse(mean[valid], truth[valid])}
-
-
 def sized(name: str, distillation: Distillation | None, num_examples: int, seed: int) -> Experiment:
     """Return the student's experiment for so many examples, without validation on the way."""
     changed = EXPERIMENT.resized(round(num_examples / CHUNK_SIZE), CHUNK_SIZE)
     return dataclasses.replace(changed, name=name, distillation=distillation, seed=seed, validate_every=10**6)
 
 
+def predict_fold(network: Network, examples: Examples, name: str, fold: Fold) -> float:
+    """Write what a network without a fold predicts by eight views; return its RMSE of the validation galaxies."""
+    truth = images.load_labels()
+    valid = images.split(len(truth))[1]
+    wanted = {"train": folds.predicted(fold), "test": np.arange(len(images.ids_of("test")))}
+    for subset, indices in wanted.items():
+        path = folds.product(subset, name + fold.suffix)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_gz(path, prediction.predict(network, examples, indices, subset))
+    seen = load_gz(folds.product("train", name + fold.suffix))
+    return rmse(seen[-len(valid) :], truth[valid])
+
+
+def teach(name: str, num_folds: int, num_examples: int, seed: int, options: Options) -> dict[str, float]:
+    """Train a network without each fold, and write what it predicts; return the scores on the validation galaxies.
+
+    The scores are the means of one view and of eight over the folds, and that of the folds' mean prediction.
+    """
+    one, eight = [], []
+    for fold in (Fold(index, num_folds) for index in range(1, num_folds + 1)):
+        own = dataclasses.replace(options, fold=fold)
+        experiment = sized(name + fold.suffix, None, num_examples, 10 * seed + fold.index)
+        run = training.Run.prepare(experiment, own)
+        run.train()
+        one.append(run.validate())
+        run.finish()
+        with run.trainer.predicting():
+            eight.append(predict_fold(run.network, run.examples, name, fold))
+    truth = images.load_labels()
+    valid = images.split(len(truth))[1]
+    mean = folds.load_predictions(name, truth.shape[1])[0]
+    return {"one": float(np.mean(one)), "eight": float(np.mean(eight)), "all": rmse(mean[valid], truth[valid])}
+
+
 def learn(experiment: Experiment, options: Options) -> dict[str, float]:
-    """Train the experiment; return its scores by one view and by eight."""
+    """Train a student; return its scores by one view and by eight, and that of its teachers."""
     run = training.Run.prepare(experiment, options)
     run.train()
     truth, one = run.labels[run.valid_indices], run.validate()
     with run.trainer.predicting():
         eight = prediction.predict(run.network, run.examples, run.valid_indices, "train")
-    run.finish()
-    return {"one": one, "eight": rmse(eight, truth)}
+    run.store.clear()
+    teachers = teaching.load(options.teacher).train[run.valid_indices]
+    return {"one": one, "eight": rmse(eight, truth), "all": rmse(teachers, truth)}
 
 
 def main() -> None:
     flags = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    flags.add_argument("roots", type=Path, nargs="+", metavar="ROOT")
-    flags.add_argument("--seeds", type=positive_int, nargs="+", required=True, metavar="N", help="one for each root")
+    flags.add_argument("root", type=Path, metavar="ROOT")
+    flags.add_argument("--seeds", type=positive_int, nargs="+", required=True, metavar="N")
+    flags.add_argument(
+        "--only", type=positive_int, nargs="+", metavar="N", help="students of these seeds (default: all)"
+    )
     flags.add_argument("--numbers", type=numbers, nargs="+", default=[EXPERIMENT.distillation], metavar="W,U,C")
-    flags.add_argument("--own", action="store_true", help="teachers that saw the galaxies that they teach")
-    flags.add_argument("--teachers", type=positive_int, default=12000, metavar="N", help="of a fold; default: 12000")
-    flags.add_argument("--examples", type=positive_int, default=20000, metavar="N", help="of a student; default: 20000")
+    flags.add_argument("--folds", type=positive_int, metavar="N", help="teachers without each of N folds")
+    flags.add_argument("--fold-examples", type=positive_int, default=12000, metavar="N", help="default: 12000")
+    flags.add_argument("--examples", type=positive_int, default=20000, metavar="N", help="default: 20000")
     flags.add_argument("--start-from", metavar="FILE", help="weights from which all trainings start")
     args = flags.parse_args()
     print_environment()
-    num_folds, kept = 1 if args.own else NUM_FOLDS, []
-    for root, seed in zip(args.roots, args.seeds, strict=True):
-        work = root / f"students_{seed}" / ("own" if args.own else "folds")
-        results = KeptResults(work / "students.json")
-        use_folders(work, root / "data")
-        options = Options(root=work, data=root / "data", device="cpu", num_workers=1, start_from=args.start_from)
-        taught = dataclasses.replace(options, teacher=(TEACHER,))
-        runs = {} if args.own else {ALONE: (sized("labels_only", None, args.examples, seed), options)}
+    work, data = args.root / "students", args.root / "data"
+    use_folders(work, data)
+    options = Options(root=work, data=data, device="cpu", num_workers=1, start_from=args.start_from)
+    kept = {seed: KeptResults(work / f"seed_{seed}.json") for seed in args.seeds}
+    for seed, results in kept.items():
+        results.add({"run": ALONE}, partial(teach, f"alone_{seed}", 1, args.examples, seed, options))
+    for seed in args.only or args.seeds:
+        teachers = [f"alone_{each}" for each in args.seeds]
+        if args.folds:
+            teachers = [f"folds_{seed}"]
+            teaching_folds = partial(teach, teachers[0], args.folds, args.fold_examples, seed, options)
+            kept[seed].add({"run": f"{args.folds} folds"}, teaching_folds)
+        taught = dataclasses.replace(options, teacher=tuple(teachers))
+        of = f"{args.folds} folds" if args.folds else f"{len(teachers)} networks"
         for each in args.numbers:
-            name = ", ".join(f"{field} {value:g}" for field, value in dataclasses.asdict(each).items())
-            runs[name] = (sized(f"student_{len(results)}", each, args.examples, seed), taught)
-        if ALONE in runs:
-            results.add({"run": ALONE}, partial(learn, *runs.pop(ALONE)))
-        results.add({"run": "teachers"}, partial(teach, num_folds, args.teachers, seed, options))
-        for name, run in runs.items():
-            results.add({"run": name}, partial(learn, *run))
-        kept += results
+            values = ", ".join(f"{field} {value:g}" for field, value in dataclasses.asdict(each).items())
+            experiment = sized(f"student_{seed}_{len(kept[seed])}", each, args.examples, seed)
+            kept[seed].add({"run": f"teachers: {of}; {values}"}, partial(learn, experiment, taught))
     rows = [
         [name, len(same), *(f"{same[column].mean():.4f}" for column in ("one", "eight", "all"))]
-        for name, same in pandas.DataFrame(kept).groupby("run", sort=False)
+        for name, same in pandas.DataFrame(itertools.chain(*kept.values())).groupby("run", sort=False)
     ]
-    print(table(["run", "seeds", "one view", "eight views", "eight views, mean of folds"], rows))
+    print(table(["run", "seeds", "one view", "eight views", "its teachers, eight views"], rows))
 
 
 if __name__ == "__main__":
