@@ -1,27 +1,41 @@
 """A student learns beside the same network without teachers, and both are scored on the validation galaxies."""
 
+import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from benchmarks import students
+from survey import folds, images
+from survey.predictions import rmse
 
 
-def test_a_student_and_its_teachers_are_scored_once(prepared_survey, run_main, monkeypatch, capsys):
-    for name, value in (("NUM_FOLDS", 2), ("CHUNK_SIZE", 32)):
-        monkeypatch.setattr(students, name, value)
+def test_students_and_their_teachers_are_scored_once(prepared_survey, run_main, monkeypatch, capsys):
+    transforms = students.EXPERIMENT.test_transforms[:2]
+    small = dataclasses.replace(students.EXPERIMENT, batch_size=4, test_transforms=transforms)
+    monkeypatch.setattr(students, "EXPERIMENT", small)
+    monkeypatch.setattr(students, "CHUNK_SIZE", 8)
     root = prepared_survey.root
-    flags = [root, "--seeds", 1, "--teachers", 32, "--examples", 32, "--numbers", "0.5,1,0"]
+    flags = [root, "--seeds", 1, 2, "--examples", 8, "--fold-examples", 8, "--numbers", "1,1,0"]
     run_main(students, *flags)
-    results = json.loads((root / "students_1" / "folds" / "students.json").read_text())
-    student = "label_weight 0.5, unlabelled 1, consistency 0"
-    assert [each["run"] for each in results] == [students.ALONE, "teachers", student]
-    assert all(0 < each["one"] < 1 and 0 < each["eight"] < 1 for each in results)
-    assert results[1]["all"] <= results[1]["eight"] + 1e-9  # the error of a mean is at most the mean error
+    run_main(students, *flags, "--only", 2, "--folds", 2)
+    kept = [json.loads((root / "students" / f"seed_{seed}.json").read_text()) for seed in (1, 2)]
+    numbers = "label_weight 1, unlabelled 1, consistency 0"
+    together = [students.ALONE, f"teachers: 2 networks; {numbers}"]
+    assert [each["run"] for each in kept[0]] == together
+    assert [each["run"] for each in kept[1]] == [*together, "2 folds", f"teachers: 2 folds; {numbers}"]
+    assert all(0 < each[views] < 1 for each in [*kept[0], *kept[1]] for views in ("one", "eight", "all"))
+    # The teachers of a student are the mean of the networks, and the error of a mean is at most the mean error.
+    labels = images.load_labels()
+    _, valid = images.split(len(labels))
+    alone = [folds.load_predictions(f"alone_{seed}", 37)[0][valid] for seed in (1, 2)]
+    assert kept[0][1]["all"] == pytest.approx(rmse(np.mean(alone, axis=0), labels[valid]), abs=1e-6)
+    assert kept[1][2]["all"] <= kept[1][2]["eight"] + 1e-9
     for name in ("learn", "teach"):
         monkeypatch.setattr(students, name, pytest.fail)
     capsys.readouterr()
     run_main(students, *flags)
-    assert capsys.readouterr().out.splitlines()[-1].startswith(f"| {student}")
+    assert "| teachers: 2 networks; label_weight 1, unlabelled 1, consistency 0 |     2 |" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         run_main(students, root, "--seeds", 1, "--numbers", "0.5,1")
