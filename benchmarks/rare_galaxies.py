@@ -40,7 +40,7 @@ from try_finetune_efficientnet_lite0 import EXPERIMENT
 
 # Share of the thinned class, and the number of labels beside the example.
 RARE, NUM_LABELS = 0.02, 50
-# Examples of a network that learns the labels; about a minute of one core.
+# Examples of a network that learns the labels.
 CHUNK_SIZE, NUM_CHUNKS = 480, 6
 
 
