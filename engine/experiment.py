@@ -170,7 +170,7 @@ class Experiment:
         if self.tree != GALAXY_ZOO_2 or not free:
             raise DataError(
                 f"expected labels of the tree {self.tree.name}, which {self.name}.py declares, got those of "
-                f"{tree.name}; prepare the data with prepare_data.py --tree, or declare that tree in the script"
+                f"{tree.name}; train a try_finetune script, declare that tree, or prepare the data with --tree"
             )
         return dataclasses.replace(self, tree=tree, build_network=partial(self.build_network, tree=tree))
 
