@@ -4,7 +4,8 @@
 
 One class is thinned to 2 % of the sample. One of its galaxies is the example, and 50 labels follow, always of the
 galaxy that ranks highest. The features are those of ImageNet's weights, or of a file: a network that did not learn the
-class. With `--train` Lite0 then learns these labels, from the same weights, and ranks all other galaxies.
+class. With `--train` Lite0 then learns these labels, from the same weights, and ranks all other galaxies. `--others`
+adds random galaxies without a label, which count as not wanted: of a rare class few of them are.
 
 Results are kept in `rare_galaxies.json`: a run with a result is not repeated.
 """
@@ -100,13 +101,15 @@ def find_rare(stored: np.ndarray, is_rare: np.ndarray, seed: int, num_labels: in
     return sample, {"rare": len(rare), "found": found, "random": random, "auroc": sample.auroc(scores[sample.rest])}
 
 
-def learn(sample: Sample, seed: int, options: Options) -> float:
+def learn(sample: Sample, num_others: int, seed: int, options: Options) -> float:
     """Train Lite0 on the labels of a sample; return the AUROC of its ranking of the rest, by one view each.
 
-    Both answers have the same total weight.
+    So many random galaxies of the rest also count as not wanted. Both answers have the same total weight.
     """
     before, ids = folders.current, images.load_ids("train")[sample.galaxies]
-    answers = np.where(sample.wanted[sample.labelled], "wanted", "other")
+    others = np.random.default_rng(seed).choice(sample.rest, num_others, replace=False)
+    answers = np.where(sample.wanted[sample.labelled], "wanted", "other").tolist() + ["other"] * num_others
+    sample = dataclasses.replace(sample, labelled=[*sample.labelled, *others.tolist()])
     counts = pandas.Series(answers).groupby(answers).transform("size")
     table_of_labels = pandas.DataFrame({"id_str": ids[sample.labelled], "label": answers, "weight": 1 / counts})
     with tempfile.TemporaryDirectory() as temporary:
@@ -135,10 +138,12 @@ def _scores(seed: int, options: Options) -> pandas.Series:
     return pandas.Series(run.predict(np.arange(len(ids)), "test")[:, answer], ids)
 
 
-def measure(stored: np.ndarray, is_rare: np.ndarray, seed: int, options: Options | None) -> dict[str, float]:
+def measure(
+    stored: np.ndarray, is_rare: np.ndarray, seed: int, num_others: int, options: Options | None
+) -> dict[str, float]:
     """Search one class; with options also train on its labels."""
     sample, result = find_rare(stored, is_rare, seed, NUM_LABELS)
-    return result if options is None else {**result, "trained": learn(sample, seed, options)}
+    return result if options is None else {**result, "trained": learn(sample, num_others, seed, options)}
 
 
 def main() -> None:
@@ -146,6 +151,7 @@ def main() -> None:
     flags.add_argument("--classes", required=True, metavar="CSV", help="GalaxyID,class")
     flags.add_argument("--start-from", metavar="FILE", help="trained weights (default: ImageNet's)")
     flags.add_argument("--train", action="store_true", help="also train on the labels")
+    flags.add_argument("--others", type=int, default=0, metavar="N", help="with --train: of the rest, as not wanted")
     flags.add_argument("--seeds", type=positive_int, default=10, metavar="N", help="default: %(default)s")
     flags.add_argument("--num-workers", type=positive_int, default=1, metavar="N")
     flags.add_argument("--output", type=Path, default=RESULTS, metavar="DIR", help="default: %(default)s")
@@ -158,9 +164,10 @@ def main() -> None:
     )
     stored, trains = features_of(options), options if args.train else None
     classes = pandas.read_csv(args.classes).set_index("GalaxyID")["class"].loc[images.load_ids("train")].to_numpy()
-    start = {"start": args.start_from or "ImageNet", "train": args.train}
+    start = {"start": args.start_from or "ImageNet", "train": args.train, "others": args.others}
     for name, seed in itertools.product(args.names or dict.fromkeys(classes), range(args.seeds)):
-        results.add({"class": name, "seed": seed, **start}, partial(measure, stored, classes == name, seed, trains))
+        search = partial(measure, stored, classes == name, seed, args.others, trains)
+        results.add({"class": name, "seed": seed, **start}, search)
     kept = pandas.DataFrame(each for each in results if start.items() <= each.items())
     columns = ["rare", "found", "random", "auroc", *(["trained"] if args.train else [])]
     rows = [

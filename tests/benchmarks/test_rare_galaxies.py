@@ -38,7 +38,7 @@ def test_a_network_learns_the_labels_of_a_search(prepared_survey, tables, tmp_pa
     monkeypatch.setattr(rare_galaxies, "EXPERIMENT", small)
     for name, value in (("RARE", 0.3), ("NUM_LABELS", 12), ("CHUNK_SIZE", 8), ("NUM_CHUNKS", 1)):
         monkeypatch.setattr(rare_galaxies, name, value)
-    flags = ["--root", prepared_survey.root, *tables[:2], "--output", tmp_path, "--seeds", 2, "--train"]
+    flags = ["--root", prepared_survey.root, *tables[:2], "--output", tmp_path, "--seeds", 2, "--train", "--others", 3]
     run_main(rare_galaxies, *flags, "smooth")
     results = json.loads((tmp_path / "rare_galaxies.json").read_text())
     assert [(each["class"], each["seed"]) for each in results] == [("smooth", 0), ("smooth", 1)]
