@@ -151,34 +151,34 @@ def count(it: browsing.Opened) -> int:
 def test_filters_select_the_rows_that_they_describe(browser: "Browser", catalogue: Path):
     _, _, votes = made_pages.catalogue(NUM_ROWS, choices=Choices(full=True))
     fractions, rows = answer_columns.conditional(votes, GALAXY_ZOO_2), np.arange(NUM_ROWS)
-    read, far = rows % 7 != 6, rows % 5 == 0
+    read, far, cut = rows % 7 != 6, rows % 5 == 0, rows % 3 == 0
+    trusted = read & ~far & ~cut
     with opened(browser, catalogue) as it:
-        assert count(it) == (read & ~far).sum()
+        assert count(it) == trusted.sum()
         it.page.select_option("#answer", str(GALAXY_ZOO_2.column(1, 2)))
         it.page.locator("#least").fill("60")
         with np.errstate(invalid="ignore"):
             many = read & (fractions[:, GALAXY_ZOO_2.column(1, 2)] >= 0.6)
-        assert count(it) == (many & ~far).sum()
+        assert count(it) == (many & trusted).sum()
         assert min(values(it, "answer")) >= 60
-        for show, expected in (("32", far), ("untrusted", far), ("", read), ("none", ~far & (rows % 3 != 0))):
+        for show, expected in (("32", far), ("8", cut), ("untrusted", far | cut), ("", read), ("none", ~far & ~cut)):
             it.page.select_option("#show", show)
             assert count(it) == (many & expected).sum()
         it.page.locator("#reset").click()
-        it.page.wait_for_function(f"document.getElementById('count').textContent.startsWith('{(read & ~far).sum()} ')")
+        it.page.wait_for_function(f"document.getElementById('count').textContent.startsWith('{trusted.sum()} ')")
 
 
 def test_the_first_list_has_trusted_galaxies_and_counts_the_others(browser: "Browser", catalogue: Path):
     rows = np.arange(NUM_ROWS)
-    read, far = rows % 7 != 6, rows % 5 == 0
+    read, doubtful = rows % 7 != 6, (rows % 5 == 0) | (rows % 3 == 0)
+    trusted, untrusted = (read & ~doubtful).sum(), (read & doubtful).sum()
     with opened(browser, catalogue) as it:
-        expected = (
-            f"{(read & ~far).sum()} of {read.sum()} galaxies. Not shown: {(read & far).sum()} that cannot be trusted."
-        )
+        expected = f"{trusted} of {read.sum()} galaxies. Not shown: {untrusted} that cannot be trusted."
         assert it.page.locator("#count").text_content() == expected
-        assert it.page.locator("p.note").first.text_content().startswith(f"{(read & ~far).sum()} of {read.sum()} rows")
+        assert it.page.locator("p.note").first.text_content().startswith(f"{trusted} of {read.sum()} rows")
         it.page.locator("#show-all").click()
         assert count(it) == read.sum() and it.page.locator("#show-all").is_hidden()
-        assert it.page.locator("#rows tbody tr.untrusted").count() == (read & far)[:58].sum()  # of the first 50
+        assert it.page.locator("#rows tbody tr.untrusted").count() == (read & doubtful)[:58].sum()  # of the first 50
 
 
 def test_find_matches_whole_answers_and_parts_of_names(browser: "Browser", catalogue: Path):
@@ -290,7 +290,8 @@ def test_warnings_come_first_in_the_dialog(browser: "Browser", catalogue: Path):
         it.page.select_option("#show", "32")
         it.page.locator("#rows tbody tr").first.click()
         note = it.page.locator("#galaxy-warnings")
-        assert note.text_content().startswith("Do not trust these answersfar: ")
+        assert note.text_content().startswith("Do not trust these answersborder: ")
+        assert "far: farther from the training images" in note.text_content()
         assert note.bounding_box()["y"] < it.page.locator("#galaxy-tree").bounding_box()["y"]
 
 
