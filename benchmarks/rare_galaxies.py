@@ -10,7 +10,6 @@ adds random galaxies without a label, which count as not wanted: of a rare class
 Results are kept in `rare_galaxies.json`: a run with a result is not repeated.
 """
 
-import contextlib
 import dataclasses
 import itertools
 import os
@@ -21,13 +20,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas
-import torch
 from scipy.stats import rankdata
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from machine.command_line import positive_int, run_script, script_parser
 
+from benchmarks.choices import features_of
 from benchmarks.measuring import RESULTS, KeptResults, table
 from benchmarks.peers import run_command
 from catalogue import label_fit
@@ -65,14 +64,10 @@ class Sample:
         return float((rankdata(scores)[wanted].mean() - (num + 1) / 2) / (len(scores) - num)) if num else np.nan
 
 
-@torch.no_grad()
-def features_of(options: Options) -> np.ndarray:
+def whole_features(options: Options) -> np.ndarray:
     """Return whole features (n, 64) of one view of each galaxy."""
     run = training.Run.prepare(dataclasses.replace(EXPERIMENT, name="rare"), options)
-    layer = run.network.output_layer.input_layer.input_layer
-    with contextlib.closing(run.examples.fixed(np.arange(len(run.labels)), "train")) as chunks:
-        views = (run.network.inputs([run.network.to_device(view) for view in chunk]) for chunk in chunks)
-        features = np.concatenate([run.network.output_of(layer, each, dropout_active=False) for each in views])
+    features = features_of(run, np.arange(len(run.labels))).numpy()
     statistics = fit_features(features)
     return as_stored((features - statistics.mean) @ statistics.axes)
 
@@ -162,7 +157,7 @@ def main() -> None:
     options = Options(
         root=args.root, data=args.data, device="cpu", num_workers=args.num_workers, start_from=args.start_from
     )
-    stored, trains = features_of(options), options if args.train else None
+    stored, trains = whole_features(options), options if args.train else None
     classes = pandas.read_csv(args.classes).set_index("GalaxyID")["class"].loc[images.load_ids("train")].to_numpy()
     start = {"start": args.start_from or "ImageNet", "train": args.train, "others": args.others}
     for name, seed in itertools.product(args.names or dict.fromkeys(classes), range(args.seeds)):

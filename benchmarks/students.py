@@ -108,7 +108,7 @@ def main() -> None:
     flags.add_argument(
         "--only", type=positive_int, nargs="+", metavar="N", help="students of these seeds (default: all)"
     )
-    flags.add_argument("--numbers", type=numbers, nargs="+", default=[EXPERIMENT.distillation], metavar="W,U,C")
+    flags.add_argument("--numbers", type=numbers, nargs="+", default=[numbers("1,1,0")], metavar="W,U,C")
     flags.add_argument("--folds", type=positive_int, metavar="N", help="teachers without each of N folds")
     flags.add_argument("--fold-examples", type=positive_int, default=12000, metavar="N", help="default: 12000")
     flags.add_argument("--examples", type=positive_int, default=20000, metavar="N", help="default: 20000")
