@@ -30,7 +30,8 @@ from benchmarks.measuring import RESULTS, parser, print_environment, save, table
 from benchmarks.peers import prepared, run_command
 from galaxy.decision_tree import GALAXY_ZOO_2
 from machine.arrays import load_pickle
-from machine.files import replacing
+from machine.files import DataError, replacing
+from machine.tables import read_cells
 from survey import blending, images
 from survey.folders import Folders, use_folders
 from survey.predictions import find_models, load_predictions, rmse
@@ -58,6 +59,15 @@ def load_means(csv: str | Path) -> pandas.DataFrame:
     return pandas.read_csv(csv, index_col=0)[list(GALAXY_ZOO_2.columns)]
 
 
+def load_classes(csv: str | Path, ids: np.ndarray) -> np.ndarray:
+    """Load the class of each galaxy, (n,); raises DataError for a file without classes, or without some galaxy's."""
+    cells = read_cells(Path(csv), ["GalaxyID", "class"]).dropna().astype(str)
+    known = dict(zip(cells["GalaxyID"], cells["class"], strict=True))
+    if missing := [each for each in ids if str(each) not in known]:
+        raise DataError(f"{csv}: expected a class for each galaxy, got none for {missing[0]}; name another table")
+    return np.array([known[str(each)] for each in ids])
+
+
 def scorer(classes_csv: str, means_csv: str, indices: np.ndarray | None = None) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function that maps predictions (n, 37) of training galaxies to whether the class is right (n,) bool.
 
@@ -66,7 +76,7 @@ def scorer(classes_csv: str, means_csv: str, indices: np.ndarray | None = None) 
     """
     ids = images.load_ids("train")
     indices = images.split(len(ids))[1] if indices is None else indices
-    classes = pandas.read_csv(classes_csv).set_index("GalaxyID")["class"].loc[ids].to_numpy()[indices]
+    classes = load_classes(classes_csv, ids)[indices]
     means = load_means(means_csv)
     return lambda predictions: means.index.to_numpy()[nearest_class(predictions, means.to_numpy())] == classes
 

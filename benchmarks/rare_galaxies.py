@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from machine.command_line import positive_int, run_script, script_parser
 
 from benchmarks.choices import features_of
+from benchmarks.ensemble_results import load_classes
 from benchmarks.measuring import RESULTS, KeptResults, table
 from benchmarks.peers import run_command
 from catalogue import label_fit
@@ -157,8 +158,8 @@ def main() -> None:
     options = Options(
         root=args.root, data=args.data, device="cpu", num_workers=args.num_workers, start_from=args.start_from
     )
+    classes = load_classes(args.classes, images.load_ids("train"))
     stored, trains = whole_features(options), options if args.train else None
-    classes = pandas.read_csv(args.classes).set_index("GalaxyID")["class"].loc[images.load_ids("train")].to_numpy()
     start = {"start": args.start_from or "ImageNet", "train": args.train, "others": args.others}
     for name, seed in itertools.product(args.names or dict.fromkeys(classes), range(args.seeds)):
         search = partial(measure, stored, classes == name, seed, args.others, trains)

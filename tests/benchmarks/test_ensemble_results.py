@@ -6,6 +6,7 @@ from tiny import Survey, write_models
 
 from benchmarks import ensemble_results
 from engine import record
+from machine.files import DataError
 from survey import folders, images
 from survey.predictions import load_predictions, rmse
 
@@ -44,3 +45,19 @@ def test_each_model_and_blend_has_its_row(prepared_survey: Survey, tables, model
     blends = [row[:2] for row in rows if row[0].startswith(("the ", "all "))]
     assert len(blends) == 8 and ["the 2 of 2014", "weighted"] in blends and ["all 3", "uniform"] in blends
     assert "weights of all 3: " in out and (tmp_path / "out" / "ensemble.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (None, "is missing"),
+        ("GalaxyID,kind\n1,smooth\n", "not a readable csv table"),
+        ("GalaxyID,class\none,smooth\n", "expected a class for each galaxy, got none for"),
+    ],
+)
+def test_a_table_without_classes_is_refused(prepared_survey: Survey, tmp_path, table, message):
+    path = tmp_path / "classes.csv"
+    if table is not None:
+        path.write_text(table)
+    with pytest.raises(DataError, match=message):
+        ensemble_results.load_classes(path, images.load_ids("train"))
