@@ -6,7 +6,8 @@ The root is prepared (`prepare_data.py`). Each seed trains Lite0 on the labels a
 students of all seeds, under the script's eight views. They saw the labels of the training galaxies, so they should
 teach the test images only: W, the weight of the label, is 1. With `--folds` each student has teachers of its own: a
 network without each fold. `--numbers` names label_weight, unlabelled and consistency of a student
-(doc/distillation.md). All are scored on the validation galaxies.
+(doc/distillation.md). All are scored on the validation galaxies. With `--labelled N` all learn from the labels of the
+first N galaxies only, and the labels of all others give the scores.
 
 Results are kept in `ROOT/students`: a run with a result is not repeated. The table has means over the seeds.
 """
@@ -32,6 +33,7 @@ from engine.experiment import Distillation, Experiment
 from engine.network import Network
 from engine.options import Options
 from machine.arrays import load_gz, save_gz
+from machine.files import DataError
 from survey import folds, images
 from survey.folders import use_folders
 from survey.folds import Fold
@@ -39,6 +41,8 @@ from survey.predictions import rmse
 from try_distilled_lite0 import EXPERIMENT
 
 CHUNK_SIZE, ALONE = 800, "labels only"
+# Indices of the galaxies of which labels are learned, and of those that give the scores.
+Split = tuple[np.ndarray, np.ndarray]
 
 
 def numbers(text: str) -> Distillation:
@@ -53,43 +57,54 @@ def sized(name: str, distillation: Distillation | None, num_examples: int, seed:
     return dataclasses.replace(changed, name=name, distillation=distillation, seed=seed, validate_every=10**6)
 
 
-def predict_fold(network: Network, examples: Examples, name: str, fold: Fold) -> float:
-    """Write what a network without a fold predicts by eight views; return its RMSE of the validation galaxies."""
+def split_after(num_labelled: int | None) -> Split:
+    """Split the galaxies after the first `num_labelled`; None: as all scripts do."""
+    num_train = len(images.ids_of("train"))
+    if num_labelled is None:
+        return images.split(num_train)
+    if num_labelled >= num_train:
+        raise DataError(
+            f"expected --labelled below {num_train}, the number of galaxies with labels; got {num_labelled}"
+        )
+    return np.arange(num_labelled), np.arange(num_labelled, num_train)
+
+
+def predict_fold(network: Network, examples: Examples, name: str, fold: Fold, scored: np.ndarray) -> float:
+    """Write what a network without a fold predicts by eight views; return its RMSE of the last, `scored` galaxies."""
     truth = images.load_labels()
-    valid = images.split(len(truth))[1]
     wanted = {"train": folds.predicted(fold), "test": np.arange(len(images.ids_of("test")))}
     for subset, indices in wanted.items():
         path = folds.product(subset, name + fold.suffix)
         path.parent.mkdir(parents=True, exist_ok=True)
         save_gz(path, prediction.predict(network, examples, indices, subset))
     seen = load_gz(folds.product("train", name + fold.suffix))
-    return rmse(seen[-len(valid) :], truth[valid])
+    return rmse(seen[-len(scored) :], truth[scored])
 
 
-def teach(name: str, num_folds: int, num_examples: int, seed: int, options: Options) -> dict[str, float]:
-    """Train a network without each fold, and write what it predicts; return the scores on the validation galaxies.
+def teach(name: str, num_folds: int, num_examples: int, seed: int, options: Options, split: Split) -> dict[str, float]:
+    """Train a network without each fold, and write what it predicts; return the scores.
 
     The scores are the means of one view and of eight over the folds, and that of the folds' mean prediction.
     """
+    train, scored = split
     one, eight = [], []
     for fold in (Fold(index, num_folds) for index in range(1, num_folds + 1)):
         own = dataclasses.replace(options, fold=fold)
         experiment = sized(name + fold.suffix, None, num_examples, 10 * seed + fold.index)
-        run = training.Run.prepare(experiment, own)
+        run = training.Run.prepare(experiment, own, split=(fold.trained(train), scored))
         run.train()
         one.append(run.validate())
         run.finish()
         with run.trainer.predicting():
-            eight.append(predict_fold(run.network, run.examples, name, fold))
+            eight.append(predict_fold(run.network, run.examples, name, fold, scored))
     truth = images.load_labels()
-    valid = images.split(len(truth))[1]
     mean = folds.load_predictions(name, truth.shape[1])[0]
-    return {"one": float(np.mean(one)), "eight": float(np.mean(eight)), "all": rmse(mean[valid], truth[valid])}
+    return {"one": float(np.mean(one)), "eight": float(np.mean(eight)), "all": rmse(mean[scored], truth[scored])}
 
 
-def learn(experiment: Experiment, options: Options) -> dict[str, float]:
+def learn(experiment: Experiment, options: Options, split: Split) -> dict[str, float]:
     """Train a student; return its scores by one view and by eight, and that of its teachers."""
-    run = training.Run.prepare(experiment, options)
+    run = training.Run.prepare(experiment, options, split=split)
     run.train()
     truth, one = run.labels[run.valid_indices], run.validate()
     with run.trainer.predicting():
@@ -111,28 +126,32 @@ def main() -> None:
     flags.add_argument("--numbers", type=numbers, nargs="+", default=[numbers("1,1,0")], metavar="W,U,C")
     flags.add_argument("--folds", type=positive_int, metavar="N", help="teachers without each of N folds")
     flags.add_argument("--fold-examples", type=positive_int, default=12000, metavar="N", help="default: 12000")
+    flags.add_argument("--labelled", type=positive_int, metavar="N", help="learn from the first N labels only")
     flags.add_argument("--examples", type=positive_int, default=20000, metavar="N", help="default: 20000")
     flags.add_argument("--start-from", metavar="FILE", help="weights from which all trainings start")
     args = flags.parse_args()
+    if args.folds and args.labelled:
+        flags.error("expected --folds or --labelled, got both; leave one out")
     print_environment()
     work, data = args.root / "students", args.root / "data"
     use_folders(work, data)
+    split = split_after(args.labelled)
     options = Options(root=work, data=data, device="cpu", num_workers=1, start_from=args.start_from)
     kept = {seed: KeptResults(work / f"seed_{seed}.json") for seed in args.seeds}
     for seed, results in kept.items():
-        results.add({"run": ALONE}, partial(teach, f"alone_{seed}", 1, args.examples, seed, options))
+        results.add({"run": ALONE}, partial(teach, f"alone_{seed}", 1, args.examples, seed, options, split))
     for seed in args.only or args.seeds:
         teachers = [f"alone_{each}" for each in args.seeds]
         if args.folds:
             teachers = [f"folds_{seed}"]
-            teaching_folds = partial(teach, teachers[0], args.folds, args.fold_examples, seed, options)
+            teaching_folds = partial(teach, teachers[0], args.folds, args.fold_examples, seed, options, split)
             kept[seed].add({"run": f"{args.folds} folds"}, teaching_folds)
         taught = dataclasses.replace(options, teacher=tuple(teachers))
         of = f"{args.folds} folds" if args.folds else f"{len(teachers)} networks"
         for each in args.numbers:
             values = ", ".join(f"{field} {value:g}" for field, value in dataclasses.asdict(each).items())
             experiment = sized(f"student_{seed}_{len(kept[seed])}", each, args.examples, seed)
-            kept[seed].add({"run": f"teachers: {of}; {values}"}, partial(learn, experiment, taught))
+            kept[seed].add({"run": f"teachers: {of}; {values}"}, partial(learn, experiment, taught, split))
     rows = [
         [name, len(same), *(f"{same[column].mean():.4f}" for column in ("one", "eight", "all"))]
         for name, same in pandas.DataFrame(itertools.chain(*kept.values())).groupby("run", sort=False)
