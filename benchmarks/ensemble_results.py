@@ -55,8 +55,8 @@ def nearest_class(predictions: np.ndarray, means: np.ndarray) -> np.ndarray:
 
 
 def load_means(csv: str | Path) -> pandas.DataFrame:
-    """Load the mean votes (classes, 37) of each class."""
-    return pandas.read_csv(csv, index_col=0)[list(GALAXY_ZOO_2.columns)]
+    """Load the mean votes (classes, 37) of each class; raises DataError for a file without them."""
+    return read_cells(Path(csv), ["class", *GALAXY_ZOO_2.columns]).set_index("class").astype(float)
 
 
 def load_classes(csv: str | Path, ids: np.ndarray) -> np.ndarray:

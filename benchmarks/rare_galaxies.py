@@ -24,7 +24,7 @@ from scipy.stats import rankdata
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from machine.command_line import positive_int, run_script, script_parser
+from machine.command_line import natural_int, positive_int, run_script, script_parser
 
 from benchmarks.choices import features_of
 from benchmarks.ensemble_results import load_classes
@@ -147,7 +147,7 @@ def main() -> None:
     flags.add_argument("--classes", required=True, metavar="CSV", help="GalaxyID,class")
     flags.add_argument("--start-from", metavar="FILE", help="trained weights (default: ImageNet's)")
     flags.add_argument("--train", action="store_true", help="also train on the labels")
-    flags.add_argument("--others", type=int, default=0, metavar="N", help="with --train: of the rest, as not wanted")
+    flags.add_argument("--others", type=natural_int, default=0, metavar="N", help="with --train: not wanted")
     flags.add_argument("--seeds", type=positive_int, default=10, metavar="N", help="default: %(default)s")
     flags.add_argument("--num-workers", type=positive_int, default=1, metavar="N")
     flags.add_argument("--output", type=Path, default=RESULTS, metavar="DIR", help="default: %(default)s")
